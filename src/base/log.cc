@@ -1,0 +1,65 @@
+#include "base/log.h"
+
+#include <unistd.h>
+
+#include <atomic>
+
+#include "base/time.h"
+
+namespace hob::log {
+
+namespace {
+
+std::atomic<Level> g_level = Level::kInfo;
+std::string g_process = "hob";  // written once, before threads start
+
+const char* word(Level level) {
+  switch (level) {
+    case Level::kDebug: return "debug";
+    case Level::kInfo: return "info";
+    case Level::kWarn: return "warn";
+    case Level::kError: return "error";
+  }
+  return "error";
+}
+
+void append_quoted(std::string& out, std::string_view text) {
+  out.push_back('"');
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      out.push_back('\\');
+      out.push_back(c);
+    } else if (c == '\n') {
+      out += "\\n";
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+      out += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));
+    } else {
+      out.push_back(c);
+    }
+  }
+  out.push_back('"');
+}
+
+}  // namespace
+
+void set_process(std::string_view name) { g_process = name; }
+void set_level(Level level) { g_level = level; }
+
+void write(Level level, std::string_view event, Fields fields) {
+  if (level < g_level.load(std::memory_order_relaxed)) return;
+  std::string line = fmt::format(R"({{"time":"{}","level":"{}","process":"{}","event":)",
+                                 iso8601(SystemClock().now()), word(level), g_process);
+  append_quoted(line, event);
+  for (const Field& field : fields) {
+    line.push_back(',');
+    append_quoted(line, field.name);
+    line.push_back(':');
+    if (field.bare) line += field.value;
+    else append_quoted(line, field.value);
+  }
+  line += "}\n";
+  // One write a line, so that lines of several threads do not mix. A full pipe or disk must not stop us.
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
+}
+
+}  // namespace hob::log

@@ -1,0 +1,30 @@
+#include "base/record.h"
+
+#include <cctype>
+
+namespace hob::record {
+
+std::string enum_word(std::string_view enumerator) {
+  if (enumerator.size() > 1 && enumerator[0] == 'k') enumerator.remove_prefix(1);
+  std::string word;
+  for (size_t i = 0; i < enumerator.size(); ++i) {
+    const auto c = static_cast<unsigned char>(enumerator[i]);
+    const bool starts_word =
+        i > 0 && std::isupper(c) && std::islower(static_cast<unsigned char>(enumerator[i - 1]));
+    if (starts_word) word.push_back('_');
+    word.push_back(static_cast<char>(std::toupper(c)));
+  }
+  return word;
+}
+
+Result<json::value> parse(std::string_view text) {
+  if (text.size() > kRecordBytesMax) return fail(Code::kInvalid, "over {} bytes", kRecordBytesMax);
+  json::parse_options options;
+  options.max_depth = kDepthMax;
+  json::error_code error;
+  json::value value = json::parse(text, error, {}, options);
+  if (error) return fail(Code::kInvalid, "not JSON: {}", error.message());
+  return value;
+}
+
+}  // namespace hob::record
