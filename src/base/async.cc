@@ -80,6 +80,12 @@ Async<> AsyncScope::join() {
 
 size_t AsyncScope::size() const { return state_->children.size(); }
 
+Async<> throw_if_cancelled() {
+  if ((co_await asio::this_coro::cancellation_state).cancelled() != asio::cancellation_type::none) {
+    throw boost::system::system_error(asio::error::operation_aborted);
+  }
+}
+
 Async<> sleep_for(Duration delay) {
   asio::steady_timer timer(co_await asio::this_coro::executor, delay);
   co_await timer.async_wait(asio::use_awaitable);
@@ -98,9 +104,7 @@ Async<> Event::wait() {
   boost::system::error_code error;
   co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, error));
   // The timer's own cancel() and the coroutine's cancellation give the same error: the latter shows in the state.
-  if ((co_await asio::this_coro::cancellation_state).cancelled() != asio::cancellation_type::none) {
-    throw boost::system::system_error(asio::error::operation_aborted);
-  }
+  co_await throw_if_cancelled();
 }
 
 Async<bool> Event::wait_for(Duration timeout) {
@@ -109,9 +113,7 @@ Async<bool> Event::wait_for(Duration timeout) {
   co_await asio::experimental::make_parallel_group(timer_.async_wait(asio::deferred),
                                                    deadline.async_wait(asio::deferred))
       .async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
-  if ((co_await asio::this_coro::cancellation_state).cancelled() != asio::cancellation_type::none) {
-    throw boost::system::system_error(asio::error::operation_aborted);
-  }
+  co_await throw_if_cancelled();
   co_return set_;
 }
 

@@ -73,6 +73,10 @@ class AsyncScope {
   std::shared_ptr<State> state_;
 };
 
+// Ends the calling coroutine, by the exception that cancellation is, if it was cancelled while it waited for something
+// that swallows the news (a parallel group, a redirected error).
+Async<> throw_if_cancelled();
+
 // Waits for `delay` of steady time.
 Async<> sleep_for(Duration delay);
 
@@ -154,6 +158,7 @@ Async<Result<T>> within(Duration timeout, Async<Result<T>> work) {
           timer.async_wait(boost::asio::deferred),
           boost::asio::co_spawn(executor, std::move(work), boost::asio::deferred))
           .async_wait(boost::asio::experimental::wait_for_one(), boost::asio::use_awaitable);
+  co_await throw_if_cancelled();
   if (order[0] == 0) co_return fail(Code::kTimeout, "took longer than {} ms", timeout.count());
   if (exception) std::rethrow_exception(exception);
   co_return std::move(result);
