@@ -55,7 +55,9 @@ function(hob_precompiled target)
     target_precompile_headers(hob_pch PRIVATE ${CMAKE_SOURCE_DIR}/src/base/precompiled.h)
     target_compile_options(hob_pch PRIVATE "SHELL:-Xclang -fno-pch-timestamp")
   endif()
-  target_compile_options(${target} PRIVATE "SHELL:-Xclang -fno-pch-timestamp")
+  # The header is compiled with -fPIC, and clang takes it for nothing else: programs, too, leave -fPIE for it.
+  set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_compile_options(${target} PRIVATE -fPIC "SHELL:-Xclang -fno-pch-timestamp")
   target_precompile_headers(${target} REUSE_FROM hob_pch)
 endfunction()
 

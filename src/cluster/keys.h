@@ -9,13 +9,27 @@ namespace hob::cluster {
 inline constexpr std::string_view kServicesPrefix = "/cluster/services/";
 inline constexpr std::string_view kTasksPrefix = "/cluster/tasks/";
 inline constexpr std::string_view kHostsPrefix = "/cluster/hosts/";
+inline constexpr std::string_view kEdgesPrefix = "/cluster/edges/";
 
-inline std::string service_key(std::string_view account, std::string_view cluster, std::string_view name) {
-  return std::string(kServicesPrefix).append(account).append("/").append(cluster).append("/").append(name);
+inline std::string service_key(std::string_view account, std::string_view cluster,
+                               std::string_view name) {
+  return std::string(kServicesPrefix)
+      .append(account)
+      .append("/")
+      .append(cluster)
+      .append("/")
+      .append(name);
 }
-inline std::string task_key(std::string_view account, std::string_view cluster, std::string_view id) {
-  return std::string(kTasksPrefix).append(account).append("/").append(cluster).append("/").append(id);
+inline std::string task_key(std::string_view account, std::string_view cluster,
+                            std::string_view id) {
+  return std::string(kTasksPrefix)
+      .append(account)
+      .append("/")
+      .append(cluster)
+      .append("/")
+      .append(id);
 }
 inline std::string host_key(std::string_view id) { return std::string(kHostsPrefix).append(id); }
+inline std::string edge_key(std::string_view id) { return std::string(kEdgesPrefix).append(id); }
 
 }  // namespace hob::cluster

@@ -1,10 +1,10 @@
 // What cluster stores. Keys are in cluster/keys.h. Encoded in records.cc.
 //
-// runner (and later the ECS API) writes Service; cluster's controllers write Deployment progress into it, and Tasks.
+// runner (and later the ECS API) writes Service; cluster's controllers write Deployment progress
+// into it, and Tasks.
 #pragma once
 
 #include <boost/describe.hpp>
-
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -35,7 +35,8 @@ BOOST_DESCRIBE_STRUCT(TaskTemplate, (), (containers, cpu, memory_mib, probe, por
 enum class RolloutState { kInProgress, kCompleted, kFailed };
 BOOST_DESCRIBE_ENUM(RolloutState, kInProgress, kCompleted, kFailed)
 
-// One version of a service being rolled out, serving, or being replaced (ECS's deployments[], newest first).
+// One version of a service being rolled out, serving, or being replaced (ECS's deployments[],
+// newest first).
 struct Deployment {
   DeploymentId id{};
   TaskTemplate task{};
@@ -46,7 +47,8 @@ struct Deployment {
   Instant created_at{};
   std::optional<Instant> ended_at{};
 };
-BOOST_DESCRIBE_STRUCT(Deployment, (), (id, task, rollout, reason, last_lines, failed_tasks, created_at, ended_at))
+BOOST_DESCRIBE_STRUCT(Deployment, (),
+                      (id, task, rollout, reason, last_lines, failed_tasks, created_at, ended_at))
 
 // How a service's requests are routed; nothing of it makes a deployment.
 struct Routing {
@@ -57,18 +59,21 @@ struct Routing {
   Duration request_timeout{120'000};
   Duration idle_timeout{60'000};
 };
-BOOST_DESCRIBE_STRUCT(Routing, (), (host_names, service_name, state, max_concurrency, request_timeout, idle_timeout))
+BOOST_DESCRIBE_STRUCT(Routing, (),
+                      (host_names, service_name, state, max_concurrency, request_timeout,
+                       idle_timeout))
 
 enum class ServiceStatus { kActive, kDraining, kInactive };
 BOOST_DESCRIBE_ENUM(ServiceStatus, kActive, kDraining, kInactive)
 
-// The desired state comes from the layer above: `desired_count`, `routing`, and a new Deployment put in front of
-// `deployments` (kInProgress). The controller moves the rollout on: kCompleted when desired_count tasks of it are
-// healthy and routed and the older ones are gone; kFailed when kFailedTasksMax tasks in a row never became healthy or
-// nothing fits; a failed deployment's tasks are stopped while the newest completed one goes on serving, untouched.
-// To roll back is to write nothing: the completed deployment is still in the list. Deployments that are neither
-// the newest, nor the newest completed, are dropped when their tasks are gone.
-// kDraining: stop every task, then the record is removed.
+// The desired state comes from the layer above: `desired_count`, `routing`, and a new Deployment
+// put in front of `deployments` (kInProgress). The controller moves the rollout on: kCompleted when
+// desired_count tasks of it are healthy and routed and the older ones are gone; kFailed when
+// kFailedTasksMax tasks in a row never became healthy or nothing fits; a failed deployment's tasks
+// are stopped while the newest completed one goes on serving, untouched. To roll back is to write
+// nothing: the completed deployment is still in the list. Deployments that are neither the newest,
+// nor the newest completed, are dropped when their tasks are gone. kDraining: stop every task, then
+// the record is removed.
 struct Service {
   std::string account{};
   std::string cluster = "apprunner";
@@ -81,7 +86,9 @@ struct Service {
   Routing routing{};
   Instant created_at{};
 };
-BOOST_DESCRIBE_STRUCT(Service, (), (account, cluster, name, status, desired_count, minimum_healthy_percent, maximum_percent, deployments, routing, created_at))
+BOOST_DESCRIBE_STRUCT(Service, (),
+                      (account, cluster, name, status, desired_count, minimum_healthy_percent,
+                       maximum_percent, deployments, routing, created_at))
 
 // One task. The scheduler writes placement and `desired`, the host gateway what the host reported.
 struct Task {
@@ -92,14 +99,15 @@ struct Task {
   DeploymentId deployment{};
   HostId host{};  // empty: not placed yet
   std::string zone{};
-  std::string address{};  // freed with the record
+  std::string address{};  // free again once STOPPED for kAddressRest (placement.h)
   int cpu = 0;
   int memory_mib = 0;
   link::DesiredStatus desired = link::DesiredStatus::kRunning;
   TaskStatus status = TaskStatus::kProvisioning;
   Health health = Health::kUnknown;
   bool was_healthy = false;
-  std::optional<Instant> draining_since{};  // out of the routes, waiting for its requests to end
+  std::optional<Instant> unhealthy_since{};  // was healthy, is not: since when, by control's clock
+  std::optional<Instant> draining_since{};   // out of the routes, waiting for its requests to end
   StopCode stop_code = StopCode::kNone;
   std::string stopped_reason{};
   std::optional<int> exit_code{};
@@ -110,28 +118,43 @@ struct Task {
   std::optional<Instant> started_at{};
   std::optional<Instant> stopped_at{};
 };
-BOOST_DESCRIBE_STRUCT(Task, (), (id, account, cluster, service, deployment, host, zone, address, cpu, memory_mib, desired, status, health, was_healthy, draining_since, stop_code, stopped_reason, exit_code, image_digest, restarts, last_lines, created_at, started_at, stopped_at))
+BOOST_DESCRIBE_STRUCT(Task, (),
+                      (id, account, cluster, service, deployment, host, zone, address, cpu,
+                       memory_mib, desired, status, health, was_healthy, unhealthy_since,
+                       draining_since, stop_code, stopped_reason, exit_code, image_digest, restarts,
+                       last_lines, created_at, started_at, stopped_at))
 
 // A host as control knows it.
 struct Host {
   HostId id{};
   std::string zone{};
   std::string version{};
-  int cpu = 0;         // what tasks' sizes may add up to
+  int cpu = 0;  // what tasks' sizes may add up to
   int memory_mib = 0;
   bool connected = false;
   Instant last_seen{};
 };
 BOOST_DESCRIBE_STRUCT(Host, (), (id, zone, version, cpu, memory_mib, connected, last_seen))
 
+// An edge that may be routing requests: after a restart control waits for it before it takes a task
+// away.
+struct Edge {
+  EdgeId id{};
+  std::string zone{};
+  std::string version{};
+};
+BOOST_DESCRIBE_STRUCT(Edge, (), (id, zone, version))
+
 std::string encode(const Service& service);
 std::string encode(const Task& task);
 std::string encode(const Host& host);
+std::string encode(const Edge& edge);
 // Over what was read, so that fields a newer version wrote are kept.
 std::string encode_over(const Service& service, std::string_view previous);
 std::string encode_over(const Task& task, std::string_view previous);
 Result<Service> decode_service(std::string_view json);
 Result<Task> decode_task(std::string_view json);
 Result<Host> decode_host(std::string_view json);
+Result<Edge> decode_edge(std::string_view json);
 
 }  // namespace hob::cluster

@@ -23,6 +23,15 @@ inline constexpr size_t kSendQueueMax = 10'000;          // messages; beyond, th
 inline constexpr Duration kPingInterval{5'000};          // an empty frame when there is nothing to say
 inline constexpr Duration kSilenceMax{20'000};           // no frame for so long: the peer is gone
 
+inline constexpr size_t kSessionsMax = 4'000;            // a listener's; beyond: refused. A cell has about 1,000 hosts
+
+// For tests that cannot wait as long.
+struct Timing {
+  Duration ping = kPingInterval;
+  Duration silence = kSilenceMax;
+};
+
+// Dropping the last pointer to it closes it.
 class Session {
  public:
   virtual ~Session() = default;
@@ -40,7 +49,7 @@ class Session {
 class Listener {
  public:
   using Serve = std::function<Async<>(std::shared_ptr<Session>)>;
-  Listener(Executor executor, Fd listener, std::set<uid_t> uids, Serve serve);
+  Listener(Executor executor, Fd listener, std::set<uid_t> uids, Serve serve, Timing timing = {});
   ~Listener();
   void start();
   Async<> stop();
@@ -52,6 +61,6 @@ class Listener {
 
 // A host's or an edge's end: connects once. kUnavailable: nobody listens.
 // A pinging coroutine of the session lives in `scope`, which must outlive it.
-Async<Result<std::shared_ptr<Session>>> connect(AsyncScope& scope, std::string socket_path);
+Async<Result<std::shared_ptr<Session>>> connect(AsyncScope& scope, std::string socket_path, Timing timing = {});
 
 }  // namespace hob::link

@@ -1,7 +1,8 @@
-// The sandbox contract: runs one task's container, isolated, so that it outlives the process that started it.
+// The sandbox contract: runs one task's container, isolated, so that it outlives the process that
+// started it.
 //
-// Drivers: container (crun under conmon) and, later, microVM. Both pass sandbox/sandbox_suite.h. Belongs to the host
-// agent's loop; blocking work runs on the pool.
+// Drivers: container (crun under conmon) and, later, microVM. Both pass sandbox/sandbox_suite.h.
+// Belongs to the host agent's loop; blocking work runs on the pool. Root only.
 #pragma once
 
 #include <filesystem>
@@ -19,52 +20,73 @@ namespace hob::sandbox {
 
 // Everything needed to run it; the host agent has resolved names and images.
 struct TaskSpec {
-  std::string task{};     // 32 hex
+  std::string task{};  // 32 hex
   image::LocalImage image{};
-  std::vector<std::string> entry_point{};  // empty: the image's; then `command` is the image's too unless given
+  std::vector<std::string>
+      entry_point{};  // empty: the image's; then `command` is the image's too unless given
   std::vector<std::string> command{};
   std::map<std::string, std::string> environment{};  // over the image's
   int cpu = 1024;                                    // 1/1024 vCPU, a quota
   int memory_mib = 2048;                             // a limit, swap included
   int storage_mib = 3072;                            // of the writable layer, a limit
   int processes_max = 4096;
-  std::filesystem::path network_namespace{};         // handle made by network::Vpc::attach
-  std::string address{};                             // for /etc/hosts
-  std::string name_server{};                         // for /etc/resolv.conf
-  std::string host_name{};                           // "ip-198-18-0-17"
+  std::filesystem::path network_namespace{};  // handle made by network::Vpc::attach
+  std::string address{};                      // for /etc/hosts
+  std::string name_server{};                  // for /etc/resolv.conf
+  std::string host_name{};                    // "ip-198-18-0-17"
 };
 
 struct TaskExit {
-  int exit_code = 0;          // 128 + signal when killed
+  int exit_code = 0;  // 128 + signal when killed; 137 also when the monitor that knew it was killed
   bool out_of_memory = false;
 };
 
 class Sandbox {
  public:
   virtual ~Sandbox() = default;
-  // Prepares the driver: cgroup root, directories. Call first.
+  // Prepares the driver: directories, what an earlier process left half-made (removed). Call first.
   virtual Async<Result<void>> open() = 0;
-  // Runs the container; returns when its process was started (exec'd). A failure leaves nothing behind. Errors are
-  // ready for "CannotStartContainerError: …": kInvalid: no such program, user or directory in the image.
+  // Runs the container; returns when its process was started (exec'd). A failure leaves nothing
+  // behind but its log. Errors are ready for "CannotStartContainerError: …": kInvalid: no such
+  // program, user or directory in the image, or a size the driver has no room for; kExists: the
+  // task is here already, remove() it first.
   virtual Async<Result<void>> start(TaskSpec spec) = 0;
-  // Waits for the end of a started or adopted task. Cancelled: loses nothing, may be called again.
+  // Waits for the end of a started or adopted task, and keeps its log rotated meanwhile: have one
+  // pending for every running task. Cancelled: loses nothing, may be called again. kNotFound: no
+  // such task.
   virtual Async<Result<TaskExit>> wait(std::string task) = 0;
+  // To the task's first process. One that has ended is no error. kNotFound: no such task.
   virtual Async<Result<void>> signal(std::string task, int number) = 0;
   // Kills what still runs, unmounts and removes all of it but its log. Idempotent.
   virtual Async<Result<void>> remove(std::string task) = 0;
-  // Tasks of this instance found running or ended but not removed, started by an earlier process; wait() works on
-  // them, an exit that happened meanwhile included.
+  // Tasks of this instance found running or ended but not removed, started by an earlier process;
+  // wait() works on them, an exit that happened meanwhile included.
   virtual Async<Result<std::vector<std::string>>> adopt() = 0;
-  // Where its output is written: lines "2026-11-23T22:11:49.123456789+00:00 stdout F text" (the CRI log format),
-  // bounded by rotation (log, log.1). Survives remove().
+  // Where its output is written: lines "2026-11-23T22:11:49.123456789+00:00 stdout F text" (the CRI
+  // log format; "P" marks a part of a long line). Bounded: at kLogBytesMax the file becomes log.1
+  // beside it and a new one begins, so its inode changes. A task that prints faster than we rotate
+  // loses lines, never disk. Survives remove(); a task started again under its id goes on in the
+  // same file.
   virtual std::filesystem::path log_path(const std::string& task) const = 0;
+  // Removes the log of a task that is removed. Idempotent.
+  virtual Async<Result<void>> remove_log(std::string task) {
+    static_cast<void>(task);
+    co_return Result<void>{};
+  }
 };
 
 struct ContainerOptions {
-  std::filesystem::path directory{};  // bundles, scratch disks, logs, state: all under here
+  std::filesystem::path directory{};  // bundles, scratch disks, logs: all under here
   std::string instance{};             // 6 hex, names the cgroup root "hob-<instance>"
+  // The runtime's state and an empty mount point, in a place that everyone may walk to (a task's
+  // root is not root, and `directory` may be closed). Made when needed, gone when no task is left.
+  // Empty: "/run/hob-<instance>".
+  std::filesystem::path run_directory{};
+  // Where instances of this machine agree on ranges of user ids.
+  std::filesystem::path shared_directory = "/run/hob-shared";
 };
 // The crun driver. The pool must outlive it.
-std::unique_ptr<Sandbox> make_container_sandbox(ContainerOptions options, const Executor& executor, BlockingPool& pool);
+std::unique_ptr<Sandbox> make_container_sandbox(ContainerOptions options, const Executor& executor,
+                                                BlockingPool& pool);
 
 }  // namespace hob::sandbox

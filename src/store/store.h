@@ -1,8 +1,9 @@
 // The Store contract: paths to records, transactions, revisions, watches. Only control touches it.
 //
-// Keys are paths ("/runner/000000000001/services/ID"), built and parsed in one header per room (keys.h); values are
-// encoded records (base/record.h). A revision counts every commit of the store, from 1. All stores pass
-// store/store_suite.h. Belongs to control's loop; may be called from coroutines of that loop only.
+// Keys are paths ("/runner/000000000001/services/ID"), built and parsed in one header per room
+// (keys.h); values are encoded records (base/record.h). A revision counts every commit of the
+// store, from 1. All stores pass store/store_suite.h. Belongs to control's loop; may be called from
+// coroutines of that loop only.
 #pragma once
 
 #include <cstdint>
@@ -56,7 +57,8 @@ class Watch {
  public:
   virtual ~Watch() = default;
   // Waits for changes; returns all there are, whole commits only, never an empty list.
-  // kConflict ("compacted"): too far behind; list again and watch from there. Cancelled: loses nothing.
+  // kConflict ("compacted"): too far behind; list again and watch from there. Cancelled: loses
+  // nothing.
   virtual Async<Result<std::vector<Change>>> next() = 0;
 };
 
@@ -68,7 +70,8 @@ class Store {
   // Every key that starts with `prefix`, at one revision.
   virtual Async<Result<Listing>> list(std::string prefix) = 0;
   // Durable (on disk) when it returns. kConflict: an expectation failed, nothing was written.
-  // kUnavailable: the disk failed; the transaction may not be there after a restart and is not seen by anyone now.
+  // kUnavailable: the disk failed; the transaction may not be there after a restart and is not seen
+  // by anyone now.
   virtual Async<Result<Revision>> commit(Transaction transaction) = 0;
   // Changes with a revision above `from`. The store must outlive the watch.
   virtual std::unique_ptr<Watch> watch(std::string prefix, Revision from) = 0;

@@ -1,0 +1,80 @@
+# Hob, by hand: `make run` for a first look, `make test` for all tests. Everything goes to build/.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.PHONY: deps deps-build deps-run build run stop test test-sanitized fuzz bench bench-% install clean
+
+BUILD ?= build
+PREFIX ?= /usr
+DESTDIR ?=
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 600
+CMAKE := CC=clang-19 CXX=clang++-19 cmake -G Ninja -S .
+
+deps:
+	@tools/install-deps.sh build run test
+
+deps-build:
+	@tools/install-deps.sh build
+
+deps-run:
+	@tools/install-deps.sh run
+
+$(BUILD)/build.ninja: CMakeLists.txt cmake/rooms.cmake
+	@$(CMAKE) -B $(BUILD) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
+	@mv $(BUILD).log $(BUILD)/cmake.log
+
+# The programs and the sample image; what tests need is built by `make test`.
+build: deps-build
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+	@ninja -C $(BUILD) -j $(JOBS) --quiet hob hobd hello_image
+	@echo "built $(BUILD)/bin/hob, $(BUILD)/bin/hobd, $(BUILD)/images/hello.oci.tar"
+
+# Starts Hob, pushes the sample image, creates a service from it through the public API, prints its URL.
+run: build deps-run
+	@tools/run-sample.sh $(BUILD) $(RUN_FLAGS)
+
+# Stops what `make run` started, its data too.
+stop:
+	@$(BUILD)/bin/hob down --purge
+
+test: deps
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+	@ninja -C $(BUILD) -j $(JOBS) --quiet
+	@/usr/bin/python3 tools/run-tests.py --build $(BUILD)
+
+test-sanitized: deps
+	@mkdir -p $(BUILD)-sanitized
+	@$(CMAKE) -B $(BUILD)-sanitized -DHOB_SANITIZE=ON -DCMAKE_BUILD_TYPE=Debug >$(BUILD)-sanitized/cmake.log
+	@ninja -C $(BUILD)-sanitized -j $(JOBS) --quiet
+	@/usr/bin/python3 tools/run-tests.py --build $(BUILD)-sanitized
+
+# Each fuzz target for FUZZ_SECONDS; a crash is left in build-fuzz/crashes and fails.
+fuzz: deps
+	@mkdir -p $(BUILD)-fuzz
+	@$(CMAKE) -B $(BUILD)-fuzz -DHOB_FUZZ=ON -DHOB_SANITIZE=ON -DCMAKE_BUILD_TYPE=Debug >$(BUILD)-fuzz/cmake.log
+	@ninja -C $(BUILD)-fuzz -j $(JOBS) --quiet
+	@tools/run-fuzzers.sh $(BUILD)-fuzz $(FUZZ_SECONDS)
+
+# Us beside a named peer, a ratio each: bench/NAME.py, one a table row.
+bench: deps bench-build
+	@for script in bench/*.py; do /usr/bin/python3 "$$script" --build $(BUILD); done
+
+.PHONY: bench-build
+bench-build: build
+	@ninja -C $(BUILD) -j $(JOBS) --quiet
+
+bench-%: deps bench-build
+	@/usr/bin/python3 bench/$*.py --build $(BUILD)
+
+install: build
+	@install -D -m 755 $(BUILD)/bin/hob $(DESTDIR)$(PREFIX)/bin/hob
+	@install -D -m 755 $(BUILD)/bin/hobd $(DESTDIR)$(PREFIX)/sbin/hobd
+	@install -D -m 644 share/hob.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/hob
+	@install -d $(DESTDIR)$(PREFIX)/share/man/man1
+	@gzip -9nc share/hob.1 >$(DESTDIR)$(PREFIX)/share/man/man1/hob.1.gz
+	@install -D -m 644 share/hob.service $(DESTDIR)/lib/systemd/system/hob.service
+	@echo "installed hob, hobd, completion, manual page and systemd unit under $(DESTDIR)$(PREFIX)"
+
+clean:
+	@rm -rf $(BUILD) $(BUILD)-sanitized $(BUILD)-fuzz $(BUILD).log

@@ -1,0 +1,15 @@
+#!/usr/bin/python3
+"""The edge's requests/s beside HAProxy's and nginx's: bench/edge/bench_edge.py with the build's binary."""
+import argparse
+import pathlib
+import subprocess
+import sys
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path("build"))
+options = parser.parse_args()
+here = pathlib.Path(__file__).resolve().parent
+binary = next(iter(sorted(options.build.glob("**/edge_bench"))), None)
+if binary is None:
+    sys.exit(f"no edge_bench in {options.build}: make bench builds it")
+sys.exit(subprocess.run([sys.executable, here / "edge/bench_edge.py", binary], check=False).returncode)

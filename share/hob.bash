@@ -1,0 +1,32 @@
+# bash completion for hob(1)
+
+_hob_services() {
+  hob ps --json 2>/dev/null | grep -o '"Name":"[^"]*"' | cut -d'"' -f4
+}
+
+_hob() {
+  local current=${COMP_WORDS[COMP_CWORD]} command= word
+  local commands="up down status env doctor deploy ps logs open pause resume rm aws registry account"
+  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+    case $word in
+      -*) ;;
+      *) command=$word; break ;;
+    esac
+  done
+  if [ -z "$command" ]; then
+    mapfile -t COMPREPLY < <(compgen -W "$commands --data --json --version --help" -- "$current")
+    return
+  fi
+  case $command in
+    up) mapfile -t COMPREPLY < <(compgen -W "--region --api-port --http-port --https-port --store --public --detach --cpu-overcommit --memory-overcommit --data" -- "$current") ;;
+    down) mapfile -t COMPREPLY < <(compgen -W "--purge --data" -- "$current") ;;
+    deploy) mapfile -t COMPREPLY < <(compgen -W "--name --port --env --cpu --memory --health-path --command --request-timeout --idle-timeout --auto-deploy --no-wait --json" -- "$current")
+            mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current") ;;
+    logs) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --follow --lines --events --timestamps" -- "$current") ;;
+    open|pause|resume|rm) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services)" -- "$current") ;;
+    registry) mapfile -t COMPREPLY < <(compgen -W "login logout list" -- "$current") ;;
+    account) mapfile -t COMPREPLY < <(compgen -W "create list" -- "$current") ;;
+    aws) mapfile -t COMPREPLY < <(compgen -W "apprunner ecr logs sts" -- "$current") ;;
+  esac
+}
+complete -F _hob hob

@@ -1,0 +1,191 @@
+// hob deploy: from an image in whatever form to an answering URL.
+#include <unistd.h>
+
+#include <CLI/App.hpp>
+
+#include <boost/json.hpp>
+
+#include <cstdio>
+#include <optional>
+
+#include "base/process.h"
+#include "cli/archive_image.h"
+#include "cli/commands.h"
+#include "cli/deploy_options.h"
+#include "cli/push.h"
+#include "cli/services.h"
+
+namespace hob::cli {
+namespace {
+
+namespace json = boost::json;
+
+constexpr Duration kSaveWithin{600'000};       // podman writing an image to a file
+constexpr Duration kFirstAnswerWithin{15'000};  // from a finished operation to the URL's first answer
+constexpr double kMegabyte = 1e6;
+
+// A directory that goes with its owner.
+class TemporaryDirectory {
+ public:
+  static Result<TemporaryDirectory> make() {
+    std::string path = std::filesystem::temp_directory_path() / "hob-deploy-XXXXXX";
+    if (mkdtemp(path.data()) == nullptr) return fail_errno(errno, "making a temporary directory");
+    return TemporaryDirectory(path);
+  }
+  TemporaryDirectory(TemporaryDirectory&& other) noexcept : path_(std::exchange(other.path_, {})) {}
+  TemporaryDirectory& operator=(TemporaryDirectory&&) = delete;
+  ~TemporaryDirectory() {
+    std::error_code ignored;  // what cannot be removed is in /tmp
+    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+  }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  explicit TemporaryDirectory(std::filesystem::path path) : path_(std::move(path)) {}
+  std::filesystem::path path_;
+};
+
+std::string tag_of(const ArchiveImage& image) { return image.digest.substr(image.digest.find(':') + 1, 12); }
+
+// Pushes an image from files; answers what it is called now.
+Async<Result<std::string>> push_from(Api& api, const ArchiveImage& image, std::string named, Progress& progress) {
+  const std::string repository = repository_for(image.name.find('/') == std::string::npos &&
+                                                        image.name.find(':') == std::string::npos
+                                                    ? named
+                                                    : image.name);
+  const std::string tag = tag_of(image);
+  uint64_t bytes = 0;
+  for (const Blob& blob : image.blobs) bytes += blob.size;
+  const auto show = [&](uint64_t done, uint64_t all) {
+    progress.now(fmt::format("pushing {}:{} {:.1f} of {:.1f} MB", repository, tag, static_cast<double>(done) / kMegabyte,
+                             static_cast<double>(all) / kMegabyte));
+  };
+  HOB_CO_CHECK(context(co_await push_image(api, image, repository, tag, show), "pushing {}", repository));
+  progress.line(fmt::format("pushed {}:{} ({:.1f} MB)", repository, tag, static_cast<double>(bytes) / kMegabyte));
+  co_return api.instance().api_address() + "/" + repository + ":" + tag;
+}
+
+// The image of a local podman, saved to a file and opened; nullopt: podman has no such image, or is not here.
+Async<Result<std::optional<ArchiveImage>>> from_podman(std::string image, const TemporaryDirectory& directory,
+                                                       Progress& progress) {
+  Command ask{.argv = {"podman", "image", "exists", image}};
+  Result<Exit> asked = co_await run(std::move(ask), Duration(20'000));
+  if (!asked || asked->status != 0) co_return std::optional<ArchiveImage>();
+  progress.now("reading " + image + " from podman");
+  const std::string file = directory.path() / "image.tar";
+  Command save{.argv = {"podman", "save", "--quiet", "--format", "oci-archive", "-o", file, image}};
+  HOB_CO_CHECK(context(co_await run_ok(std::move(save), kSaveWithin), "podman save {}", image));
+  HOB_CO_TRY(ArchiveImage opened, open_archive_image(file));
+  opened.name = image;
+  co_return opened;
+}
+
+// An image identifier for the API, after pushing what is local.
+Async<Result<std::string>> bring_image(Api& api, DeployOptions options, Progress& progress) {
+  const std::string& image = options.image;
+  std::error_code error;
+  if (std::filesystem::exists(image, error)) {
+    HOB_CO_TRY(ArchiveImage archive, open_archive_image(image));
+    co_return co_await push_from(api, archive, options.name, progress);
+  }
+  if (image.starts_with("/") || image.starts_with("./") || image.starts_with("../") || image.ends_with(".tar")) {
+    co_return fail(Code::kNotFound, "there is no file {}", image);
+  }
+  const std::string ours = api.instance().api_address() + "/";
+  if (image.starts_with(ours) || image.find(".dkr.ecr.") != std::string::npos) co_return image;
+  HOB_CO_TRY(TemporaryDirectory directory, TemporaryDirectory::make());
+  HOB_CO_TRY(std::optional<ArchiveImage> local, co_await from_podman(image, directory, progress));
+  if (local) co_return co_await push_from(api, *local, options.name, progress);
+  co_return image;
+}
+
+Async<Result<std::optional<ServiceLine>>> service_named(Api api, std::string name) {
+  HOB_CO_TRY(std::vector<ServiceLine> all, co_await list_services(api));
+  for (const ServiceLine& line : all) {
+    if (line.name == name) co_return line;
+  }
+  co_return std::optional<ServiceLine>();
+}
+
+// Waits for the first answer: the operation has ended, the edge hears of it a moment later.
+Async<void> first_answer(const ServiceLine& service, const Instance& instance, Progress& progress) {
+  std::string host = service.url.substr(service.url.find("://") + 3);
+  const auto deadline = std::chrono::steady_clock::now() + kFirstAnswerWithin;
+  while (std::chrono::steady_clock::now() < deadline) {
+    http::Request request{.method = "GET", .target = "/", .path = "/"};
+    request.headers.set("Host", host);
+    const http::Endpoint edge{.host = "127.0.0.1", .port = instance.http_port};
+    Result<http::Response> response = co_await http::fetch(edge, std::move(request), "", Duration(5'000), kAnswerBytesMax);
+    if (response && response->status != 404 && response->status != 503) co_return;
+    progress.now("waiting for the first answer");
+    co_await sleep_for(Duration(50));
+  }
+}
+
+Async<Result<void>> deploy(const Context& context, DeployOptions options) {
+  HOB_CO_TRY(Api api, Api::open(context));
+  Progress progress(context.json);
+  if (options.name.empty()) options.name = service_name_for(options.image);
+  HOB_CO_TRY(std::string identifier, co_await bring_image(api, options, progress));
+  HOB_CO_TRY(std::optional<ServiceLine> existing, co_await service_named(api, options.name));
+  std::string target = "AppRunner.CreateService";
+  json::object input;
+  if (existing) {
+    HOB_CO_TRY(json::object described, co_await call_on_service(api, "DescribeService", existing->arn));
+    const json::value* service = described.if_contains("Service");
+    if (service == nullptr || !service->is_object()) co_return fail(Code::kCorrupt, "DescribeService answers nothing");
+    if (text_at(service->as_object(), "Status") == "PAUSED") {
+      co_return fail(Code::kConflict, "{} is paused; first: hob resume {}", options.name, options.name);
+    }
+    HOB_CO_TRY(input, update_input(options, identifier, service->as_object()));
+    target = "AppRunner.UpdateService";
+  } else {
+    HOB_CO_TRY(input, create_input(options, identifier));
+  }
+  HOB_CO_TRY(json::object answer, co_await api.call("apprunner", target, std::move(input)));
+  const std::string operation = text_at(answer, "OperationId");
+  const json::value* record = answer.if_contains("Service");
+  if (record == nullptr || !record->is_object()) co_return fail(Code::kCorrupt, "{} answers nothing", target);
+  ServiceLine service{.name = text_at(record->as_object(), "ServiceName"),
+                      .id = text_at(record->as_object(), "ServiceId"),
+                      .arn = text_at(record->as_object(), "ServiceArn"),
+                      .url = url_of(api.instance(), text_at(record->as_object(), "ServiceUrl"))};
+  progress.line(fmt::format("{} service {}", existing ? "updating" : "creating", service.name));
+  if (!options.no_wait && !operation.empty()) {
+    HOB_CO_CHECK(co_await follow_operation(api, service, operation, "deploying", progress));
+    co_await first_answer(service, api.instance(), progress);
+  }
+  if (context.json) {
+    const json::object object = {{"Name", service.name}, {"Url", service.url}, {"Arn", service.arn}, {"OperationId", operation}};
+    printf("%s\n", json::serialize(object).c_str());
+  } else {
+    progress.line(options.no_wait ? "the operation goes on; see hob ps" : service.name + " is running");
+    printf("%s\n", service.url.c_str());
+  }
+  co_return Result<void>{};
+}
+
+}  // namespace
+
+void add_deploy(CLI::App& program, Context& context) {
+  auto options = std::make_shared<DeployOptions>();
+  CLI::App* command = program.add_subcommand(
+      "deploy", "Run an image as a service (or a new version of it) and print its URL");
+  command->add_option("image", options->image,
+                      "An OCI or docker archive, an OCI layout, an image of podman, or a reference to a registry")
+      ->required();
+  command->add_option("--name", options->name, "The service's name (from the image's)");
+  command->add_option("--port", options->port, "Where the program listens (8080)")->check(CLI::Range(1, 65535));
+  command->add_option("-e,--env", options->environment, "NAME=VALUE for the program")->allow_extra_args(false);
+  command->add_option("--cpu", options->cpu, "Of an instance: 0.25, 0.5, 1, 2, 4 (1)");
+  command->add_option("--memory", options->memory, "Of an instance in GB: 0.5, 1, 2, 3, 4, 6, 8, 10, 12 (2)");
+  command->add_option("--health-path", options->health_path, "Healthy when this path answers 200 (when the port is open)");
+  command->add_option("--command", options->command, "Instead of the image's own");
+  command->add_option("--request-timeout", options->request_timeout, "Of a whole request: 30s, 10m, 0s for none (120s)");
+  command->add_option("--idle-timeout", options->idle_timeout, "Of a silent connection: 30s, 1h (60s)");
+  command->add_flag("--auto-deploy", options->auto_deploy, "A pushed tag deploys by itself");
+  command->add_flag("--no-wait", options->no_wait, "Return when the operation has begun");
+  on_run(*command, context, [&context, options]() -> Async<Result<void>> { return deploy(context, *options); });
+}
+
+}  // namespace hob::cli

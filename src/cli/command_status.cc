@@ -1,0 +1,55 @@
+// hob status: how the daemons are.
+#include <CLI/App.hpp>
+
+#include <boost/json.hpp>
+
+#include <cstdio>
+
+#include "cli/commands.h"
+#include "cli/terminal.h"
+
+namespace hob::cli {
+namespace {
+
+namespace json = boost::json;
+
+Async<Result<void>> status(const Context& options) {
+  HOB_CO_TRY(Instance instance, options.instance());
+  if (!is_running(instance)) {
+    co_return fail(Code::kUnavailable, "Hob is not running with {}; start it with hob up", instance.data.string());
+  }
+  http::Request request{.method = "GET", .target = "/status", .path = "/status"};
+  const http::Endpoint endpoint{.host = (instance.run() / "supervisor.sock").string()};
+  HOB_CO_TRY(http::Response response,
+             context(co_await http::fetch(endpoint, std::move(request), "", kCallWithin, 64 * 1024),
+                     "asking the supervisor"));
+  boost::system::error_code error;
+  const json::value value = json::parse(response.body, error);
+  if (error || !value.is_object()) co_return fail(Code::kCorrupt, "the supervisor answers nonsense");
+  if (options.json) {
+    printf("%s\n", response.body.c_str());
+    co_return Result<void>{};
+  }
+  std::vector<std::vector<std::string>> rows = {{"PROCESS", "PID", "RESTARTS", "STATE"}};
+  const json::value* roles = value.as_object().if_contains("roles");
+  if (roles != nullptr && roles->is_object()) {
+    for (const auto& [name, role] : roles->as_object()) {
+      if (!role.is_object()) continue;
+      const json::object& it = role.as_object();
+      const bool ready = it.contains("ready") && it.at("ready").is_bool() && it.at("ready").as_bool();
+      rows.push_back({std::string(name), json::serialize(it.at("pid")), json::serialize(it.at("restarts")),
+                      ready ? "ready" : "starting"});
+    }
+  }
+  printf("%s\n  API %s, data %s\n", table(rows).c_str(), instance.endpoint().c_str(), instance.data.c_str());
+  co_return Result<void>{};
+}
+
+}  // namespace
+
+void add_status(CLI::App& program, Context& context) {
+  CLI::App* command = program.add_subcommand("status", "Show Hob's own processes");
+  on_run(*command, context, [&context]() -> Async<Result<void>> { return status(context); });
+}
+
+}  // namespace hob::cli

@@ -1,0 +1,200 @@
+// hob up: starts an instance and keeps it running.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+
+#include <cerrno>
+#include <cstdio>
+
+#include "base/log.h"
+#include "cli/commands.h"
+#include "cli/supervisor.h"
+
+namespace hob::cli {
+namespace {
+
+struct UpOptions {
+  std::string region{};
+  uint16_t api_port = 0;
+  uint16_t http_port = 0;
+  uint16_t https_port = 0;
+  std::string store{};
+  double cpu_overcommit = 0;
+  double memory_overcommit = 0;
+  bool is_public = false;
+  bool detach = false;
+};
+
+// What is on disk, with what was asked for over it.
+Result<Instance> instance_for(const Context& context, const UpOptions& options) {
+  const std::filesystem::path data = std::filesystem::absolute(context.data).lexically_normal();
+  Result<Instance> known = load_instance(data);
+  if (!known && known.error().code != Code::kNotFound) return known;
+  Instance instance = known ? *known : Instance{.data = data, .id = new_instance_id()};
+  if (!options.region.empty()) {
+    if (known && known->region != options.region) {
+      return fail(Code::kConflict, "{} belongs to region {}; another region needs another --data", data.string(),
+                  known->region);
+    }
+    instance.region = options.region;
+  }
+  if (!options.store.empty() && options.store != "sqlite") {
+    return fail(Code::kInvalid, "--store {}: only sqlite is there yet", options.store);
+  }
+  if (options.is_public && !instance.is_public) {
+    instance.is_public = true;
+    instance.http_port = 80;
+    instance.https_port = 443;
+  }
+  if (options.api_port != 0) instance.api_port = options.api_port;
+  if (options.http_port != 0) instance.http_port = options.http_port;
+  if (options.https_port != 0) instance.https_port = options.https_port;
+  if (options.cpu_overcommit != 0) instance.cpu_overcommit = options.cpu_overcommit;
+  if (options.memory_overcommit != 0) instance.memory_overcommit = options.memory_overcommit;
+  if (instance.api_port == instance.http_port) {
+    return fail(Code::kInvalid, "the API and services cannot both have port {}", instance.http_port);
+  }
+  return instance;
+}
+
+std::string port_suffix(const Instance& instance) {
+  return instance.http_port == 80 ? "" : ":" + std::to_string(instance.http_port);
+}
+
+std::string where_all_is(const Instance& instance) {
+  const std::string data = instance.data == kDefaultData ? "" : " --data " + instance.data.string();
+  return fmt::format(
+      "  API, registry  {}\n"
+      "  services       http://NAME.{}.hob.localhost{}\n"
+      "  data           {}\n"
+      "  logs           {}\n"
+      "  for aws, boto3 eval \"$(hob env{})\"",
+      instance.endpoint(), instance.region, port_suffix(instance), instance.data.string(),
+      (instance.data / "log").string(), data);
+}
+
+std::string ready_line(const Instance& instance) {
+  return fmt::format("ready: the API answers at {}; try: hob deploy IMAGE", instance.endpoint());
+}
+
+// Where the supervisor's own words go: stdout, and to the pipe of a detached parent until it is ready.
+void say(const std::string& text) {
+  printf("%s\n", text.c_str());
+  fflush(stdout);
+}
+
+Async<Result<void>> supervise(const Instance& instance, bool detached) {
+  const Executor executor = co_await boost::asio::this_coro::executor;
+  Supervisor supervisor(executor, instance, say);
+  HOB_CO_CHECK(co_await supervisor.start());
+  say(where_all_is(instance));
+  say(ready_line(instance));
+  if (detached) {
+    // The parent leaves when it has read "ready"; from here on words go to the log.
+    const Fd log(open(instance.log("supervisor").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640));
+    if (log) {
+      dup2(log.get(), STDOUT_FILENO);
+      dup2(log.get(), STDERR_FILENO);
+    }
+  }
+  const Ending ending = co_await supervisor.wait();
+  say(ending == Ending::kDown ? "stopping, with all tasks" : "stopping; tasks run on until `hob up` or `hob down`");
+  co_return co_await supervisor.stop(ending);
+}
+
+// In the child: returns. In the parent: passes on what the child says, and exits when it is ready or has failed.
+Result<void> detach() {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return fail_errno(errno, "making a pipe");
+  const pid_t pid = fork();
+  if (pid < 0) return fail_errno(errno, "forking");
+  if (pid == 0) {
+    setsid();
+    dup2(ends[1], STDOUT_FILENO);
+    dup2(ends[1], STDERR_FILENO);
+    // All else that was inherited, too: a pipe of the caller's would not end before we do.
+    close_range(STDERR_FILENO + 1, ~0U, 0);
+    const Fd nothing(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    dup2(nothing.get(), STDIN_FILENO);
+    return {};
+  }
+  close(ends[1]);
+  std::string text;
+  char buffer[4096];
+  ssize_t got = 0;
+  while ((got = read(ends[0], buffer, sizeof buffer)) > 0) {
+    fwrite(buffer, 1, static_cast<size_t>(got), stdout);
+    fflush(stdout);
+    text.append(buffer, static_cast<size_t>(got));
+    const size_t ready = text.starts_with("ready") ? 0 : text.find("\nready");
+    if (ready != std::string::npos && text.find('\n', ready + 1) != std::string::npos) _exit(0);
+  }
+  int status = 0;
+  waitpid(pid, &status, 0);
+  _exit(WIFEXITED(status) && WEXITSTATUS(status) != 0 ? WEXITSTATUS(status) : 1);
+}
+
+Result<Instance> prepare(const Context& context, const UpOptions& options) {
+  if (geteuid() != 0) {
+    return fail(Code::kDenied, "hob up needs root, to make namespaces, mounts and cgroups: sudo hob up");
+  }
+  return instance_for(context, options);
+}
+
+}  // namespace
+
+void add_up(CLI::App& program, Context& context) {
+  auto options = std::make_shared<UpOptions>();
+  CLI::App* command = program.add_subcommand("up", "Start Hob (again: adopt what runs)");
+  command->add_option("--region", options->region, "AWS's region to be (us-east-1)");
+  command->add_option("--api-port", options->api_port, "Port of the API and the registry (4566)")
+      ->check(CLI::Range(1, 65535));
+  command->add_option("--http-port", options->http_port, "Port where services answer (8080)")
+      ->check(CLI::Range(1, 65535));
+  command->add_option("--https-port", options->https_port, "Port where services will answer TLS (8443)")
+      ->check(CLI::Range(1, 65535));
+  command->add_option("--store", options->store, "Where records are kept (sqlite)");
+  command->add_option("--cpu-overcommit", options->cpu_overcommit, "CPU sizes promised for each CPU there is")
+      ->check(CLI::Range(0.1, 1000.0));
+  command->add_option("--memory-overcommit", options->memory_overcommit, "Memory sizes promised for each byte there is")
+      ->check(CLI::Range(0.1, 100.0));
+  command->add_flag("--public", options->is_public, "Listen on all addresses, ports 80 and 443");
+  command->add_flag("--detach", options->detach, "Return when it is ready, run on in the background");
+  // Before any loop: a loop does not survive fork.
+  command->callback([&context, options] {
+    const auto refuse = [&](const Error& error) {
+      fprintf(stderr, "hob up: %s\n", error.message.c_str());
+      context.exit_code = 1;
+    };
+    Result<Instance> instance = prepare(context, *options);
+    if (!instance) return refuse(instance.error());
+    if (is_running(*instance)) {
+      const Result<Instance> running = load_instance(instance->data);
+      const Instance& shown = running ? *running : *instance;
+      say(where_all_is(shown));
+      say("ready: Hob was running already");
+      return;
+    }
+    if (Result<void> prepared = prepare_data(*instance); !prepared) return refuse(prepared.error());
+    if (Result<void> saved = save_instance(*instance); !saved) return refuse(saved.error());
+    if (options->detach) {
+      if (Result<void> detached = detach(); !detached) return refuse(detached.error());
+    }
+    // After detaching: the lock belongs to the process that holds it open.
+    Result<Fd> lock = lock_instance(*instance);
+    if (!lock) return refuse(lock.error());
+    const Instance started = *instance;
+    const bool is_detached = options->detach;
+    run_body(context, "up", [started, is_detached]() -> Async<Result<void>> {
+      Result<void> done = co_await supervise(started, is_detached);
+      co_return done;
+    });
+  });
+}
+
+}  // namespace hob::cli

@@ -1,0 +1,26 @@
+// The commands: each adds itself to the program.
+#pragma once
+
+#include <CLI/App.hpp>
+
+#include "cli/context.h"
+
+namespace hob::cli {
+
+void add_up(CLI::App& program, Context& context);
+void add_down(CLI::App& program, Context& context);
+void add_status(CLI::App& program, Context& context);
+void add_env(CLI::App& program, Context& context);
+void add_doctor(CLI::App& program, Context& context);
+void add_deploy(CLI::App& program, Context& context);
+void add_ps(CLI::App& program, Context& context);
+void add_logs(CLI::App& program, Context& context);
+void add_open(CLI::App& program, Context& context);
+void add_pause(CLI::App& program, Context& context);
+void add_resume(CLI::App& program, Context& context);
+void add_rm(CLI::App& program, Context& context);
+void add_aws(CLI::App& program, Context& context);
+void add_registry(CLI::App& program, Context& context);
+void add_account(CLI::App& program, Context& context);
+
+}  // namespace hob::cli

@@ -1,0 +1,138 @@
+#include "cli/deploy_options.h"
+
+#include <boost/json.hpp>
+
+#include <algorithm>
+
+#include "cli/context.h"
+
+namespace hob::cli {
+namespace {
+
+namespace json = boost::json;
+
+constexpr size_t kNameMin = 4;
+constexpr size_t kNameMax = 40;
+
+// An image's last path component without tag and digest.
+std::string base_name(std::string_view image) {
+  image = image.substr(0, image.find('@'));
+  if (const size_t slash = image.rfind('/'); slash != std::string_view::npos) image.remove_prefix(slash + 1);
+  return std::string(image.substr(0, image.find(':')));
+}
+
+const json::object* object_at(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  return value != nullptr ? value->if_object() : nullptr;
+}
+
+json::object object_or_empty(const json::object& object, std::string_view name) {
+  const json::object* found = object_at(object, name);
+  return found != nullptr ? *found : json::object();
+}
+
+// Over `image_configuration`, what the options say.
+Result<void> apply(const DeployOptions& options, json::object& image_configuration) {
+  if (options.port != 0) image_configuration["Port"] = std::to_string(options.port);
+  if (!options.command.empty()) image_configuration["StartCommand"] = options.command;
+  if (options.environment.empty()) return {};
+  json::object variables = object_or_empty(image_configuration, "RuntimeEnvironmentVariables");
+  for (const std::string& pair : options.environment) {
+    const size_t equals = pair.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      return fail(Code::kInvalid, "--env {}: it must be NAME=VALUE", pair);
+    }
+    variables[pair.substr(0, equals)] = pair.substr(equals + 1);
+  }
+  image_configuration["RuntimeEnvironmentVariables"] = std::move(variables);
+  return {};
+}
+
+void apply_size(const DeployOptions& options, json::object& input) {
+  if (options.cpu.empty() && options.memory.empty()) return;
+  json::object instance;
+  if (!options.cpu.empty()) instance["Cpu"] = options.cpu;
+  if (!options.memory.empty()) instance["Memory"] = options.memory;
+  input["InstanceConfiguration"] = std::move(instance);
+}
+
+void apply_health(const DeployOptions& options, json::object& input) {
+  if (options.health_path.empty()) return;
+  // Quicker than App Runner's default of every 5 s: the first answer is what a person waits for.
+  input["HealthCheckConfiguration"] = {{"Protocol", "HTTP"}, {"Path", options.health_path}, {"Interval", 1},
+                                       {"Timeout", 2}, {"HealthyThreshold", 1}, {"UnhealthyThreshold", 5}};
+}
+
+json::object source(std::string_view identifier, json::object image_configuration, bool auto_deploy) {
+  return {{"AutoDeploymentsEnabled", auto_deploy},
+          {"ImageRepository",
+           {{"ImageIdentifier", identifier},
+            {"ImageRepositoryType", "ECR"},
+            {"ImageConfiguration", std::move(image_configuration)}}}};
+}
+
+}  // namespace
+
+std::string service_name_for(std::string_view image) {
+  std::string name;
+  for (const char c : base_name(image)) {
+    const bool allowed = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+    if (allowed && name.size() < kNameMax) name += c;
+    else if (!name.empty() && name.back() != '-' && name.size() < kNameMax) name += '-';
+  }
+  while (!name.empty() && (name.front() == '-' || name.front() == '_')) name.erase(0, 1);
+  while (!name.empty() && name.back() == '-') name.pop_back();
+  if (name.size() < kNameMin) name += name.empty() ? "service" : "-service";
+  return name;
+}
+
+std::string repository_for(std::string_view name) {
+  name = name.substr(0, name.find('@'));
+  // A registry's host in front is not part of it.
+  if (const size_t slash = name.find('/'); slash != std::string_view::npos) {
+    const std::string_view first = name.substr(0, slash);
+    if (first.find_first_of(".:") != std::string_view::npos || first == "localhost") name.remove_prefix(slash + 1);
+  }
+  if (const size_t colon = name.rfind(':'); colon != std::string_view::npos) name = name.substr(0, colon);
+  std::string out;
+  for (const char c : name) {
+    const char lower = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    const bool letter = (lower >= 'a' && lower <= 'z') || (lower >= '0' && lower <= '9');
+    // A separator only between letters: "a--b" and "-a" are no repository names.
+    if (letter) out += lower;
+    else if (!out.empty() && out.back() != '-' && out.back() != '/') out += lower == '/' ? '/' : '-';
+  }
+  while (!out.empty() && (out.back() == '-' || out.back() == '/')) out.pop_back();
+  if (out.size() < 2) out = "image" + (out.empty() ? "" : "-" + out);
+  return out;
+}
+
+Result<json::object> create_input(const DeployOptions& options, std::string_view identifier) {
+  json::object image_configuration = {{"Port", std::to_string(options.port == 0 ? 8080 : options.port)}};
+  HOB_CHECK(apply(options, image_configuration));
+  json::object input = {{"ServiceName", options.name}};
+  input["SourceConfiguration"] = source(identifier, std::move(image_configuration), options.auto_deploy);
+  apply_size(options, input);
+  apply_health(options, input);
+  json::array tags;
+  if (!options.request_timeout.empty()) tags.push_back({{"Key", "hob:request-timeout"}, {"Value", options.request_timeout}});
+  if (!options.idle_timeout.empty()) tags.push_back({{"Key", "hob:idle-timeout"}, {"Value", options.idle_timeout}});
+  if (!tags.empty()) input["Tags"] = std::move(tags);
+  return input;
+}
+
+Result<json::object> update_input(const DeployOptions& options, std::string_view identifier, const json::object& service) {
+  const json::object current = object_or_empty(service, "SourceConfiguration");
+  json::object image_configuration =
+      object_or_empty(object_or_empty(current, "ImageRepository"), "ImageConfiguration");
+  HOB_CHECK(apply(options, image_configuration));
+  json::object input = {{"ServiceArn", text_at(service, "ServiceArn")}};
+  const json::value* automatic = current.if_contains("AutoDeploymentsEnabled");
+  const bool was_automatic = automatic != nullptr && automatic->is_bool() && automatic->as_bool();
+  input["SourceConfiguration"] = source(identifier, std::move(image_configuration), options.auto_deploy || was_automatic);
+  apply_size(options, input);
+  apply_health(options, input);
+  return input;
+}
+
+}  // namespace hob::cli

@@ -1,0 +1,40 @@
+// What `hob deploy` was asked for, as App Runner's API wants it. Pure.
+#pragma once
+
+#include <boost/json/fwd.hpp>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace hob::cli {
+
+struct DeployOptions {
+  std::string image{};
+  std::string name{};
+  int port = 0;  // 0: 8080, or what the service has
+  std::vector<std::string> environment{};  // "K=V"
+  std::string cpu{};
+  std::string memory{};
+  std::string health_path{};  // empty: TCP, or what the service has
+  std::string command{};
+  std::string request_timeout{};
+  std::string idle_timeout{};
+  bool auto_deploy = false;
+  bool no_wait = false;
+};
+
+// A service name from an image's: "registry/team/my_app:1" -> "my_app". App Runner wants 4 to 40 letters, digits, - and _.
+std::string service_name_for(std::string_view image);
+// The repository in our registry for an archive's name or path: lower case, [a-z0-9._-/].
+std::string repository_for(std::string_view name);
+
+// CreateService's input. kInvalid: an option is wrong, with what would be right.
+Result<boost::json::object> create_input(const DeployOptions& options, std::string_view identifier);
+// UpdateService's: what DescribeService answered, with the options that were given over it.
+Result<boost::json::object> update_input(const DeployOptions& options, std::string_view identifier,
+                                         const boost::json::object& service);
+
+}  // namespace hob::cli

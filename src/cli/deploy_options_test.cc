@@ -1,0 +1,89 @@
+#include "cli/deploy_options.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/json.hpp>
+
+#include "cli/terminal.h"
+
+namespace hob::cli {
+namespace {
+
+namespace json = boost::json;
+
+TEST(DeployOptions, NamesAServiceAfterItsImage) {
+  struct Case { const char* image; const char* want; };
+  for (const Case& c : {
+           Case{"hello.oci.tar", "hello-oci-tar"},
+           Case{"registry.example.com:5000/team/my_app:1.2", "my_app"},
+           Case{"docker.io/library/nginx@sha256:abc", "nginx"},
+           Case{"web", "web-service"},
+           Case{"./build/images/", "service"},
+           Case{"-x-", "x-service"},
+           Case{"a-name-that-is-far-longer-than-forty-characters-can-hold:1", "a-name-that-is-far-longer-than-forty-cha"},
+       }) {
+    EXPECT_EQ(service_name_for(c.image), c.want) << c.image;
+  }
+}
+
+TEST(DeployOptions, NamesARepositoryAfterAnImage) {
+  struct Case { const char* name; const char* want; };
+  for (const Case& c : {
+           Case{"hello:latest", "hello"},
+           Case{"localhost/team/App:1", "team/app"},
+           Case{"registry.example.com:5000/a/b:2", "a/b"},
+           Case{"docker.io/library/nginx@sha256:abc", "library/nginx"},
+           Case{"My App!", "my-app"},
+           Case{"--", "image"},
+           Case{"x", "image-x"},
+       }) {
+    EXPECT_EQ(repository_for(c.name), c.want) << c.name;
+  }
+}
+
+TEST(DeployOptions, CreateSaysWhatWasGivenAndNoMore) {
+  const DeployOptions options{.name = "shop", .environment = {"A=1", "B=x=y", "C="}, .cpu = "0.5", .health_path = "/up"};
+  const Result<json::object> input = create_input(options, "127.0.0.1:4566/shop:1");
+  ASSERT_TRUE(input.has_value());
+  EXPECT_EQ(json::serialize(*input),
+            R"({"ServiceName":"shop","SourceConfiguration":{"AutoDeploymentsEnabled":false,"ImageRepository":)"
+            R"({"ImageIdentifier":"127.0.0.1:4566/shop:1","ImageRepositoryType":"ECR","ImageConfiguration":)"
+            R"({"Port":"8080","RuntimeEnvironmentVariables":{"A":"1","B":"x=y","C":""}}}},)"
+            R"("InstanceConfiguration":{"Cpu":"0.5"},"HealthCheckConfiguration":{"Protocol":"HTTP","Path":"/up",)"
+            R"("Interval":1,"Timeout":2,"HealthyThreshold":1,"UnhealthyThreshold":5}})");
+}
+
+TEST(DeployOptions, UpdateKeepsWhatWasNotGiven) {
+  const json::object service = json::parse(R"({"ServiceArn":"arn","SourceConfiguration":{"AutoDeploymentsEnabled":true,
+      "ImageRepository":{"ImageIdentifier":"old","ImageRepositoryType":"ECR","ImageConfiguration":
+      {"Port":"3000","RuntimeEnvironmentVariables":{"A":"1","B":"2"}}}}})").as_object();
+  const Result<json::object> input = update_input({.environment = {"B=3"}}, "new", service);
+  ASSERT_TRUE(input.has_value());
+  EXPECT_EQ(json::serialize(*input),
+            R"({"ServiceArn":"arn","SourceConfiguration":{"AutoDeploymentsEnabled":true,"ImageRepository":)"
+            R"({"ImageIdentifier":"new","ImageRepositoryType":"ECR","ImageConfiguration":)"
+            R"({"Port":"3000","RuntimeEnvironmentVariables":{"A":"1","B":"3"}}}}})");
+}
+
+TEST(DeployOptions, RefusesAVariableWithoutAValue) {
+  for (const char* pair : {"A", "=1", ""}) {
+    EXPECT_FALSE(create_input({.environment = {pair}}, "image").has_value()) << pair;
+  }
+}
+
+TEST(Terminal, QuotesForAShell) {
+  EXPECT_EQ(shell_quoted("plain-1.2/x"), "plain-1.2/x");
+  EXPECT_EQ(shell_quoted(""), "''");
+  EXPECT_EQ(shell_quoted("it's $HOME"), R"('it'\''s $HOME')");
+}
+
+TEST(Terminal, ShowsControlCharacters) {
+  EXPECT_EQ(printable("a\tb\033[31m\x7f\nü"), "a\tb\\x1b[31m\\x7f\\nü");
+}
+
+TEST(Terminal, PadsColumns) {
+  EXPECT_EQ(table({{"NAME", "URL"}, {"a", "http://x"}, {"longer", ""}}), "NAME    URL\na       http://x\nlonger  \n");
+}
+
+}  // namespace
+}  // namespace hob::cli

@@ -1,0 +1,137 @@
+#include "cli/services.h"
+
+#include <boost/json.hpp>
+
+#include <algorithm>
+
+#include "cli/log_tail.h"
+
+namespace hob::cli {
+namespace {
+
+namespace json = boost::json;
+
+constexpr int kPagesMax = 500;
+constexpr Duration kPollInterval{250};
+constexpr Duration kOperationWithin{30 * 60 * 1000};
+// Control may be away for a moment (a restart): asking goes on for so long.
+constexpr Duration kAwayMax{30'000};
+
+ServiceLine line_of(const Instance& instance, const json::object& summary) {
+  ServiceLine line{.name = text_at(summary, "ServiceName"),
+                   .id = text_at(summary, "ServiceId"),
+                   .arn = text_at(summary, "ServiceArn"),
+                   .url = url_of(instance, text_at(summary, "ServiceUrl")),
+                   .status = text_at(summary, "Status")};
+  const json::value* updated = summary.if_contains("UpdatedAt");
+  if (updated != nullptr && updated->is_number()) line.updated_at = updated->to_number<double>();
+  return line;
+}
+
+// The operation's record; empty while it is not listed.
+Async<Result<json::object>> find_operation(Api api, std::string arn, std::string id) {
+  HOB_CO_TRY(json::object page, co_await api.call("apprunner", "AppRunner.ListOperations",
+                                                  {{"ServiceArn", arn}, {"MaxResults", 20}}));
+  const json::value* list = page.if_contains("OperationSummaryList");
+  if (list != nullptr && list->is_array()) {
+    for (const json::value& operation : list->as_array()) {
+      if (operation.is_object() && text_at(operation.as_object(), "Id") == id) co_return operation.as_object();
+    }
+  }
+  co_return json::object();
+}
+
+bool has_ended(const std::string& status) {
+  return !status.empty() && status != "PENDING" && !status.ends_with("IN_PROGRESS");
+}
+
+}  // namespace
+
+std::string url_of(const Instance& instance, std::string_view host_name) {
+  if (host_name.empty()) return {};
+  std::string url = "http://" + std::string(host_name);
+  if (host_name.find(':') == std::string_view::npos && instance.http_port != 80) {
+    url += ":" + std::to_string(instance.http_port);
+  }
+  return url;
+}
+
+std::string log_group(const ServiceLine& service, LogKind kind) {
+  return "/aws/apprunner/" + service.name + "/" + service.id +
+         (kind == LogKind::kApplication ? "/application" : "/service");
+}
+
+Async<Result<std::vector<ServiceLine>>> list_services(Api api) {
+  std::vector<ServiceLine> all;
+  json::object input = {{"MaxResults", 20}};
+  for (int page_number = 0; page_number < kPagesMax; ++page_number) {
+    HOB_CO_TRY(json::object page, co_await api.call("apprunner", "AppRunner.ListServices", input));
+    const json::value* list = page.if_contains("ServiceSummaryList");
+    if (list != nullptr && list->is_array()) {
+      for (const json::value& summary : list->as_array()) {
+        if (summary.is_object()) all.push_back(line_of(api.instance(), summary.as_object()));
+      }
+    }
+    const std::string token = text_at(page, "NextToken");
+    if (token.empty()) break;
+    input["NextToken"] = token;
+  }
+  std::ranges::sort(all, {}, &ServiceLine::name);
+  co_return all;
+}
+
+Async<Result<ServiceLine>> find_service(Api api, std::string wanted) {
+  HOB_CO_TRY(std::vector<ServiceLine> all, co_await list_services(api));
+  std::string names;
+  for (const ServiceLine& line : all) {
+    if (line.name == wanted || line.id == wanted || line.arn == wanted) co_return line;
+    names += (names.empty() ? "" : ", ") + line.name;
+  }
+  if (names.empty()) co_return fail(Code::kNotFound, "there is no service yet; make one with: hob deploy IMAGE");
+  co_return fail(Code::kNotFound, "there is no service {}; there are {}", printable(wanted), names);
+}
+
+Async<Result<json::object>> call_on_service(Api api, std::string operation, std::string arn) {
+  json::object input = {{"ServiceArn", arn}};
+  co_return co_await api.call("apprunner", "AppRunner." + operation, std::move(input));
+}
+
+Async<Result<void>> follow_operation(Api api, ServiceLine service, std::string operation_id, std::string verb,
+                                     Progress& progress) {
+  LogTail events(api, log_group(service, LogKind::kEvents), "deployment/" + operation_id);
+  const auto started = std::chrono::steady_clock::now();
+  const auto seconds = [&] {
+    return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - started).count();
+  };
+  std::vector<std::string> said;
+  Duration away{0};
+  while (true) {
+    Result<json::object> operation = co_await find_operation(api, service.arn, operation_id);
+    if (!operation) {
+      away += kPollInterval;
+      if (away > kAwayMax) co_return fail(std::move(operation).error());
+      progress.now(fmt::format("{} {}: Hob does not answer, waiting", verb, service.name));
+    } else {
+      away = Duration(0);
+      const std::string status = text_at(*operation, "Status");
+      const std::vector<TailedLine> lines = co_await events.next();
+      for (const TailedLine& line : lines) {
+        progress.line("  " + printable(line.text));
+        said.push_back(line.text);
+      }
+      if (has_ended(status)) {
+        if (status == "SUCCEEDED") co_return Result<void>{};
+        const std::string reason = said.empty() ? "" : ": " + printable(said.back());
+        co_return fail(Code::kUnavailable, "{} {} ended with {}{}\nlook at: hob logs {} --events, hob logs {}", verb,
+                       service.name, status, reason, service.name, service.name);
+      }
+      progress.now(fmt::format("{} {}: {} ({} s)", verb, service.name, status.empty() ? "PENDING" : status, seconds()));
+    }
+    if (std::chrono::steady_clock::now() - started > kOperationWithin) {
+      co_return fail(Code::kTimeout, "{} {} goes on; see hob ps", verb, service.name);
+    }
+    co_await sleep_for(kPollInterval);
+  }
+}
+
+}  // namespace hob::cli

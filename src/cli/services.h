@@ -1,0 +1,45 @@
+// Services as the commands see them, through App Runner's API: found by name, followed through an operation.
+#pragma once
+
+#include <boost/json/fwd.hpp>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/async.h"
+#include "base/result.h"
+#include "cli/context.h"
+#include "cli/terminal.h"
+
+namespace hob::cli {
+
+struct ServiceLine {
+  std::string name{};
+  std::string id{};
+  std::string arn{};
+  std::string url{};     // "http://SUBDOMAIN.REGION.hob.localhost:8080"
+  std::string status{};  // AWS's word: RUNNING, PAUSED…
+  double updated_at = 0;  // seconds since 1970
+};
+
+// The URL to type for a service's host name, as App Runner's API gives it.
+std::string url_of(const Instance& instance, std::string_view host_name);
+
+// All of the account, in order of name.
+Async<Result<std::vector<ServiceLine>>> list_services(Api api);
+// By name, id or ARN. kNotFound: says which there are.
+Async<Result<ServiceLine>> find_service(Api api, std::string wanted);
+// One App Runner call that names the service by its ARN: "PauseService".
+Async<Result<boost::json::object>> call_on_service(Api api, std::string operation, std::string arn);
+
+// Waits until an operation has ended, showing the service's events as they come. An operation that failed is
+// kUnavailable with its reason. `verb` is for the moment's line: "deploying".
+Async<Result<void>> follow_operation(Api api, ServiceLine service, std::string operation_id, std::string verb,
+                                     Progress& progress);
+
+// An event log's or an application's group, as App Runner names them.
+enum class LogKind { kApplication, kEvents };
+std::string log_group(const ServiceLine& service, LogKind kind);
+
+}  // namespace hob::cli

@@ -1,0 +1,37 @@
+// What a command prints: for people on a terminal, or one JSON document with --json.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace hob::cli {
+
+// Columns padded to their widest cell; the first row is the heading.
+std::string table(const std::vector<std::vector<std::string>>& rows);
+// A word for a POSIX shell: quoted where it must be.
+std::string shell_quoted(std::string_view text);
+// Control characters of what came from outside, made visible, so that it cannot steer a terminal.
+std::string printable(std::string_view text);
+
+// One line that is rewritten while something goes on, and a line for each thing that is done. Without a terminal: lines alone.
+class Progress {
+ public:
+  // quiet: says nothing (--json).
+  explicit Progress(bool quiet);
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+  // What is going on now; replaces the line before.
+  void now(const std::string& text);
+  // Stays.
+  void line(const std::string& text);
+
+ private:
+  void clear();
+  bool quiet_;
+  bool terminal_;
+  std::string shown_;
+};
+
+}  // namespace hob::cli

@@ -1,0 +1,407 @@
+#include "cluster/cluster.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/asio/io_context.hpp>
+#include <deque>
+#include <map>
+#include <set>
+
+#include "cluster/keys.h"
+#include "cluster/records.h"
+#include "cluster/service_view.h"
+#include "store/memory_store.h"
+
+namespace hob::cluster {
+namespace {
+
+using namespace std::chrono_literals;
+
+// Control's end of a link whose other end is the test.
+class TestSession final : public link::Session {
+ public:
+  TestSession(const Executor& executor, uid_t uid) : up_(executor, 1000), uid_(uid) {}
+  Result<void> send(link::Message message) override {
+    if (up_.closed()) return fail(Code::kUnavailable, "closed");
+    down_.push_back(std::move(message));
+    return {};
+  }
+  Async<Result<link::Message>> receive() override {
+    std::optional<link::Message> message = co_await up_.pop();
+    if (!message) co_return fail(Code::kUnavailable, "closed");
+    co_return std::move(*message);
+  }
+  uid_t peer_uid() const override { return uid_; }
+  void close() override { up_.close(); }
+
+  void push(link::Message message) { (void)up_.try_push(std::move(message)); }
+  std::optional<link::Message> pull() {
+    if (down_.empty()) return std::nullopt;
+    link::Message message = std::move(down_.front());
+    down_.pop_front();
+    return message;
+  }
+
+ private:
+  Channel<link::Message> up_;
+  std::deque<link::Message> down_;
+  uid_t uid_;
+};
+
+// A host that runs whatever it is told at once, unless the test says otherwise.
+struct TestHost {
+  std::shared_ptr<TestSession> session{};
+  std::map<TaskId, link::Assignment> tasks{};
+  std::set<std::string> broken{};  // images whose tasks exit at once
+
+  void report(const link::Assignment& assignment) {
+    link::TaskReport report{.task = assignment.task,
+                            .status = link::TaskStatus::kRunning,
+                            .health = link::Health::kHealthy};
+    const bool breaks =
+        !assignment.containers.empty() && broken.contains(assignment.containers[0].image.reference);
+    if (assignment.desired == link::DesiredStatus::kStopped || breaks) {
+      report = {.task = assignment.task, .status = link::TaskStatus::kStopped};
+      if (breaks) {
+        report.stop_code = link::StopCode::kEssentialContainerExited;
+        report.reason = "Essential container in task exited";
+        report.exit_code = 3;
+        report.last_lines = {"no database"};
+      }
+    }
+    session->push(encode(report));
+  }
+  bool step() {
+    const auto message = session->pull();
+    if (!message) return false;
+    std::vector<link::Assignment> put;
+    if (message->type == "HostWelcome") {
+      link::HostWelcome welcome;
+      EXPECT_TRUE(decode(*message, welcome));
+      tasks.clear();
+      put = welcome.assignments;
+    } else if (message->type == "AssignmentChange") {
+      link::AssignmentChange change;
+      EXPECT_TRUE(decode(*message, change));
+      put = change.put;
+      for (const TaskId& task : change.remove) tasks.erase(task);
+    }
+    for (const link::Assignment& assignment : put) {
+      tasks[assignment.task] = assignment;
+      report(assignment);
+    }
+    return true;
+  }
+};
+
+// An edge that applies each table at once.
+struct TestEdge {
+  std::shared_ptr<TestSession> session{};
+  link::RouteTable table{};
+  bool lagging = false;
+
+  bool step() {
+    if (lagging) return false;
+    const auto message = session->pull();
+    if (!message) return false;
+    EXPECT_TRUE(decode(*message, table));
+    session->push(encode(link::EdgeReport{.applied_version = table.version}));
+    return true;
+  }
+};
+
+class ClusterTest : public testing::Test {
+ protected:
+  ClusterTest()
+      : store_(store::make_memory_store(loop_.get_executor())), scope_(loop_.get_executor()) {
+    restart();
+  }
+  ~ClusterTest() override { stop(); }
+
+  void restart() {
+    cluster_ = std::make_unique<Cluster>(
+        *store_, loop_.get_executor(), clock_, random_,
+        ClusterPorts{.credentials =
+                         [this](const std::string& account, link::ImageSource source) {
+                           ++tokens_;
+                           source.username = "AWS";
+                           source.password = account + "-token";
+                           return source;
+                         },
+                     .store_logs = [this](link::LogBatch batch) -> Async<Result<void>> {
+                       logs_.push_back(batch);
+                       co_return Result<void>{};
+                     }});
+    cluster_->start();
+  }
+  void stop() {
+    scope_.spawn("stop", [this]() -> Async<> { co_await cluster_->stop(); });
+    loop_.restart();
+    loop_.run();
+    cluster_.reset();
+  }
+  std::shared_ptr<TestSession> link(link::Message hello, uid_t uid = 0) {
+    auto session = std::make_shared<TestSession>(loop_.get_executor(), uid);
+    session->push(std::move(hello));
+    scope_.spawn("serve", cluster_->serve(session));
+    return session;
+  }
+  TestHost host(std::string id) {
+    return {.session = link(encode(link::HostHello{
+                .host = HostId{id}, .zone = "us-east-1a", .cpu = 8192, .memory_mib = 16384}))};
+  }
+  TestEdge edge(std::string id) {
+    return {.session = link(encode(link::EdgeHello{.edge = EdgeId{id}}))};
+  }
+  void poll() {
+    loop_.restart();
+    while (loop_.poll() > 0) {
+    }
+  }
+  // Until nobody has anything to say.
+  void settle(std::vector<TestHost*> hosts, std::vector<TestEdge*> edges) {
+    for (bool busy = true; busy;) {
+      poll();
+      busy = false;
+      for (TestHost* host : hosts) busy = host->step() || busy;
+      for (TestEdge* edge : edges) busy = edge->step() || busy;
+    }
+  }
+  void write(const Service& service) {
+    scope_.spawn("write", [this, service]() -> Async<> {
+      EXPECT_TRUE(co_await store_->commit(
+          {.put = {{service_key("1", "apprunner", "s"), encode(service)}}}));
+    });
+    poll();
+  }
+  std::optional<Service> service() {
+    std::optional<Service> found;
+    scope_.spawn("read", [this, &found]() -> Async<> {
+      const auto entry = co_await store_->get(service_key("1", "apprunner", "s"));
+      if (*entry) found = *decode_service((*entry)->value);
+    });
+    poll();
+    return found;
+  }
+  std::vector<Task> tasks() {
+    std::vector<Task> found;
+    scope_.spawn("read", [this, &found]() -> Async<> {
+      const auto listing = co_await store_->list(std::string(kTasksPrefix));
+      for (const auto& entry : listing->entries) found.push_back(*decode_task(entry.value));
+    });
+    poll();
+    return found;
+  }
+  static Deployment deployment(std::string id, std::string image) {
+    Deployment made{.id = DeploymentId{std::move(id)}};
+    made.task.containers = {{.name = "app", .image = {.reference = std::move(image)}}};
+    return made;
+  }
+  static Service wanted(int count, std::vector<Deployment> deployments) {
+    return {.account = "1",
+            .name = "s",
+            .desired_count = count,
+            .deployments = std::move(deployments),
+            .routing = {.host_names = {"s.localhost"}}};
+  }
+  static size_t ready_targets(const TestEdge& edge) {
+    size_t count = 0;
+    for (const auto& route : edge.table.routes) {
+      for (const auto& target : route.targets)
+        count += target.state == link::TargetState::kReady ? 1 : 0;
+    }
+    return count;
+  }
+
+  boost::asio::io_context loop_;
+  SystemClock clock_;
+  SystemRandom random_;
+  std::unique_ptr<store::Store> store_;
+  AsyncScope scope_;
+  std::unique_ptr<Cluster> cluster_;
+  int tokens_ = 0;
+  std::vector<link::LogBatch> logs_;
+};
+
+TEST_F(ClusterTest, AServiceRunsAndIsRouted) {
+  TestHost h = host("h1");
+  TestEdge e = edge("e1");
+  write(wanted(2, {deployment("d1", "v1")}));
+  settle({&h}, {&e});
+  EXPECT_EQ(service()->deployments[0].rollout, RolloutState::kCompleted);
+  ASSERT_EQ(h.tasks.size(), 2u);
+  const link::Assignment& assignment = h.tasks.begin()->second;
+  EXPECT_EQ(assignment.containers.at(0).image.password, "1-token");
+  EXPECT_EQ(assignment.address.substr(0, 9), "198.18.0.");
+  EXPECT_EQ(ready_targets(e), 2u);
+  EXPECT_EQ(e.table.routes.at(0).host_names.at(0), "s.localhost");
+  EXPECT_TRUE(state_of(*service(), tasks()).stable);
+  EXPECT_EQ(phase_of(*service(), tasks()), "done");
+  for (const Task& task : tasks())
+    EXPECT_EQ(encode(task).find("token"), std::string::npos) << "no secret is stored";
+}
+
+TEST_F(ClusterTest, ANewVersionReplacesTheOld) {
+  TestHost h = host("h1");
+  TestEdge e = edge("e1");
+  write(wanted(1, {deployment("d1", "v1")}));
+  settle({&h}, {&e});
+  const TaskId old = h.tasks.begin()->first;
+  Service next = *service();
+  next.deployments.insert(next.deployments.begin(), deployment("d2", "v2"));
+  e.lagging = true;
+  write(next);
+  settle({&h}, {&e});
+  EXPECT_TRUE(h.tasks.contains(old)) << "an edge still knows the old one only";
+  EXPECT_EQ(service()->deployments[0].rollout, RolloutState::kInProgress);
+  EXPECT_EQ(phase_of(*service(), tasks()), "routing");
+  e.lagging = false;
+  settle({&h}, {&e});
+  EXPECT_FALSE(h.tasks.contains(old));
+  EXPECT_EQ(service()->deployments.size(), 1u);
+  EXPECT_EQ(service()->deployments[0].id.value, "d2");
+  EXPECT_EQ(ready_targets(e), 1u);
+}
+
+TEST_F(ClusterTest, ABadVersionFailsAndTheOldOneServes) {
+  TestHost h = host("h1");
+  h.broken = {"v2"};
+  TestEdge e = edge("e1");
+  write(wanted(1, {deployment("d1", "v1")}));
+  settle({&h}, {&e});
+  const TaskId old = h.tasks.begin()->first;
+  Service next = *service();
+  next.deployments.insert(next.deployments.begin(), deployment("d2", "v2"));
+  write(next);
+  settle({&h}, {&e});
+  const Service after = *service();
+  EXPECT_EQ(after.deployments[0].rollout, RolloutState::kFailed);
+  EXPECT_EQ(after.deployments[0].reason, "Essential container in task exited (exit code 3)");
+  EXPECT_EQ(after.deployments[0].last_lines, std::vector<std::string>{"no database"});
+  EXPECT_EQ(after.deployments[1].rollout, RolloutState::kCompleted);
+  ASSERT_EQ(h.tasks.size(), 1u);
+  EXPECT_TRUE(h.tasks.contains(old));
+  EXPECT_EQ(ready_targets(e), 1u);
+  EXPECT_EQ(phase_of(after, tasks()), "failed");
+}
+
+TEST_F(ClusterTest, DeletingEndsItsTasks) {
+  TestHost h = host("h1");
+  TestEdge e = edge("e1");
+  write(wanted(2, {deployment("d1", "v1")}));
+  settle({&h}, {&e});
+  Service going = *service();
+  going.status = ServiceStatus::kDraining;
+  write(going);
+  settle({&h}, {&e});
+  EXPECT_FALSE(service());
+  EXPECT_TRUE(tasks().empty());
+  EXPECT_TRUE(h.tasks.empty());
+  EXPECT_TRUE(e.table.routes.empty());
+}
+
+TEST_F(ClusterTest, ARestartOfControlDisturbsNothing) {
+  TestHost h = host("h1");
+  TestEdge e = edge("e1");
+  write(wanted(2, {deployment("d1", "v1")}));
+  settle({&h}, {&e});
+  const auto before = h.tasks;
+  const auto routes = e.table.routes;
+  const int64_t version = e.table.version;
+  stop();
+  restart();
+  h.session = host("h1").session;
+  e.session = edge("e1").session;
+  settle({&h}, {&e});
+  EXPECT_EQ(h.tasks, before);
+  EXPECT_EQ(e.table.routes, routes);
+  EXPECT_GE(e.table.version, version);
+}
+
+TEST_F(ClusterTest, TheFirstTableOfAnEmptyStoreIsFollowedByOthers) {
+  TestEdge e = edge("e1");
+  settle({}, {&e});
+  EXPECT_GT(e.table.version, 0);
+  TestHost h = host("h1");
+  write(wanted(1, {deployment("d1", "v1")}));
+  settle({&h}, {&e});
+  EXPECT_EQ(ready_targets(e), 1u);
+}
+
+TEST_F(ClusterTest, ATaskThatIsNotKnownIsForgottenByItsHost) {
+  TestHost h = host("h1");
+  h.tasks[TaskId{"stray"}] = {};
+  settle({&h}, {});
+  h.tasks[TaskId{"stray"}] = {};
+  h.session->push(
+      encode(link::TaskReport{.task = TaskId{"stray"}, .status = link::TaskStatus::kRunning}));
+  settle({&h}, {});
+  EXPECT_FALSE(h.tasks.contains(TaskId{"stray"}));
+}
+
+TEST_F(ClusterTest, AHostCannotSpeakForAnother) {
+  TestHost h1 = host("h1");
+  TestEdge e = edge("e1");
+  write(wanted(1, {deployment("d1", "v1")}));
+  settle({&h1}, {&e});
+  TestHost h2 = host("h2");
+  h2.session->push(encode(
+      link::TaskReport{.task = h1.tasks.begin()->first, .status = link::TaskStatus::kStopped}));
+  settle({&h1, &h2}, {&e});
+  EXPECT_EQ(tasks().at(0).status, TaskStatus::kRunning);
+}
+
+TEST_F(ClusterTest, AnEdgeCannotPassForAHost) {
+  const link::HostHello hello{.host = HostId{"h1"}, .zone = "us-east-1a"};
+  auto session = link(encode(hello), 1000);
+  poll();
+  EXPECT_FALSE(session->pull()) << "it is told nothing";
+  EXPECT_FALSE(session->send({}));
+}
+
+TEST_F(ClusterTest, ALinkThatSpeaksNonsenseIsEnded) {
+  for (const link::Message& hello :
+       {link::Message{"HostHello", "{"}, link::Message{"HostHello", "{}"},
+        link::Message{"Hello", "{}"}, link::Message{"EdgeReport", "{}"}}) {
+    auto session = link(hello);
+    poll();
+    EXPECT_FALSE(session->send({})) << hello.type << hello.body;
+  }
+  TestHost h = host("h1");
+  settle({&h}, {});
+  h.session->push({"TaskReport", R"({"status":"SLEEPING"})"});
+  poll();
+  EXPECT_FALSE(h.session->send({}));
+}
+
+TEST_F(ClusterTest, LogsAreStoredThenAcknowledged) {
+  TestHost h = host("h1");
+  settle({&h}, {});
+  h.session->push(encode(link::LogBatch{
+      .account = "1", .group = "g", .stream = "s", .position = 42, .lines = {{.text = "hello"}}}));
+  poll();
+  ASSERT_EQ(logs_.size(), 1u);
+  const auto message = h.session->pull();
+  ASSERT_TRUE(message);
+  link::LogAck ack;
+  ASSERT_TRUE(decode(*message, ack));
+  EXPECT_EQ(ack.position, 42);
+}
+
+TEST_F(ClusterTest, ARecordThatCannotBeReadIsLeftAlone) {
+  TestHost h = host("h1");
+  TestEdge e = edge("e1");
+  write(wanted(1, {deployment("d1", "v1")}));
+  settle({&h}, {&e});
+  scope_.spawn("damage", [this]() -> Async<> {
+    EXPECT_TRUE(co_await store_->commit(
+        {.put = {{service_key("1", "apprunner", "s"), R"({"status":"WHAT"})"}}}));
+  });
+  settle({&h}, {&e});
+  EXPECT_EQ(h.tasks.size(), 1u);
+  EXPECT_EQ(h.tasks.begin()->second.desired, link::DesiredStatus::kRunning)
+      << "not taken for deleted";
+}
+
+}  // namespace
+}  // namespace hob::cluster

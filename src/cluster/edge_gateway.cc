@@ -1,0 +1,88 @@
+#include "cluster/edge_gateway.h"
+
+#include <utility>
+
+#include "base/log.h"
+
+namespace hob::cluster {
+
+// An edge's place among the links, given up on every way out of serve(), cancelled too.
+class EdgeGateway::Registration {
+ public:
+  Registration(EdgeGateway& gateway, const link::EdgeHello& hello,
+               std::shared_ptr<link::Session> session)
+      : gateway_(gateway), edge_(hello.edge), session_(std::move(session)) {
+    Link& place = gateway_.links_[edge_];
+    if (place.session) place.session->close();
+    place = {.session = session_,
+             .edge = {.id = hello.edge, .zone = hello.zone, .version = hello.version}};
+    gateway_.tracker_.connected(edge_, gateway_.clock_.now());
+  }
+  ~Registration() {
+    if (!mine()) return;
+    gateway_.links_.erase(edge_);
+    gateway_.tracker_.left(edge_, gateway_.clock_.now());
+    gateway_.changed_();
+  }
+  Registration(const Registration&) = delete;
+  Registration& operator=(const Registration&) = delete;
+  bool mine() const {
+    const auto found = gateway_.links_.find(edge_);
+    return found != gateway_.links_.end() && found->second.session == session_;
+  }
+
+ private:
+  EdgeGateway& gateway_;
+  EdgeId edge_;
+  std::shared_ptr<link::Session> session_;
+};
+
+EdgeGateway::EdgeGateway(const ClusterPorts& ports, const Clock& clock, Instant started_at,
+                         std::function<void()> changed)
+    : ports_(ports), clock_(clock), changed_(std::move(changed)), tracker_(started_at) {}
+
+Async<> EdgeGateway::serve(std::shared_ptr<link::Session> session, link::EdgeHello hello) {
+  const Registration registration(*this, hello, session);
+  log::info("edge connected", {{"edge", hello.edge.value}, {"version", hello.version}});
+  if (published_) (void)session->send(encode(table_));
+  changed_();
+  for (;;) {
+    Result<link::Message> message = co_await session->receive();
+    if (!message || !registration.mine()) break;
+    link::EdgeReport report;
+    if (const Result<void> taken = decode(*message, report); !taken) {
+      log::error("edge link ended", {{"edge", hello.edge.value}, {"error", taken.error().message}});
+      session->close();
+      break;
+    }
+    if (tracker_.reported(hello.edge, report)) changed_();
+    if (ports_.load) ports_.load(hello.edge, report);
+  }
+  log::info("edge disconnected", {{"edge", hello.edge.value}});
+}
+
+void EdgeGateway::publish(std::vector<link::Route> routes, int64_t revision) {
+  const int64_t version =
+      revision + 1;  // an empty store is at revision 0, which means "none" as a version
+  if (published_ && (routes == table_.routes || version <= table_.version)) return;
+  table_ = {.version = version, .routes = std::move(routes)};
+  published_ = true;
+  tracker_.sent(table_, clock_.now());
+  for (auto& [edge, link] : links_) (void)link.session->send(encode(table_));
+}
+
+void EdgeGateway::expect(const std::vector<EdgeId>& edges) {
+  for (const EdgeId& edge : edges) tracker_.expect(edge, clock_.now());
+}
+
+std::vector<Edge> EdgeGateway::edges() const {
+  std::vector<Edge> linked;
+  for (const auto& [id, link] : links_) linked.push_back(link.edge);
+  return linked;
+}
+
+void EdgeGateway::close() {
+  for (auto& [edge, link] : links_) link.session->close();
+}
+
+}  // namespace hob::cluster

@@ -1,0 +1,54 @@
+// Control's end of the edges' links: sends each the route table, hears what they do with it. One
+// loop.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "base/async.h"
+#include "base/time.h"
+#include "cluster/cluster.h"
+#include "cluster/edge_tracker.h"
+#include "cluster/records.h"
+#include "link/link.h"
+
+namespace hob::cluster {
+
+class EdgeGateway {
+ public:
+  // `changed` is called when some task's Traffic may have changed. Everything must outlive the
+  // gateway.
+  EdgeGateway(const ClusterPorts& ports, const Clock& clock, Instant started_at,
+              std::function<void()> changed);
+
+  // Serves an edge's link until it ends. A second link of one edge ends the first.
+  Async<> serve(std::shared_ptr<link::Session> session, link::EdgeHello hello);
+  // The routes that are so at the store's `revision`; sent if they differ from those sent last. The
+  // table's version follows from that revision, so that it grows over control's restarts, too.
+  void publish(std::vector<link::Route> routes, int64_t revision);
+  // Edges that an earlier control knew, before any is served.
+  void expect(const std::vector<EdgeId>& edges);
+  // Those linked now.
+  std::vector<Edge> edges() const;
+  // Ends all links.
+  void close();
+  const EdgeTracker& tracker() const { return tracker_; }
+
+ private:
+  class Registration;
+  const ClusterPorts& ports_;
+  const Clock& clock_;
+  std::function<void()> changed_;
+  EdgeTracker tracker_;
+  link::RouteTable table_{};
+  bool published_ = false;
+  struct Link {
+    std::shared_ptr<link::Session> session{};
+    Edge edge{};
+  };
+  std::map<EdgeId, Link> links_;
+};
+
+}  // namespace hob::cluster

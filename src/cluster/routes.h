@@ -1,0 +1,23 @@
+// The route table that edges get, from services and tasks. Pure.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cluster/records.h"
+#include "link/messages.h"
+
+namespace hob::cluster {
+
+// Routes in order of the services' keys, targets in order of their ids: the same state gives the
+// same table. A target is READY while its task is healthy, DRAINING from draining_since until it is
+// told to stop. A service being deleted has no host names any more, so that nothing matches its
+// route, which counts down its last requests. `services`: by key. `tasks`: those of a service, by
+// its key; services without any have an empty route.
+std::vector<link::Route> decide_routes(
+    const std::map<std::string, const Service*>& services,
+    const std::map<std::string, std::vector<const Task*>>& tasks);
+
+}  // namespace hob::cluster

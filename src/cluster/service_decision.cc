@@ -1,0 +1,403 @@
+#include "cluster/service_decision.h"
+
+#include <algorithm>
+#include <optional>
+#include <tuple>
+#include <utility>
+
+#include "base/assert.h"
+#include "cluster/task_state.h"
+
+namespace hob::cluster {
+
+namespace {
+
+// One decision being made: the view sorted into what the rules ask for.
+class Decision {
+ public:
+  Decision(const ServiceView& view, Instant now) : view_(view), service_(view.service), now_(now) {
+    for (const Task& task : view.tasks) tasks_.push_back(&task);
+    std::ranges::sort(tasks_, {},
+                      [](const Task* task) { return std::tie(task->created_at, task->id); });
+    desired_ = service_.status == ServiceStatus::kActive ? std::max(0, service_.desired_count) : 0;
+  }
+
+  std::vector<ServiceAction> run() {
+    judge_newest();
+    choose_target();
+    end_drained();
+    end_never_healthy();
+    replace_and_grow();
+    shrink();
+    finish_rollout();
+    drop_deployments();
+    forget_stopped();
+    remove_service();
+    if (wake_) actions_.push_back(WakeAt{*wake_});
+    return std::move(actions_);
+  }
+
+ private:
+  // ---- questions ----
+  bool newest(const Deployment& deployment) const {
+    return &deployment == &service_.deployments.front();
+  }
+  bool lost(const Task& task) const {
+    return !task.host.empty() && view_.lost_hosts.contains(task.host);
+  }
+  // Told to stop, or ended, in this decision too.
+  bool wanted(const Task& task) const { return is_wanted(task) && !ended_.contains(task.id); }
+  // Wanted, but not to be counted on: its host is away, or it has been unhealthy for longer than a
+  // restart takes.
+  bool lame(const Task& task) const {
+    if (lost(task)) return true;
+    return task.unhealthy_since && now_ - *task.unhealthy_since >= kReplaceUnhealthyAfter;
+  }
+  bool healthy(const Task& task) const { return wanted(task) && is_healthy(task) && !lost(task); }
+  Traffic traffic(const Task& task) const {
+    const auto found = view_.traffic.find(task.id);
+    if (found != view_.traffic.end()) return found->second;
+    return Traffic{.ready = false, .gone = view_.edges_settled};
+  }
+  bool serving(const Task& task) const { return healthy(task) && traffic(task).ready; }
+  bool of_target(const Task& task) const {
+    return target_ != nullptr && task.deployment == target_->id;
+  }
+  template <class F>
+  int count(F&& wanted_one) const {
+    return static_cast<int>(
+        std::ranges::count_if(tasks_, [&](const Task* task) { return wanted_one(*task); }));
+  }
+  // Tasks that serve, of any deployment: what must not fall below L.
+  int serving_count() const {
+    return count([&](const Task& task) { return serving(task); });
+  }
+
+  // ---- effects ----
+  void wake_at(Instant at) {
+    if (at <= now_) at = now_ + Duration(1);
+    if (!wake_ || at < *wake_) wake_ = at;
+  }
+  void stop(const Task& task, std::string reason) {
+    if (!ended_.insert(task.id).second) return;
+    actions_.push_back(StopTask{.task = task.id, .reason = std::move(reason)});
+  }
+  // Out of the routes first if requests may reach it; a task that no edge knows is stopped at once.
+  void end(const Task& task) {
+    if (ended_.contains(task.id)) return;
+    const bool may_get_requests = is_healthy(task) || !traffic(task).gone;
+    if (!may_get_requests) return stop(task, scaling_reason(task));
+    ended_.insert(task.id);
+    draining_.insert(task.id);
+    actions_.push_back(DrainTask{task.id});
+  }
+  static std::string scaling_reason(const Task& task) {
+    return "Scaling activity initiated by (deployment " + task.deployment.value + ")";
+  }
+
+  // ---- the rules, in order ----
+
+  // Failed tasks in a row: those made after the last one that became healthy.
+  struct Failures {
+    int count = 0;
+    const Task* last = nullptr;
+  };
+  Failures failures_of(const DeploymentId& deployment) const {
+    Failures failures;
+    for (const Task* task : tasks_) {
+      if (task->deployment != deployment) continue;
+      if (task->was_healthy)
+        failures = {};
+      else if (is_failed(*task))
+        failures = {.count = failures.count + 1, .last = task};
+    }
+    return failures;
+  }
+
+  void judge_newest() {
+    if (service_.deployments.empty() || service_.status != ServiceStatus::kActive) return;
+    const Deployment& newest = service_.deployments.front();
+    const Failures failures = failures_of(newest.id);
+    if (failures.count != newest.failed_tasks) {
+      actions_.push_back(CountFailures{.deployment = newest.id, .failed_tasks = failures.count});
+    }
+    if (newest.rollout != RolloutState::kInProgress || failures.count == 0) return;
+    if (failures.count < kFailedTasksMax && !is_permanent_failure(*failures.last)) return;
+    newest_failed_ = true;
+    actions_.push_back(FailDeployment{.deployment = newest.id,
+                                      .reason = explained(*failures.last, newest.task),
+                                      .last_lines = failures.last->last_lines});
+  }
+
+  // The stop reason with what a person needs to act on it.
+  static std::string explained(const Task& task, const TaskTemplate& wanted_task) {
+    if (task.stopped_reason.starts_with(kReasonUnhealthy) && wanted_task.probe) {
+      const link::Probe& probe = *wanted_task.probe;
+      const std::string checked =
+          probe.protocol == link::ProbeProtocol::kHttp
+              ? fmt::format("HTTP GET {} on port {}", probe.path, probe.port)
+              : fmt::format("TCP port {}", probe.port);
+      return fmt::format(
+          "{}: {} did not answer {} times in a row. Does the application listen on this port?",
+          task.stopped_reason, checked, probe.unhealthy_threshold);
+    }
+    const std::string reason =
+        task.stopped_reason.empty() ? "The task stopped" : task.stopped_reason;
+    if (task.exit_code) return fmt::format("{} (exit code {})", reason, *task.exit_code);
+    return reason;
+  }
+
+  // The newest deployment, unless it failed; then the newest completed one goes on. Where none was
+  // completed, one that was overtaken in its rollout goes on if it serves: stopping it would help
+  // nobody.
+  void choose_target() {
+    for (const Deployment& deployment : service_.deployments) {
+      const bool completed = deployment.rollout == RolloutState::kCompleted;
+      const bool in_progress =
+          newest(deployment) && deployment.rollout == RolloutState::kInProgress && !newest_failed_;
+      if (!completed && !in_progress) continue;
+      target_ = &deployment;
+      return;
+    }
+    for (const Deployment& deployment : service_.deployments) {
+      if (deployment.rollout != RolloutState::kInProgress || newest(deployment)) continue;
+      const bool serves =
+          count([&](const Task& t) { return t.deployment == deployment.id && is_healthy(t); }) > 0;
+      if (!serves) continue;
+      target_ = &deployment;
+      return;
+    }
+    desired_ = 0;  // nothing ever worked: nothing is run
+  }
+
+  void end_drained() {
+    const Duration timeout = service_.routing.request_timeout;
+    const Duration wait_max = timeout == Duration(0) ? kDrainMax : std::min(timeout, kDrainMax);
+    for (const Task* task : tasks_) {
+      if (!is_present(*task) || task->desired != link::DesiredStatus::kRunning ||
+          !task->draining_since)
+        continue;
+      const Instant deadline = *task->draining_since + wait_max;
+      if (traffic(*task).gone || now_ >= deadline)
+        stop(*task, scaling_reason(*task));
+      else
+        wake_at(deadline);
+    }
+  }
+
+  void end_never_healthy() {
+    for (const Task* task : tasks_) {
+      if (!wanted(*task) || task->was_healthy) continue;
+      if (task->health == Health::kUnhealthy) {
+        failed_now_ = true;
+        stop(*task, std::string(kReasonUnhealthy));
+      } else if (now_ - task->created_at >= kTaskStartMax) {
+        failed_now_ = true;
+        stop(*task, fmt::format("{}: {} minutes", kReasonStartTimeout,
+                                kTaskStartMax / std::chrono::minutes(1)));
+      } else {
+        wake_at(task->created_at + kTaskStartMax);
+      }
+    }
+  }
+
+  void replace_and_grow() {
+    for (const Task* task : tasks_) {  // a task becomes lame by the mere passing of time
+      if (wanted(*task) && task->unhealthy_since) {
+        const Instant at = *task->unhealthy_since + kReplaceUnhealthyAfter;
+        if (at > now_) wake_at(at);
+      }
+    }
+    // What failed in this decision is judged in the next, before anything takes its place.
+    if (target_ == nullptr || failed_now_) return;
+    const int sound =
+        count([&](const Task& task) { return of_target(task) && wanted(task) && !lame(task); });
+    // A lost host's tasks take no room where new ones can go.
+    const int alive = count([&](const Task& task) { return wanted(task) && !lost(task); });
+    const int missing = desired_ - sound;
+    if (missing <= 0) return;
+    if (const std::optional<Instant> at = may_start_at(); at && *at > now_) return wake_at(*at);
+    const int room = tasks_max(service_) - alive;
+    if (room <= 0) return make_room();
+    for (int i = 0; i < std::min({missing, room, kStartsPerStepMax}); ++i) {
+      actions_.push_back(StartTask{target_->id});
+    }
+    if (std::min(missing, room) > kStartsPerStepMax) wake_at(now_);
+  }
+
+  // Of a deployment that once worked, starts that fail are not repeated at full speed. nullopt: no
+  // reason to wait.
+  std::optional<Instant> may_start_at() const {
+    const Failures failures = failures_of(target_->id);
+    if (failures.count < kFailedTasksMax || !failures.last->stopped_at) return std::nullopt;
+    Duration delay = kRestartDelayMin;
+    for (int i = kFailedTasksMax; i < failures.count && delay < kRestartDelayMax; ++i) delay *= 2;
+    return *failures.last->stopped_at + std::min(delay, kRestartDelayMax);
+  }
+
+  // There are as many tasks as there may be, and not the right ones: one that does not serve makes
+  // way.
+  void make_room() {
+    for (const Task* task : tasks_) {
+      if (!wanted(*task) || healthy(*task) || lost(*task)) continue;
+      if (lame(*task) || !of_target(*task)) return end(*task);
+    }
+  }
+
+  // Ends old tasks, lame ones that have been replaced, and surplus, never going below L healthy
+  // ones.
+  void shrink() {
+    int serving_now = serving_count();
+    const int keep = healthy_min_now();
+    int sound = 0;
+    int sound_serving = 0;
+    for (const Task* task : tasks_) {
+      if (!of_target(*task) || !wanted(*task) || lame(*task)) continue;
+      ++sound;
+      if (serving(*task)) ++sound_serving;
+    }
+    for (const Task* task : in_order_of_ending()) {
+      if (!wanted(*task)) continue;
+      const bool old = !of_target(*task);
+      const bool counted = serving(*task);
+      if (!old && lame(*task)) {
+        if (sound_serving < desired_) continue;  // its replacement first
+      } else if (!old) {
+        if (sound <= desired_) continue;
+      }
+      if (counted && serving_now - 1 < keep) continue;
+      // Some edges may send it requests, or nobody can tell, its host being lost: it goes when
+      // enough others serve.
+      const bool may_serve = healthy(*task) || (old && lost(*task));
+      if (!counted && may_serve && serving_now < keep) continue;
+      if (counted) --serving_now;
+      if (!old && !lame(*task)) {
+        --sound;
+        if (counted) --sound_serving;
+      }
+      end(*task);
+    }
+  }
+
+  // L, of what is still desired.
+  int healthy_min_now() const {
+    if (desired_ == 0) return 0;
+    return healthy_min(service_);
+  }
+
+  // Old before new, what does not serve before what does, the fullest zone first, then the newest.
+  std::vector<const Task*> in_order_of_ending() const {
+    std::map<std::string, int> in_zone;
+    for (const Task* task : tasks_) {
+      if (wanted(*task) && of_target(*task)) ++in_zone[task->zone];
+    }
+    std::vector<const Task*> left(tasks_.begin(), tasks_.end());
+    std::vector<const Task*> order;
+    // A zone's count falls with each that is taken, so each is chosen anew. Tasks of one service:
+    // some tens.
+    while (!left.empty()) {
+      const auto rank = [&](const Task* task) {
+        return std::tuple(of_target(*task), healthy(*task), serving(*task), -in_zone[task->zone],
+                          -task->created_at.time_since_epoch().count(), task->id);
+      };
+      const auto next = std::ranges::min_element(left, {}, rank);
+      if (of_target(**next)) --in_zone[(*next)->zone];
+      order.push_back(*next);
+      left.erase(next);
+    }
+    return order;
+  }
+
+  void finish_rollout() {
+    if (target_ == nullptr || target_->rollout != RolloutState::kInProgress) return;
+    if (service_.status != ServiceStatus::kActive) return;
+    const int ready = count([&](const Task& task) { return of_target(task) && serving(task); });
+    if (ready < desired_) return;
+    const bool others = std::ranges::any_of(tasks_, [&](const Task* task) {
+      const bool told_to_stop = task->desired == link::DesiredStatus::kStopped ||
+                                (ended_.contains(task->id) && !draining_.contains(task->id));
+      return !of_target(*task) && is_present(*task) && !told_to_stop;
+    });
+    if (others) return;
+    completed_now_ = true;
+    actions_.push_back(CompleteDeployment{target_->id});
+  }
+
+  void drop_deployments() {
+    bool completed_seen = false;
+    for (const Deployment& deployment : service_.deployments) {
+      const bool is_target = &deployment == target_;
+      const bool completed =
+          deployment.rollout == RolloutState::kCompleted || (is_target && completed_now_);
+      const bool kept = newest(deployment) || is_target || (completed && !completed_seen);
+      completed_seen = completed_seen || completed;
+      if (kept) continue;
+      const bool has_tasks = std::ranges::any_of(tasks_, [&](const Task* task) {
+        return task->deployment == deployment.id && is_present(*task) &&
+               !(lost(*task) && task->desired == link::DesiredStatus::kStopped);
+      });
+      if (!has_tasks) actions_.push_back(DropDeployment{deployment.id});
+    }
+  }
+
+  void forget_stopped() {
+    std::vector<const Task*> stopped;
+    for (const Task* task : tasks_) {
+      if (!is_present(*task)) stopped.push_back(task);
+    }
+    std::ranges::sort(stopped, std::greater{}, [](const Task* task) {
+      return std::tuple(task->stopped_at.value_or(task->created_at), task->id);
+    });
+    for (size_t i = 0; i < stopped.size(); ++i) {
+      const Instant until =
+          stopped[i]->stopped_at.value_or(stopped[i]->created_at) + kStoppedTaskKept;
+      if (i >= kStoppedTasksMax || now_ >= until || service_.status != ServiceStatus::kActive) {
+        actions_.push_back(ForgetTask{stopped[i]->id});
+      } else {
+        wake_at(until);
+      }
+    }
+  }
+
+  // Once nothing runs. What a lost host has is stopped when it comes back, with or without this
+  // record.
+  void remove_service() {
+    if (service_.status == ServiceStatus::kActive) return;
+    const bool running = std::ranges::any_of(tasks_, [&](const Task* task) {
+      return is_present(*task) && !(lost(*task) && task->desired == link::DesiredStatus::kStopped);
+    });
+    if (!running) actions_.push_back(RemoveService{});
+  }
+
+  const ServiceView& view_;
+  const Service& service_;
+  const Instant now_;
+  std::vector<const Task*> tasks_;  // oldest first
+  int desired_ = 0;
+  const Deployment* target_ = nullptr;  // whose tasks there should be
+  bool newest_failed_ = false;
+  bool failed_now_ = false;
+  bool completed_now_ = false;
+  std::set<TaskId> ended_;     // drained or stopped by this decision
+  std::set<TaskId> draining_;  // of these, drained
+  std::vector<ServiceAction> actions_;
+  std::optional<Instant> wake_;
+};
+
+}  // namespace
+
+int healthy_min(const Service& service) {
+  const int64_t product = int64_t{service.desired_count} * service.minimum_healthy_percent;
+  return static_cast<int>((product + 99) / 100);
+}
+
+int tasks_max(const Service& service) {
+  const int64_t product = int64_t{service.desired_count} * service.maximum_percent;
+  return static_cast<int>(product / 100);
+}
+
+std::vector<ServiceAction> decide_service(const ServiceView& view, Instant now) {
+  return Decision(view, now).run();
+}
+
+}  // namespace hob::cluster

@@ -1,0 +1,48 @@
+// The edge's process. A user of its own, inside the VPC's namespace, with sockets from outside.
+#include "edge/edge.h"
+
+#include <sched.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "base/version.h"
+#include "daemon/options.h"
+#include "daemon/process.h"
+
+namespace hob::daemon {
+namespace {
+
+constexpr Duration kDrainWithin{10'000};
+
+// One loop for each core this process may use.
+size_t cores() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1;
+  return static_cast<size_t>(std::clamp(CPU_COUNT(&allowed), 1, 64));
+}
+
+}  // namespace
+
+Async<Result<void>> run_edge(Options options) {
+  const Executor executor = co_await boost::asio::this_coro::executor;
+  Metrics metrics;
+  edge::Options settings{.control_socket = options.link.string(),
+                         .directory = (options.data / "edge").string(),
+                         .loops = cores(),
+                         .zone = options.zone,
+                         .version = kVersion};
+  settings.http_listeners.emplace_back(options.http_fd);
+  edge::Edge edge(std::move(settings), executor, metrics);
+  HOB_CO_CHECK(edge.start());
+  std::unique_ptr<http::Server> metrics_server = serve_metrics(executor, options, metrics);
+  log::info("edge is ready", {{"io", edge.io_name()}});
+  tell_supervisor(options, "ready");
+  co_await wait_for_end();
+  co_await edge.stop(kDrainWithin);
+  if (metrics_server) co_await metrics_server->stop(Duration(0));
+  co_return Result<void>{};
+}
+
+}  // namespace hob::daemon

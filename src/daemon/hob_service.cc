@@ -1,0 +1,137 @@
+#include "daemon/hob_service.h"
+
+#include <boost/json.hpp>
+
+#include <array>
+
+#include "image/records.h"
+
+namespace hob::daemon {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::string_view kFirstAccount = "000000000001";
+constexpr std::array<aws::ErrorShape, 4> kErrors = {{
+    {.name = "AccessDeniedException", .code = "AccessDeniedException", .status = 400, .message_member = "message"},
+    {.name = "ResourceNotFoundException", .code = "ResourceNotFoundException", .status = 400, .message_member = "message"},
+    {.name = "ServiceUnavailableException", .code = "ServiceUnavailableException", .status = 503, .message_member = "message"},
+    {.name = "ValidationException", .code = "ValidationException", .status = 400, .message_member = "message"},
+}};
+constexpr aws::ServiceModel kModel = {.name = "hob",
+                                      .signing_name = "hob",
+                                      .protocol = aws::Protocol::kJson,
+                                      .json_version = "1.1",
+                                      .target_prefix = "Hob",
+                                      .api_version = "2026-11-23",
+                                      .xml_namespace = "",
+                                      .validation_error = "ValidationException",
+                                      .internal_error = "ServiceUnavailableException",
+                                      .errors = kErrors};
+
+std::unexpected<Error> refuse(std::string_view shape, std::string message) {
+  return fail(Error{.code = Code::kInvalid, .message = std::move(message), .aws_code = std::string(shape)});
+}
+
+std::unexpected<Error> refuse(const Error& error) {
+  const char* shape = "ServiceUnavailableException";
+  if (error.code == Code::kInvalid || error.code == Code::kLimit) shape = "ValidationException";
+  if (error.code == Code::kNotFound) shape = "ResourceNotFoundException";
+  return refuse(shape, error.message);
+}
+
+// A string member that must be there.
+Result<std::string> wanted(const json::object& input, std::string_view name) {
+  const json::value* value = input.if_contains(name);
+  if (value == nullptr || !value->is_string() || value->as_string().empty()) {
+    return refuse("ValidationException", fmt::format("{} is missing", name));
+  }
+  if (value->as_string().size() > kRegistryLoginBytesMax) {
+    return refuse("ValidationException", fmt::format("{} is longer than {} bytes", name, kRegistryLoginBytesMax));
+  }
+  return std::string(value->as_string());
+}
+
+class HobService final : public aws::Service {
+ public:
+  HobService(identity::Directory& directory, image::Catalog& catalog) : directory_(directory), catalog_(catalog) {}
+
+  const aws::ServiceModel& model() const override { return kModel; }
+  std::vector<std::string_view> operations() const override {
+    return {"CreateAccount", "DeleteRegistryLogin", "ListAccounts", "ListRegistryLogins", "PutRegistryLogin"};
+  }
+
+  Async<Result<std::string>> call(aws::Call call, aws::Caller caller) override {
+    boost::system::error_code error;
+    json::value parsed = json::parse(call.body.empty() ? "{}" : call.body, error);
+    if (error || !parsed.is_object()) co_return refuse("ValidationException", "the body is no JSON object");
+    const json::object input = std::move(parsed.as_object());
+    if (call.operation == "PutRegistryLogin") co_return co_await put_login(input, caller);
+    if (call.operation == "DeleteRegistryLogin") co_return co_await delete_login(input, caller);
+    if (call.operation == "ListRegistryLogins") co_return co_await list_logins(caller);
+    if (caller.account != kFirstAccount) {
+      co_return refuse("AccessDeniedException", "only the first account manages accounts");
+    }
+    if (call.operation == "CreateAccount") co_return co_await create_account(input);
+    co_return list_accounts();
+  }
+
+ private:
+  Async<Result<std::string>> create_account(const json::object& input) {
+    HOB_CO_TRY(std::string name, wanted(input, "Name"));
+    Result<identity::NewAccount> made = co_await directory_.create_account(std::move(name));
+    if (!made) co_return refuse(made.error());
+    co_return json::serialize(json::object{{"AccountId", made->account.id},
+                                           {"AccessKeyId", made->key.id},
+                                           {"SecretAccessKey", made->key.secret}});
+  }
+
+  Result<std::string> list_accounts() const {
+    json::array accounts;
+    for (const identity::Account& account : directory_.accounts()) {
+      accounts.push_back({{"AccountId", account.id}, {"Name", account.name}});
+    }
+    return json::serialize(json::object{{"Accounts", std::move(accounts)}});
+  }
+
+  Async<Result<std::string>> put_login(const json::object& input, const aws::Caller& caller) {
+    image::LoginRecord login;
+    HOB_CO_TRY(login.registry, wanted(input, "Registry"));
+    HOB_CO_TRY(login.username, wanted(input, "Username"));
+    HOB_CO_TRY(login.password, wanted(input, "Password"));
+    if (login.registry.find('/') != std::string::npos) {
+      co_return refuse("ValidationException", "Registry must be a host name, with a port if it needs one");
+    }
+    Result<void> done = co_await catalog_.put_login(caller.account, std::move(login));
+    if (!done) co_return refuse(done.error());
+    co_return std::string("{}");
+  }
+
+  Async<Result<std::string>> delete_login(const json::object& input, const aws::Caller& caller) {
+    HOB_CO_TRY(std::string registry, wanted(input, "Registry"));
+    Result<void> done = co_await catalog_.remove_login(caller.account, std::move(registry));
+    if (!done) co_return refuse(done.error());
+    co_return std::string("{}");
+  }
+
+  Async<Result<std::string>> list_logins(const aws::Caller& caller) {
+    Result<std::vector<image::LoginRecord>> all = co_await catalog_.logins(caller.account);
+    if (!all) co_return refuse(all.error());
+    json::array logins;
+    for (const image::LoginRecord& login : *all) {
+      logins.push_back({{"Registry", login.registry}, {"Username", login.username}});
+    }
+    co_return json::serialize(json::object{{"Logins", std::move(logins)}});
+  }
+
+  identity::Directory& directory_;
+  image::Catalog& catalog_;
+};
+
+}  // namespace
+
+std::unique_ptr<aws::Service> make_hob_service(identity::Directory& directory, image::Catalog& catalog) {
+  return std::make_unique<HobService>(directory, catalog);
+}
+
+}  // namespace hob::daemon

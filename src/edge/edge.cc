@@ -1,0 +1,272 @@
+#include "edge/edge.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <thread>
+
+#include "base/ids.h"
+#include "base/log.h"
+#include "edge/access_log.h"
+#include "edge/measurements.h"
+#include "edge/worker.h"
+#include "link/link.h"
+
+namespace hob::edge {
+namespace {
+
+constexpr size_t kRouteTableBytesMax = 64 * 1024 * 1024;
+constexpr Duration kReportInterval{1'000};
+constexpr Duration kDrainPoll{10};
+constexpr Duration kCutOffWait{2'000};
+
+uint16_t local_port(int fd) {
+  sockaddr_in address{};
+  socklen_t size = sizeof address;
+  ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
+  return ntohs(address.sin_port);
+}
+
+}  // namespace
+
+class Edge::Impl {
+ public:
+  Impl(Options options, Executor executor, Metrics& metrics)
+      : options_(std::move(options)),
+        executor_(executor),
+        scope_(executor),
+        report_soon_(std::make_shared<Event>(executor)),
+        book_(options_.loops),
+        measurements_(metrics) {}
+
+  ~Impl() { HOB_ASSERT(threads_.empty()); }
+
+  Result<void> start() {
+    HOB_ASSERT(options_.loops >= 1 && options_.loops <= kLoopsMax);
+    if (!options_.access_log.empty()) {
+      Fd file(::open(options_.access_log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640));
+      if (!file) return fail_errno(errno, "opening " + options_.access_log);
+      access_log_ = std::make_unique<AccessLog>(std::move(file), options_.loops);
+    }
+    context_.loops = options_.loops;
+    context_.access_log = access_log_.get();
+    context_.times = options_.times;
+    context_.on_drained = [executor = executor_, event = report_soon_] {
+      boost::asio::post(executor, [event] { event->set(); });
+    };
+    context_.wake = [this](size_t loop, SharedService& service) {
+      Worker& worker = *workers_[loop];
+      worker.loop().post([&worker, id = service.id] { worker.wake_service(id); });
+    };
+    std::vector<uint16_t> ports;
+    for (const Fd& listener : options_.http_listeners) {
+      ports.push_back(local_port(listener.get()));
+      // A loop that another one outran to a connection must not wait in accept().
+      ::fcntl(listener.get(), F_SETFL, ::fcntl(listener.get(), F_GETFL) | O_NONBLOCK);
+    }
+    for (size_t i = 0; i < options_.loops; ++i) {
+      HOB_TRY(std::unique_ptr<Loop> loop, Loop::make(options_.io));
+      workers_.push_back(std::make_unique<Worker>(std::move(loop), i, context_, ports));
+    }
+    load_kept_table();
+    for (auto& worker : workers_) {
+      for (size_t i = 0; i < options_.http_listeners.size(); ++i) {
+        worker->loop().listen(options_.http_listeners[i].get(), *worker, i);
+      }
+      threads_.emplace_back([&loop = worker->loop()] { loop.run(); });
+      ::pthread_setname_np(threads_.back().native_handle(), "edge-loop");
+    }
+    log::info("edge serves",
+              {{"io", io_name()}, {"loops", options_.loops}, {"listeners", ports.size()}});
+    scope_.spawn("edge reports", [this] { return keep_measuring(); });
+    if (!options_.control_socket.empty()) scope_.spawn("edge link", [this] { return keep_link(); });
+    return {};
+  }
+
+  Async<> stop(Duration grace) {
+    for (auto& worker : workers_) worker->loop().post([&w = *worker] { w.drain(); });
+    Duration left = grace;
+    while (usage().connections > 0 && left > Duration(0)) {
+      co_await sleep_for(kDrainPoll);
+      left -= kDrainPoll;
+    }
+    for (auto& worker : workers_) worker->loop().post([&w = *worker] { w.abort_all(); });
+    left = kCutOffWait;
+    while ((usage().connections > 0 || usage().upstream_connections > 0) && left > Duration(0)) {
+      co_await sleep_for(kDrainPoll);
+      left -= kDrainPoll;
+    }
+    for (auto& worker : workers_) worker->loop().stop();
+    for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
+    scope_.cancel();
+    if (session_ != nullptr) session_->close();
+    co_await scope_.join();
+    measure();
+    access_log_.reset();
+  }
+
+  void apply(const link::RouteTable& table) {
+    if (table.version < version_) return;
+    version_ = table.version;
+    const std::shared_ptr<const Routes> routes = book_.compile(table);
+    for (auto& worker : workers_) {
+      worker->loop().post([&w = *worker, routes] { w.apply(*routes); });
+    }
+  }
+
+  link::EdgeReport report() {
+    link::EdgeReport report{.applied_version = INT64_MAX};
+    for (const auto& worker : workers_)
+      report.applied_version = std::min(report.applied_version, worker->applied_version());
+    for (const auto& [key, target] : book_.targets()) {
+      const int in_flight = target->in_flight.load(std::memory_order_seq_cst);
+      if (in_flight > 0 || target->draining.load(std::memory_order_relaxed)) {
+        report.targets.push_back({.task = target->task, .in_flight = in_flight});
+      }
+    }
+    for (const auto& [id, service] : book_.services()) {
+      const ServiceSum sum = sum_of(*service);
+      int64_t& told = told_[id];
+      const int64_t total = static_cast<int64_t>(sum.requests());
+      if (sum.in_flight == 0 && sum.queued == 0 && total == told) continue;
+      told = total;
+      report.services.push_back({.service = id,
+                                 .in_flight = static_cast<int>(sum.in_flight),
+                                 .queued = static_cast<int>(sum.queued),
+                                 .requests_total = total});
+    }
+    std::erase_if(told_,
+                  [&](const auto& entry) { return !book_.services().contains(entry.first); });
+    return report;
+  }
+
+  Usage usage() const {
+    Usage usage;
+    for (const auto& worker : workers_) {
+      const WorkerCounts& counts = worker->counts();
+      usage.queued_peak_bytes = std::max(usage.queued_peak_bytes, counts.queued_peak_bytes.value());
+      usage.buffers += worker->loop().buffers_in_use();
+      usage.connections += counts.connections.value();
+      usage.upstream_connections += counts.upstream_connections.value();
+      usage.upstream_opened += counts.upstream_opened.value();
+      usage.upstream_reused += counts.upstream_reused.value();
+    }
+    return usage;
+  }
+
+  std::string io_name() const { return workers_.empty() ? "" : workers_.front()->loop().name(); }
+
+ private:
+  std::string table_path() const { return options_.directory + "/routes.json"; }
+
+  void load_kept_table() {
+    if (options_.directory.empty()) return;
+    auto text = read_file(table_path(), kRouteTableBytesMax);
+    if (!text) return;  // the first start
+    auto table = link::decode_route_table(*text);
+    if (!table) {
+      // Control tells the whole again; until then there is nothing to serve.
+      log::error("kept route table cannot be read",
+                 {{"path", table_path()}, {"error", table.error().message}});
+      return;
+    }
+    apply(*table);
+    // Control's numbering may have begun anew; what it says next holds.
+    version_ = -1;
+  }
+
+  void keep_table(const link::RouteTable& table) {
+    if (options_.directory.empty()) return;
+    const auto kept = write_file_durably(table_path(), link::encode_json(table), 0600);
+    if (!kept) log::error("route table cannot be kept", {{"error", kept.error().message}});
+  }
+
+  Async<> keep_link() {
+    SystemRandom random;
+    const EdgeId id{random_hex(random, 32)};
+    Backoff backoff{.min = Duration(50), .max = Duration(2'000)};
+    for (;;) {
+      auto session = co_await link::connect(scope_, options_.control_socket);
+      if (session) {
+        backoff.reset();
+        session_ = *session;
+        version_ = -1;
+        const link::EdgeHello hello{.edge = id, .zone = options_.zone, .version = options_.version};
+        if (session_->send(link::encode(hello))) co_await follow();
+        session_->close();
+        session_ = nullptr;
+        log::warn("link to control ended; serving on with the last routes");
+      }
+      uint8_t byte = 0;
+      random.fill(&byte, 1);
+      co_await sleep_for(backoff.next(byte / 256.0));
+    }
+  }
+
+  // Until the link ends.
+  Async<> follow() {
+    const std::shared_ptr<link::Session> session = session_;
+    for (;;) {
+      auto message = co_await session->receive();
+      if (!message) co_return;
+      if (message->type != "RouteTable") continue;  // a newer control's
+      link::RouteTable table;
+      if (auto decoded = link::decode(*message, table); !decoded) {
+        log::error("route table cannot be read", {{"error", decoded.error().message}});
+        co_return;
+      }
+      apply(table);
+      keep_table(table);
+      report_soon_->set();  // says that it is applied, as soon as it is
+    }
+  }
+
+  Async<> keep_measuring() {
+    for (;;) {
+      const bool soon = co_await report_soon_->wait_for(kReportInterval);
+      report_soon_->reset();
+      // Loops apply a table within a turn; give them that.
+      if (soon) co_await sleep_for(Duration(2));
+      measure();
+      if (session_ != nullptr) {
+        if (auto sent = session_->send(link::encode(report())); !sent) session_->close();
+      }
+    }
+  }
+
+  void measure() {
+    measurements_.update(book_.services(), workers_);
+    if (access_log_ != nullptr) measurements_.set_log_lines_dropped(access_log_->dropped());
+  }
+
+  Options options_;
+  Executor executor_;
+  AsyncScope scope_;
+  std::shared_ptr<Event> report_soon_;
+  RouteBook book_;
+  Measurements measurements_;
+  WorkerContext context_;
+  std::unique_ptr<AccessLog> access_log_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<std::thread> threads_;
+  std::shared_ptr<link::Session> session_;
+  std::map<std::string, int64_t> told_;
+  int64_t version_ = -1;
+};
+
+Edge::Edge(Options options, Executor executor, Metrics& metrics)
+    : impl_(std::make_unique<Impl>(std::move(options), std::move(executor), metrics)) {}
+Edge::~Edge() = default;
+Result<void> Edge::start() { return impl_->start(); }
+Async<> Edge::stop(Duration grace) { return impl_->stop(grace); }
+void Edge::apply(const link::RouteTable& table) { impl_->apply(table); }
+link::EdgeReport Edge::report() { return impl_->report(); }
+std::string Edge::io_name() const { return impl_->io_name(); }
+Edge::Usage Edge::usage() const { return impl_->usage(); }
+
+}  // namespace hob::edge

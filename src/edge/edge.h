@@ -1,0 +1,73 @@
+// The edge as the daemon sees it: give it listening sockets and control's socket, and it serves.
+//
+// One thread per loop carries requests; the link to control, reports and measurements live on the
+// executor's thread, from which everything here is called. The last route table is kept in
+// `directory` and served from at start, with or without control (static stability).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/async.h"
+#include "base/file.h"
+#include "base/metrics.h"
+#include "edge/limits.h"
+#include "edge/loop.h"
+#include "link/messages.h"
+
+namespace hob::edge {
+
+struct Options {
+  // Listening TCP sockets. Each is shared by all loops, which take connections from it in turn.
+  std::vector<Fd> http_listeners{};
+  std::string control_socket{};  // empty: no link, tables come by apply()
+  std::string directory{};       // of ours alone; empty: nothing is kept
+  size_t loops = 1;              // 1..64
+  std::string zone{};
+  std::string version{};
+  std::string access_log{};  // a file that lines are appended to (README.md says how they read);
+                             // empty: none
+  Io io = Io::kBest;
+  Times times{};
+};
+
+class Edge {
+ public:
+  // `metrics` must outlive this.
+  Edge(Options options, Executor executor, Metrics& metrics);
+  ~Edge();
+  Edge(const Edge&) = delete;
+  Edge& operator=(const Edge&) = delete;
+
+  // kUnavailable: no loop can be made. Serves as soon as it returns.
+  Result<void> start();
+  // Accepts no more, tells clients to close, and waits up to `grace` for what runs; then cuts it
+  // off.
+  Async<> stop(Duration grace);
+
+  // A table as it comes down the link. Older versions than the last are ignored.
+  void apply(const link::RouteTable& table);
+  // What goes up the link.
+  link::EdgeReport report();
+  // "io_uring" or "epoll".
+  std::string io_name() const;
+  // Bytes and buffers, for tests of bounds: the most that was queued to one client, and buffers in
+  // use now.
+  struct Usage {
+    uint64_t queued_peak_bytes = 0;
+    uint64_t buffers = 0;
+    uint64_t connections = 0;
+    uint64_t upstream_connections = 0;
+    uint64_t upstream_opened = 0;
+    uint64_t upstream_reused = 0;
+  };
+  Usage usage() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace hob::edge

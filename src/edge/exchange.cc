@@ -1,0 +1,320 @@
+#include "edge/exchange.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "edge/access_log.h"
+#include "edge/upstream_connection.h"
+
+namespace hob::edge {
+
+void Exchange::start(Front& front, std::shared_ptr<Service> service, const RequestFacts& facts,
+                     uint64_t content_length) {
+  front_ = &front;
+  service_ = std::move(service);
+  facts_ = facts;
+  started_us_ = worker_.loop().now_us();
+  started_ms_ = last_progress_ms_ = worker_.loop().now_ms();
+  const uint64_t limit = service_->route.request_timeout_ms;
+  deadline_ms_ = limit == 0 ? kNever : started_ms_ + limit;
+  keeping_ = true;
+  service_->counts->in_flight.add();
+  if (facts.framing == http::Framing::kLength) {
+    char line[48];
+    const int size = std::snprintf(line, sizeof line, "Content-Length: %llu\r\n\r\n",
+                                   static_cast<unsigned long long>(content_length));
+    head_.append(worker_.buffers(), std::string_view(line, static_cast<size_t>(size)));
+  } else if (facts.framing == http::Framing::kChunked) {
+    head_.append(worker_.buffers(), "Transfer-Encoding: chunked\r\n\r\n");
+  } else {
+    head_.append(worker_.buffers(), "\r\n");
+  }
+  if (service_->route.state == link::RouteState::kPaused) {
+    refuse(Refusal::kPaused, 503);
+    return;
+  }
+  worker_.dispatch(*this);
+}
+
+void Exchange::set_deadline() {
+  uint64_t due = deadline_ms_;
+  if (waiting_) {
+    due = std::min(due, waiting_since_ + worker_.context().times.queue);
+  } else if (service_->route.idle_timeout_ms > 0) {
+    due = std::min(due, last_progress_ms_ + service_->route.idle_timeout_ms);
+  }
+  worker_.loop().set_alarm(*this, due);
+}
+
+void Exchange::on_alarm() {
+  if (front_ == nullptr) return;
+  const uint64_t now = worker_.loop().now_ms();
+  const uint64_t idle = service_->route.idle_timeout_ms;
+  const bool late = now >= deadline_ms_ && !upgraded_;
+  if (waiting_ && (late || now >= waiting_since_ + worker_.context().times.queue)) {
+    refuse(late ? Refusal::kTimeout : Refusal::kNoTarget, late ? 504 : 503);
+  } else if (!waiting_ && (late || (idle > 0 && now >= last_progress_ms_ + idle))) {
+    if (!request_ended_ && wants_body() && !late) {
+      refuse(Refusal::kClientTooSlow, 408);
+    } else {
+      refuse(Refusal::kTimeout, 504);
+    }
+  } else {
+    if (upgraded_) deadline_ms_ = kNever;
+    set_deadline();
+  }
+}
+
+// ---- the request ----
+
+bool Exchange::wants_body() const {
+  if (!connected_) return kept_.bytes() < kQueuedBytesHigh;
+  return upstream_->out().bytes() < kQueuedBytesHigh;
+}
+
+void Exchange::frame(Slice data, Chain& into) {
+  BufferPool& pool = worker_.buffers();
+  if (facts_.framing != http::Framing::kChunked || upgraded_) {
+    into.append(pool, std::move(data));
+    return;
+  }
+  char line[24];
+  const int size = std::snprintf(line, sizeof line, "%zx\r\n", data.size());
+  into.append(pool, std::string_view(line, static_cast<size_t>(size)));
+  into.append(pool, std::move(data));
+  into.append(pool, "\r\n");
+}
+
+void Exchange::request_body(Slice data) {
+  progress();
+  received_bytes_ += data.size();
+  // The target has answered without waiting for it all: nobody reads the rest.
+  if (upstream_ == nullptr && !waiting_) return;
+  Chain framed;
+  frame(std::move(data), framed);
+  send_framed(framed);
+}
+
+void Exchange::request_end(std::string_view trailers) {
+  request_ended_ = true;
+  if (upgraded_) {
+    if (upstream_ != nullptr) worker_.loop().shut(*upstream_);
+    return;
+  }
+  if (facts_.framing != http::Framing::kChunked || (upstream_ == nullptr && !waiting_)) return;
+  Chain framed;
+  framed.append(worker_.buffers(), "0\r\n");
+  framed.append(worker_.buffers(), trailers);
+  framed.append(worker_.buffers(), "\r\n");
+  send_framed(framed);
+}
+
+void Exchange::send_framed(Chain& framed) {
+  if (upstream_ != nullptr) {
+    upstream_->out().share(framed);
+    worker_.loop().flush(*upstream_);
+  }
+  if (!keeping_) return;
+  kept_.splice(framed);
+  if (connected_ && kept_.bytes() > kReplayBytesMax) {
+    keeping_ = false;
+    kept_.clear();
+  }
+}
+
+void Exchange::attach(std::shared_ptr<Target> target, UpstreamConnection& connection) {
+  target_ = std::move(target);
+  upstream_ = &connection;
+  waiting_ = false;
+  last_progress_ms_ = worker_.loop().now_ms();
+  set_deadline();
+  connection.begin(*this);
+  connection.out().share(head_);
+  connection.out().share(kept_);
+  if (connection.connected()) {
+    upstream_connected();
+    worker_.loop().flush(connection);
+  }
+}
+
+void Exchange::upstream_connected() {
+  connected_ = true;
+  // Once some of it may have been read by a target, only what is harmless twice is kept to be sent
+  // again.
+  if (!facts_.idempotent || kept_.bytes() > kReplayBytesMax) {
+    keeping_ = false;
+    kept_.clear();
+  }
+}
+
+void Exchange::upstream_drained() {
+  progress();
+  if (!request_ended_ && upstream_ != nullptr && upstream_->out().bytes() <= kQueuedBytesLow)
+    front_->body_wanted();
+}
+
+// ---- failures ----
+
+void Exchange::let_go_of_target() {
+  if (target_ == nullptr) return;
+  UpstreamConnection* connection = std::exchange(upstream_, nullptr);
+  connected_ = false;
+  if (connection != nullptr) connection->abandon();
+  const std::shared_ptr<Target> target = std::move(target_);
+  target_ = nullptr;
+  worker_.release(*service_, *target);
+}
+
+void Exchange::upstream_connect_failed(bool timed_out) {
+  const std::shared_ptr<Target> target = target_;
+  worker_.gateway_failed(*service_, *target);
+  if (connect_retries_ < kConnectRetriesMax) {
+    failed_[connect_retries_++] = target.get();
+    let_go_of_target();
+    service_->counts->retries.add();
+    worker_.dispatch(*this);
+    return;
+  }
+  if (timed_out) {
+    refuse(Refusal::kConnectTimeout, 504);
+  } else {
+    refuse(Refusal::kConnectFailed, 502);
+  }
+}
+
+void Exchange::upstream_lost(Refusal why) {
+  if (answer_begun_) {
+    Front* front = front_;
+    finish(status_);
+    front->answer_abort();
+    return;
+  }
+  // A target may close a connection that it thinks idle just as we use it: that is no failure of
+  // the target's.
+  const bool stale = why == Refusal::kTargetClosed && upstream_->reused();
+  if (stale && keeping_ && facts_.idempotent && reuse_retries_ < kReuseRetriesMax) {
+    ++reuse_retries_;
+    let_go_of_target();
+    service_->counts->retries.add();
+    worker_.dispatch(*this);
+    return;
+  }
+  if (!stale) worker_.gateway_failed(*service_, *target_);
+  refuse(why, 502);
+}
+
+void Exchange::refuse(Refusal why, int status) {
+  worker_.stop_waiting(*this);
+  Front* front = front_;
+  const bool begun = answer_begun_;
+  service_->counts->refused.add();
+  finish(begun ? status_ : status);
+  if (begun) {
+    front->answer_abort();
+  } else {
+    front->answer_refusal(why, status);
+  }
+}
+
+void Exchange::cancel() {
+  if (front_ == nullptr) return;
+  worker_.stop_waiting(*this);
+  finish(answer_begun_ ? status_ : 0);
+}
+
+// Lets everything go and counts; the front hears no more after this.
+void Exchange::finish(int status) {
+  let_go_of_target();
+  ServiceCounts& counts = *service_->counts;
+  counts.in_flight.subtract();
+  const uint64_t took_us = worker_.loop().now_us() - started_us_;
+  counts.by_class[static_cast<size_t>(std::clamp(status / 100, 0, 5))].add();
+  const double seconds = static_cast<double>(took_us) / 1e6;
+  size_t bucket = 0;
+  while (bucket < kLatencyBuckets.size() && seconds > kLatencyBuckets[bucket]) ++bucket;
+  counts.latency[bucket].add();
+  counts.latency_us.add(took_us);
+  counts.received_bytes.add(received_bytes_);
+  counts.sent_bytes.add(sent_bytes_);
+  if (AccessLog* log = worker_.context().access_log; log != nullptr) {
+    log->add(worker_.index(), {.prefix = log_prefix_,
+                               .service = service_->shared->id,
+                               .status = status,
+                               .received_bytes = received_bytes_,
+                               .sent_bytes = sent_bytes_,
+                               .took_us = took_us,
+                               .tries = 1 + connect_retries_ + reuse_retries_});
+  }
+  front_ = nullptr;
+  worker_.loop().set_alarm(*this, kNever);
+}
+
+// ---- the answer ----
+
+void Exchange::upstream_head(const http::ResponseHead& head, std::string_view raw) {
+  progress();
+  if (head.code < 200 && head.code != 101) {
+    if (++interim_ > kInterimResponsesMax) {
+      upstream_lost(Refusal::kBadResponse);
+      return;
+    }
+    front_->answer_head(head, raw);
+    return;
+  }
+  if (head.code == 101) {
+    if (!facts_.upgrade || !head.upgrade) {
+      upstream_lost(Refusal::kBadResponse);
+      return;
+    }
+    upgraded_ = true;
+    deadline_ms_ = kNever;
+  }
+  target_->ejection.succeeded();
+  answer_begun_ = true;
+  keeping_ = false;
+  kept_.clear();
+  head_.clear();
+  status_ = head.code;
+  front_->answer_head(head, raw);
+}
+
+void Exchange::upstream_body(Slice data) {
+  progress();
+  sent_bytes_ += data.size();
+  front_->answer_body(std::move(data));
+  if (upstream_ != nullptr && front_->answer_queued() >= kQueuedBytesHigh)
+    upstream_->pause_reading();
+}
+
+void Exchange::answer_drained() {
+  progress();
+  if (upstream_ != nullptr && front_->answer_queued() <= kQueuedBytesLow)
+    upstream_->resume_reading();
+}
+
+void Exchange::upstream_end(std::string_view trailers) {
+  Front* front = front_;
+  // The connection has let go of us; it is in the pool again.
+  upstream_ = nullptr;
+  finish(status_);
+  front->answer_end(trailers);
+}
+
+void Exchange::reset() {
+  head_.clear();
+  kept_.clear();
+  front_ = nullptr;
+  service_.reset();
+  target_.reset();
+  upstream_ = nullptr;
+  std::fill(std::begin(failed_), std::end(failed_), nullptr);
+  log_prefix_.clear();
+  sent_bytes_ = received_bytes_ = 0;
+  status_ = 0;
+  connect_retries_ = reuse_retries_ = interim_ = 0;
+  waiting_ = connected_ = keeping_ = request_ended_ = answer_begun_ = upgraded_ = false;
+  worker_.loop().set_alarm(*this, kNever);
+}
+
+}  // namespace hob::edge

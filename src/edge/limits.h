@@ -1,0 +1,64 @@
+// The edge's limits in one place: what each is, and what happens when it is reached.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace hob::edge {
+
+// ---- HTTP: heads are bounded by base/http_parser.h (64 KiB, 128 fields: 431; line 16 KiB: 414; a
+// response's: 502) ----
+inline constexpr size_t kChunkExtensionBytesMax = 256;         // of one chunk: 400
+inline constexpr size_t kChunkExtensionsBytesMax = 16 * 1024;  // of one body: 400
+inline constexpr size_t kTrailerBytesMax =
+    16 * 1024;  // of one body: 400; a response's ends the connection
+inline constexpr size_t kTraceIdBytesMax = 512;  // a longer one from a client is replaced
+inline constexpr int kInterimResponsesMax = 16;  // 1xx before a final response: 502
+
+// ---- buffers ----
+inline constexpr size_t kBufferBytes = 16 * 1024;
+inline constexpr size_t kBuffersMax =
+    8192;  // a loop's, 128 MiB; beyond: reading pauses until some come free
+inline constexpr size_t kBuffersReserved =
+    512;  // of these, for heads and pages: readers leave them alone
+inline constexpr size_t kBuffersGivenToKernel = 64;  // waiting in the ring for data (io_uring)
+inline constexpr size_t kCopyBelow = 2048;  // pieces shorter than this are copied together, so that
+                                            // small pieces do not hold whole buffers
+inline constexpr size_t kQueuedBytesHigh =
+    64 * 1024;  // to be sent to one peer: its source is paused
+inline constexpr size_t kQueuedBytesLow = 32 * 1024;  // and goes on below this
+inline constexpr size_t kReplayBytesMax = 64 * 1024;  // of a request body kept for a retry
+
+// ---- connections and requests ----
+inline constexpr size_t kConnectionsMax = 100'000;  // of a loop's clients; beyond: closed at once
+inline constexpr size_t kIdlePerTargetMax = 256;  // kept-alive connections to one target, per loop
+inline constexpr size_t kQueuedPerServiceMax =
+    1'000;  // requests waiting for a target, per loop: 503
+inline constexpr int kConnectRetriesMax =
+    2;                                      // other targets tried when nothing was sent: 502 or 504
+inline constexpr int kReuseRetriesMax = 1;  // a kept-alive connection found closed: 502
+inline constexpr uint64_t kLingerBytesMax = 256 * 1024;  // read and dropped after a last answer
+inline constexpr size_t kAccessLogBytesMax =
+    4 * 1024 * 1024;  // waiting to be written, per loop: lines are dropped
+inline constexpr size_t kServicesMeasuredMax =
+    1'000;  // with metrics of their own; the rest are "other"
+
+// ---- times, milliseconds of steady time ----
+// Those a test wants shorter are values; the daemon leaves them as they are.
+struct Times {
+  uint64_t header = 10'000;             // first byte of a head to its last: 408
+  uint64_t keep_alive_client = 75'000;  // idle between requests: closed
+  uint64_t keep_alive_target = 60'000;  // idle in the pool: closed
+  uint64_t connect = 1'000;             // then another target
+  uint64_t queue = 10'000;              // waiting for a target: 503
+  uint64_t linger = 2'000;              // after a last answer
+};
+inline constexpr uint64_t kEjectAfter = 5;    // gateway errors in a row
+inline constexpr uint64_t kEjectMin = 1'000;  // doubled each time
+inline constexpr uint64_t kEjectMax = 30'000;
+
+static_assert(kQueuedBytesLow < kQueuedBytesHigh);
+static_assert(kBuffersMax < 65536, "a provided buffer's id has 16 bits");
+static_assert(kBuffersGivenToKernel < kBuffersReserved);
+
+}  // namespace hob::edge

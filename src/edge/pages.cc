@@ -1,0 +1,159 @@
+#include "edge/pages.h"
+
+#include <fmt/core.h>
+
+#include "base/http.h"
+
+namespace hob::edge {
+namespace {
+
+struct Words {
+  std::string title{};
+  std::string text{};
+  std::string_view side{};  // who failed: "client", "service", "hob"
+};
+
+Words words(const Page& page) {
+  const std::string service =
+      page.service.empty() ? "The service" : fmt::format("The service {}", page.service);
+  switch (page.why) {
+    case Refusal::kUnknownHost:
+      return {"No service here",
+              fmt::format("No service has the address {}. Check the spelling, or list the services "
+                          "with: hob ps",
+                          page.host.empty() ? "that was asked for" : page.host),
+              "client"};
+    case Refusal::kPaused:
+      return {"The service is paused",
+              fmt::format("{} is paused. Resume it with: hob resume", service), "service"};
+    case Refusal::kNoTarget:
+      return {
+          "The service is not ready",
+          fmt::format(
+              "{} has no running instance that could take this request in time. Try again soon; "
+              "hob ps shows its state, hob logs why.",
+              service),
+          "service"};
+    case Refusal::kQueueFull:
+      return {
+          "The service is busy",
+          fmt::format("{} has more requests waiting than it may hold. Try again soon.", service),
+          "service"};
+    case Refusal::kStopped:
+      return {"The service is gone", fmt::format("{} was deleted.", service), "service"};
+    case Refusal::kConnectFailed:
+      return {
+          "The service cannot be reached",
+          fmt::format(
+              "No instance of {} accepted a connection. Does it listen on the port it was given?",
+              page.service.empty() ? "the service" : page.service),
+          "service"};
+    case Refusal::kConnectTimeout:
+      return {"The service cannot be reached",
+              fmt::format("{} did not accept a connection in time.", service), "service"};
+    case Refusal::kTargetClosed:
+      return {"The service broke off",
+              fmt::format("{} closed the connection before it answered. hob logs may say why.",
+                          service),
+              "service"};
+    case Refusal::kBadResponse:
+      return {"The service answered nonsense",
+              fmt::format("{} sent something that is not valid HTTP.", service), "service"};
+    case Refusal::kTimeout:
+      return {"The service took too long",
+              fmt::format("{} did not answer in the time it may take.", service), "service"};
+    case Refusal::kClientTooSlow:
+      return {"The request took too long", "The request did not arrive in the time it may take.",
+              "client"};
+    case Refusal::kBadRequest:
+    case Refusal::kNone:
+      break;
+  }
+  switch (page.status) {
+    case 405:
+      return {"Method not allowed", "CONNECT is not offered here.", "client"};
+    case 414:
+      return {"The address is too long", "The request line may have 16 KiB.", "client"};
+    case 431:
+      return {"The header is too large", "A request may have 128 header fields and 64 KiB of them.",
+              "client"};
+    case 501:
+      return {"Not implemented", "The only transfer coding understood is chunked.", "client"};
+    case 505:
+      return {"HTTP version not supported", "HTTP/1.0 and HTTP/1.1 are spoken here.", "client"};
+    default:
+      return {"Bad request", "The request is not valid HTTP.", "client"};
+  }
+}
+
+std::string escape_html(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '&':
+        out += "&amp;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+std::string escape_json(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    if (static_cast<unsigned char>(c) < 0x20) {
+      out += fmt::format("\\u{:04x}", static_cast<unsigned>(static_cast<unsigned char>(c)));
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string write_page(const Page& page) {
+  const Words said = words(page);
+  std::string body;
+  if (page.json) {
+    body = fmt::format(
+        "{{\"status\":{},\"error\":\"{}\",\"message\":\"{}\",\"side\":\"{}\",\"requestId\":\"{}\"}}"
+        "\n",
+        page.status, escape_json(said.title), escape_json(said.text), said.side, page.request_id);
+  } else {
+    body = fmt::format(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{0} {1}</title>\n"
+        "<style>body{{font:16px/1.5 sans-serif;max-width:38em;margin:15vh auto;padding:0 1em}}"
+        "small{{color:#777}}</style></head>\n"
+        "<body><h1>{1}</h1><p>{2}</p><p><small>{0} · {3} · request {4}</small></p></body></html>\n",
+        page.status, escape_html(said.title), escape_html(said.text), said.side, page.request_id);
+  }
+  std::string out = fmt::format(
+      "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n"
+      "x-amzn-requestid: {}\r\n",
+      page.status, http::reason_phrase(page.status),
+      page.json ? "application/json" : "text/html; charset=utf-8", body.size(), page.request_id);
+  if (page.status == 503) out += "Retry-After: 1\r\n";
+  if (page.close) {
+    out += "Connection: close\r\n";
+  } else if (page.keep_alive_named) {
+    out += "Connection: keep-alive\r\n";
+  }
+  out += "\r\n";
+  if (!page.head_method) out += body;
+  return out;
+}
+
+}  // namespace hob::edge

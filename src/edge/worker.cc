@@ -1,0 +1,350 @@
+#include "edge/worker.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <ctime>
+#include <utility>
+
+#include "base/ids.h"
+#include "edge/client_connection.h"
+#include "edge/exchange.h"
+#include "edge/upstream_connection.h"
+
+namespace hob::edge {
+
+Worker::Worker(std::unique_ptr<Loop> loop, size_t index, WorkerContext& context,
+               std::vector<uint16_t> ports)
+    : loop_(std::move(loop)), index_(index), context_(context), ports_(std::move(ports)) {
+  SystemRandom().fill(random_state_, sizeof random_state_);
+  random_state_[0] |= 1;  // all zeros would stay zeros
+}
+
+Worker::~Worker() = default;
+
+uint64_t Worker::random() {  // xoroshiro128+: for choices and trace ids, not for secrets
+  const uint64_t a = random_state_[0];
+  uint64_t b = random_state_[1];
+  const uint64_t result = a + b;
+  b ^= a;
+  random_state_[0] = ((a << 24) | (a >> 40)) ^ b ^ (b << 16);
+  random_state_[1] = (b << 37) | (b >> 27);
+  return result;
+}
+
+namespace {
+
+void renew(http::Head& head) {
+  // A member that is added must be put back to its initial value here.
+  static_assert(sizeof(http::Head) == sizeof(head.fields) + 88);
+  head.minor = 1;
+  head.field_count = 0;
+  head.bytes = 0;
+  head.framing = http::Framing::kNone;
+  head.content_length = 0;
+  head.keep_alive = true;
+  head.upgrade = false;
+  head.status = 0;
+  head.error = "";
+  head.scanned = head.line_start = head.head_start = 0;
+  head.lines = head.empty_lines = 0;
+}
+
+}  // namespace
+
+http::RequestHead& Worker::fresh_request_head() {
+  static_assert(sizeof(http::RequestHead) == sizeof(http::Head) + 5 * sizeof(std::string_view) + 8);
+  renew(request_head_);
+  request_head_.method = request_head_.target = request_head_.path = request_head_.query =
+      request_head_.host = {};
+  request_head_.expect_continue = false;
+  return request_head_;
+}
+
+http::ResponseHead& Worker::fresh_response_head() {
+  static_assert(sizeof(http::ResponseHead) ==
+                sizeof(http::Head) + 8 + sizeof(std::string_view) + 8);
+  renew(response_head_);
+  response_head_.code = 0;
+  response_head_.reason = {};
+  response_head_.ignore_content_length = false;
+  return response_head_;
+}
+
+uint32_t Worker::unix_seconds() {
+  if (loop_->now_ms() - unix_seconds_at_ >= 200 || unix_seconds_ == 0) {
+    unix_seconds_ = static_cast<uint32_t>(std::time(nullptr));
+    unix_seconds_at_ = loop_->now_ms();
+  }
+  return unix_seconds_;
+}
+
+void Worker::apply(const Routes& routes) {
+  by_host_.clear();
+  for (auto& [id, service] : services_) service->listed = false;
+  for (auto& [shared, target] : targets_) target->listed = false;
+  for (const ServiceRoute& route : routes.services) {
+    std::shared_ptr<Service>& service = services_[route.service->id];
+    if (service == nullptr || service->shared != route.service) {
+      service = std::make_shared<Service>();
+      service->shared = route.service;
+      service->counts = route.service->loops[index_].get();
+    }
+    // Two routes of one service (more host names): the last one's targets hold.
+    service->listed = true;
+    service->route = route;
+    service->targets.clear();
+    for (const std::shared_ptr<SharedTarget>& shared : route.targets) {
+      std::shared_ptr<Target>& target = targets_[shared.get()];
+      if (target == nullptr) target = std::make_shared<Target>(shared);
+      target->listed = true;
+      service->targets.push_back(target);
+    }
+    for (const std::string& host : route.host_names) by_host_.insert_or_assign(host, service);
+  }
+  for (auto it = targets_.begin(); it != targets_.end();) {
+    if (it->second->listed) {
+      ++it;
+      continue;
+    }
+    // close() takes a connection off the list.
+    while (!it->second->idle.empty()) it->second->idle.back()->close();
+    it = targets_.erase(it);
+  }
+  for (auto it = services_.begin(); it != services_.end();) {
+    const std::shared_ptr<Service> service = it->second;
+    if (!service->listed) {
+      it = services_.erase(it);
+      while (service->first_waiting != nullptr)
+        service->first_waiting->refuse(Refusal::kStopped, 503);
+    } else {
+      ++it;
+      if (service->route.state == link::RouteState::kPaused) {
+        while (service->first_waiting != nullptr)
+          service->first_waiting->refuse(Refusal::kPaused, 503);
+      }
+      serve_waiting(*service);
+    }
+  }
+  applied_.store(routes.version, std::memory_order_release);
+}
+
+std::shared_ptr<Service> Worker::find(std::string_view host) {
+  const auto found = by_host_.find(host);
+  return found != by_host_.end() ? found->second : nullptr;
+}
+
+void Worker::on_accept(int fd, size_t listener) {
+  if (draining_ || clients_ >= kConnectionsMax) {
+    ::close(fd);
+    counts_.shed.add();
+    return;
+  }
+  counts_.accepted.add();
+  (new ClientConnection(*this, listener))->open(fd);
+}
+
+void Worker::enter(ClientConnection& connection) {
+  connection.next_ = first_client_;
+  connection.previous_ = nullptr;
+  if (first_client_ != nullptr) first_client_->previous_ = &connection;
+  first_client_ = &connection;
+  ++clients_;
+  counts_.connections.add();
+}
+
+void Worker::leave(ClientConnection& connection) {
+  if (connection.next_ != nullptr) connection.next_->previous_ = connection.previous_;
+  (connection.previous_ != nullptr ? connection.previous_->next_ : first_client_) =
+      connection.next_;
+  --clients_;
+  counts_.connections.subtract();
+}
+
+void Worker::drain() {
+  draining_ = true;
+  loop_->unlisten();
+  for (ClientConnection* client = first_client_; client != nullptr;) {
+    ClientConnection* next = client->next_;
+    client->drain();
+    client = next;
+  }
+}
+
+void Worker::abort_all() {
+  drain();
+  for (ClientConnection* client = first_client_; client != nullptr;) {
+    ClientConnection* next = client->next_;
+    client->abort();
+    client = next;
+  }
+  for (auto& [shared, target] : targets_) {
+    while (!target->idle.empty()) target->idle.back()->close();
+  }
+}
+
+// ---- targets ----
+
+bool Worker::try_target(Exchange& exchange) {
+  const std::shared_ptr<Service> service = exchange.service_;
+  const uint64_t now = loop_->now_ms();
+  const auto& targets = service->targets;
+  const auto view = [&](size_t i) {
+    const Target& target = *targets[i];
+    return TargetView{
+        .in_flight = target.shared->in_flight.load(std::memory_order_seq_cst),
+        .ejected = target.ejection.ejected(now),
+        .excluded = std::find(std::begin(exchange.failed_), std::end(exchange.failed_), &target) !=
+                    std::end(exchange.failed_)};
+  };
+  const std::optional<size_t> picked =
+      pick_target(targets.size(), service->route.max_concurrency, random(), view);
+  if (!picked) return false;
+  const std::shared_ptr<Target> target = targets[*picked];
+  // Other loops count too: the place may have gone to one of them just now.
+  if (target->shared->in_flight.fetch_add(1, std::memory_order_seq_cst) >=
+      service->route.max_concurrency) {
+    release(*service, *target);
+    return false;
+  }
+  stop_waiting(exchange);
+  UpstreamConnection* connection = nullptr;
+  if (!target->idle.empty()) {
+    connection = target->idle.back();
+    target->idle.pop_back();
+    connection->idle_ = false;
+    counts_.upstream_reused.add();
+  } else {
+    connection = new UpstreamConnection(*this, target);
+    counts_.upstream_opened.add();
+    connection->open();
+  }
+  exchange.attach(target, *connection);
+  return true;
+}
+
+void Worker::dispatch(Exchange& exchange) {
+  const std::shared_ptr<Service> service = exchange.service_;
+  // Who waits already comes first.
+  if (service->waiting == 0 && try_target(exchange)) return;
+  if (service->waiting >= kQueuedPerServiceMax) {
+    exchange.refuse(Refusal::kQueueFull, 503);
+    return;
+  }
+  exchange.waiting_ = true;
+  exchange.waiting_since_ = loop_->now_ms();
+  exchange.previous_waiting_ = service->last_waiting;
+  exchange.next_waiting_ = nullptr;
+  (service->last_waiting != nullptr ? service->last_waiting->next_waiting_
+                                    : service->first_waiting) = &exchange;
+  service->last_waiting = &exchange;
+  ++service->waiting;
+  service->counts->queued.add();
+  set_waiting_bit(*service);
+  exchange.set_deadline();
+  // A place that came free on another loop before it could see that we wait would wake nobody.
+  if (context_.loops > 1 && any_free(*service))
+    loop_->post([this, id = service->shared->id] { wake_service(id); });
+}
+
+bool Worker::any_free(const Service& service) const {
+  return std::any_of(service.targets.begin(), service.targets.end(), [&](const auto& target) {
+    return target->shared->in_flight.load(std::memory_order_seq_cst) <
+           service.route.max_concurrency;
+  });
+}
+
+void Worker::stop_waiting(Exchange& exchange) {
+  if (!exchange.waiting_) return;
+  exchange.waiting_ = false;
+  Service& service = *exchange.service_;
+  (exchange.previous_waiting_ != nullptr ? exchange.previous_waiting_->next_waiting_
+                                         : service.first_waiting) = exchange.next_waiting_;
+  (exchange.next_waiting_ != nullptr ? exchange.next_waiting_->previous_waiting_
+                                     : service.last_waiting) = exchange.previous_waiting_;
+  --service.waiting;
+  service.counts->queued.subtract();
+  service.counts->queued_us.add((loop_->now_ms() - exchange.waiting_since_) * 1'000);
+  set_waiting_bit(service);
+}
+
+void Worker::set_waiting_bit(Service& service) {
+  const uint64_t bit = uint64_t{1} << index_;
+  if (service.waiting > 0) {
+    service.shared->waiting_loops.fetch_or(bit, std::memory_order_seq_cst);
+  } else {
+    service.shared->waiting_loops.fetch_and(~bit, std::memory_order_seq_cst);
+  }
+}
+
+void Worker::release(Service& service, Target& target) {
+  const int before = target.shared->in_flight.fetch_sub(1, std::memory_order_seq_cst);
+  HOB_ASSERT(before > 0);
+  if (before == 1 && target.shared->draining.load(std::memory_order_relaxed) &&
+      context_.on_drained) {
+    context_.on_drained();
+  }
+  if (service.first_waiting != nullptr) {
+    // After this turn's callbacks: who releases may be in the middle of something.
+    loop_->post([this, id = service.shared->id] { wake_service(id); });
+  }
+  const uint64_t waiting = service.shared->waiting_loops.load(std::memory_order_seq_cst);
+  if (waiting == 0 || !context_.wake) return;
+  for (size_t i = 0; i < context_.loops; ++i) {
+    if (i != index_ && (waiting >> i & 1) != 0) context_.wake(i, *service.shared);
+  }
+}
+
+void Worker::wake_service(const std::string& id) {
+  const auto found = services_.find(id);
+  if (found != services_.end()) serve_waiting(*found->second);
+}
+
+void Worker::serve_waiting(Service& service) {
+  while (service.first_waiting != nullptr && try_target(*service.first_waiting)) {
+  }
+}
+
+void Worker::gateway_failed(Service& service, Target& target) {
+  const uint64_t now = loop_->now_ms();
+  size_t ejected = 0;
+  for (const auto& other : service.targets) {
+    if (other.get() != &target && other->ejection.ejected(now)) ++ejected;
+  }
+  if (target.ejection.failed(now, ejected, service.targets.size())) service.counts->ejections.add();
+}
+
+// ---- connections ----
+
+void Worker::keep_idle(UpstreamConnection& connection) {
+  Target& target = connection.target();
+  if (!target.listed || draining_ || target.idle.size() >= kIdlePerTargetMax) {
+    connection.close();
+    return;
+  }
+  connection.idle_ = true;
+  target.idle.push_back(&connection);
+  loop_->set_timer(connection, loop_->now_ms() + context_.times.keep_alive_target);
+}
+
+void Worker::forget_idle(UpstreamConnection& connection) {
+  std::vector<UpstreamConnection*>& idle = connection.target().idle;
+  // The warmest are at the end, and so is what is closed while in use.
+  const auto found = std::find(idle.rbegin(), idle.rend(), &connection);
+  HOB_ASSERT(found != idle.rend());
+  idle.erase(std::next(found).base());
+}
+
+std::unique_ptr<Exchange> Worker::take_exchange() {
+  if (spare_exchanges_.empty()) return std::make_unique<Exchange>(*this);
+  std::unique_ptr<Exchange> exchange = std::move(spare_exchanges_.back());
+  spare_exchanges_.pop_back();
+  return exchange;
+}
+
+void Worker::give_back(std::unique_ptr<Exchange> exchange) {
+  exchange->reset();
+  if (spare_exchanges_.size() < 1024) spare_exchanges_.push_back(std::move(exchange));
+}
+
+}  // namespace hob::edge

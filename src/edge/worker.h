@@ -1,0 +1,160 @@
+// What one loop knows: its services and targets, its connections, and how an exchange gets a
+// target.
+//
+// Lives on its loop's thread. apply() is posted to it with each new table; nothing else comes from
+// outside.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/http_parser.h"
+#include "edge/balancer.h"
+#include "edge/loop.h"
+#include "edge/routes.h"
+
+namespace hob::edge {
+
+class AccessLog;
+class ClientConnection;
+class Exchange;
+class UpstreamConnection;
+class Worker;
+
+// One target as one loop sees it.
+struct Target {
+  explicit Target(std::shared_ptr<SharedTarget> of) : shared(std::move(of)) {}
+  std::shared_ptr<SharedTarget> shared;
+  std::vector<UpstreamConnection*> idle{};  // kept alive, the warmest last
+  Ejection ejection{};
+  bool listed = true;  // in the last table, ready: its connections are worth keeping
+};
+
+// One service as one loop sees it; lives on while exchanges use it.
+struct Service {
+  std::shared_ptr<SharedService> shared{};
+  ServiceCounts* counts = nullptr;
+  ServiceRoute route{};
+  bool listed = true;
+  std::vector<std::shared_ptr<Target>> targets{};  // those that take new requests
+  // Exchanges waiting for a target, first come first served.
+  Exchange* first_waiting = nullptr;
+  Exchange* last_waiting = nullptr;
+  size_t waiting = 0;
+};
+
+// Counts of one loop that belong to no service.
+struct alignas(64) WorkerCounts {
+  LoopCount accepted{};
+  LoopCount connections{};           // clients', now
+  LoopCount upstream_connections{};  // now
+  LoopCount upstream_opened{};
+  LoopCount upstream_reused{};
+  LoopCount shed{};               // closed at once: kConnectionsMax
+  LoopCount refused{};            // answered by the edge itself with no service known: 4xx, 404
+  LoopCount queued_peak_bytes{};  // the most that was ever queued to one peer
+};
+
+// What all workers are given; outlives them.
+struct WorkerContext {
+  size_t loops = 1;
+  // Called from a loop when a draining target's last request has ended.
+  std::function<void()> on_drained{};
+  // Asks another loop to look at a service's queue: a place has come free.
+  std::function<void(size_t loop, SharedService& service)> wake{};
+  AccessLog* access_log = nullptr;  // nullptr: none
+  Times times{};
+};
+
+class Worker final : public Listener {
+ public:
+  // `ports`: of each listener, for X-Forwarded-Port.
+  Worker(std::unique_ptr<Loop> loop, size_t index, WorkerContext& context,
+         std::vector<uint16_t> ports);
+  ~Worker();
+
+  Loop& loop() { return *loop_; }
+  const Loop& loop() const { return *loop_; }
+  size_t index() const { return index_; }
+  const WorkerCounts& counts() const { return counts_; }
+  int64_t applied_version() const { return applied_.load(std::memory_order_acquire); }
+
+  // ---- on the loop's thread ----
+  void apply(const Routes& routes);
+  void on_accept(int fd, size_t listener) override;
+  // Stops accepting, closes idle connections, and the others after their answer.
+  void drain();
+  // Closes everything now.
+  void abort_all();
+  // A place may have come free on another loop.
+  void wake_service(const std::string& id);
+
+  // nullptr: no service has that name. `host`: lower case, without a port.
+  std::shared_ptr<Service> find(std::string_view host);
+  // Finds a target and a connection for the exchange, or lets it wait, or refuses it.
+  void dispatch(Exchange& exchange);
+  void stop_waiting(Exchange& exchange);
+  // An exchange no longer uses its target.
+  void release(Service& service, Target& target);
+  void gateway_failed(Service& service, Target& target);
+
+  // ---- connections ----
+  void enter(ClientConnection& connection);
+  void leave(ClientConnection& connection);
+  void keep_idle(UpstreamConnection& connection);
+  void forget_idle(UpstreamConnection& connection);
+  bool draining() const { return draining_; }
+  uint16_t port(size_t listener) const { return ports_[listener]; }
+
+  std::unique_ptr<Exchange> take_exchange();
+  void give_back(std::unique_ptr<Exchange> exchange);
+
+  uint64_t random();
+  BufferPool& buffers() { return loop_->buffers(); }
+  WorkerCounts& mutable_counts() { return counts_; }
+  WorkerContext& context() { return context_; }
+  uint32_t unix_seconds();
+
+  // Scratch for parsing: a head is parsed and rewritten within one call. As good as new, but for
+  // the fields beyond field_count, whose 4 KiB would cost more to clear than the parsing.
+  http::RequestHead& fresh_request_head();
+  http::ResponseHead& fresh_response_head();
+  const http::RequestHead& request_head() const { return request_head_; }
+
+ private:
+  struct Hash {
+    using is_transparent = void;
+    size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+  };
+  // False: no target is free.
+  bool try_target(Exchange& exchange);
+  bool any_free(const Service& service) const;
+  void serve_waiting(Service& service);
+  void set_waiting_bit(Service& service);
+
+  std::unique_ptr<Loop> loop_;
+  size_t index_;
+  WorkerContext& context_;
+  std::vector<uint16_t> ports_;
+  WorkerCounts counts_;
+  std::atomic<int64_t> applied_ = -1;
+  bool draining_ = false;
+  ClientConnection* first_client_ = nullptr;
+  size_t clients_ = 0;
+  std::unordered_map<std::string, std::shared_ptr<Service>, Hash, std::equal_to<>> by_host_;
+  std::unordered_map<std::string, std::shared_ptr<Service>> services_;  // by id
+  std::unordered_map<SharedTarget*, std::shared_ptr<Target>> targets_;
+  std::vector<std::unique_ptr<Exchange>> spare_exchanges_;
+  http::RequestHead request_head_{};
+  http::ResponseHead response_head_{};
+  uint64_t random_state_[2] = {};
+  uint32_t unix_seconds_ = 0;
+  uint64_t unix_seconds_at_ = 0;
+};
+
+}  // namespace hob::edge

@@ -1,0 +1,86 @@
+// The agent of one machine: holds the link to control, keeps an actor for each assigned task, ships
+// their output.
+//
+// With control gone it goes on alone: tasks run, crashed ones are started again. What it was last
+// told lies in one file a task under `directory`, written before anything of the task is started;
+// so what is found running without a file is nobody's and is removed. Belongs to one loop.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "base/async.h"
+#include "base/ids.h"
+#include "base/metrics.h"
+#include "host/capacity.h"
+#include "host/task_actor.h"
+#include "link/link.h"
+
+namespace hob::host {
+
+inline constexpr size_t kTasksMax =
+    1'000;  // on one host; beyond, an assignment is refused by a TaskReport
+inline constexpr Duration kLogKeptMax{
+    60'000};  // a forgotten task's output, when control does not take it
+
+struct AgentOptions {
+  std::filesystem::path directory{};  // 0700 root; "tasks/" is made in it
+  std::string control_socket{};
+  HostId host{};
+  std::string zone{};
+  std::string version{};
+  double cpu_overcommit = kCpuOvercommitDefault;
+  double memory_overcommit = kMemoryOvercommitDefault;
+};
+
+class LogShipper;
+
+class Agent {
+ public:
+  // What `ports` are, `random` and `metrics` outlive the agent.
+  Agent(const Executor& executor, AgentOptions options, TaskPorts ports, Random& random,
+        Metrics& metrics);
+  ~Agent();
+  // Adopts what runs, removes what is nobody's, then keeps the link. An error: the sandbox or the
+  // disk does not work. stop() must follow, also after an error.
+  Async<Result<void>> start();
+  enum class Tasks { kLeave, kStop };
+  // kLeave: containers run on and are adopted by the next agent. kStop: all of them are ended and
+  // removed, and forgotten here (control, when it comes back, assigns them anew).
+  Async<> stop(Tasks tasks);
+
+ private:
+  friend class LogShipper;
+  Async<Result<void>> load();
+  Async<> keep_link();
+  Async<> serve(std::shared_ptr<link::Session> session);
+  Result<void> take(const link::Message& message);
+  void welcome(const link::HostWelcome& welcome);
+  void assign(const link::Assignment& assignment);
+  void add(SavedTask saved, bool adopted);
+  void send_report(const link::TaskReport& report);
+  link::HostHello hello() const;
+  Async<> reap();
+  Async<> remove_done(TaskId task);
+  std::filesystem::path state_file(const TaskId& task) const;
+
+  Executor executor_;
+  AgentOptions options_;
+  TaskPorts ports_;
+  Random& random_;
+  std::shared_ptr<std::atomic<int>> tasks_gauge_ = std::make_shared<std::atomic<int>>(0);
+  std::shared_ptr<std::atomic<int>> linked_gauge_ = std::make_shared<std::atomic<int>>(0);
+  Counter& connects_;
+  Counter& reports_;
+  Counter& assigned_;
+  std::map<TaskId, std::unique_ptr<TaskActor>> tasks_;
+  std::shared_ptr<link::Session> session_;  // nullptr: not linked, or not welcomed yet
+  Event reap_;
+  std::unique_ptr<LogShipper> logs_;
+  AsyncScope scope_;
+};
+
+}  // namespace hob::host

@@ -1,0 +1,144 @@
+// App Runner's API over the records: one commit a mutation, so that what was answered with success
+// stays.
+//
+// Nothing here waits for anything to happen underneath: the controller does what was written.
+// Belongs to control's loop. Behaviour as AWS's App Runner, word for word where its texts are
+// known; what is not built is refused and says so.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "aws/apprunner/handler.h"
+#include "base/ids.h"
+#include "base/time.h"
+#include "runner/arns.h"
+#include "runner/images.h"
+#include "runner/records.h"
+#include "store/store.h"
+
+namespace hob::runner {
+
+inline constexpr size_t kServicesMax = 1'000;  // an account's, as long as it is not raised
+inline constexpr size_t kScalingConfigurationsMax = 1'000;  // active ones, an account's
+inline constexpr int kMaxSizeMax = 1'000;                   // tasks of one service
+inline constexpr int kConflictRetriesMax =
+    20;  // a mutation that keeps being overtaken fails as unavailable
+inline constexpr Duration kScalingKept =
+    std::chrono::hours(1);  // an inactive configuration, to be described
+
+struct ApiOptions {
+  std::string region = "us-east-1";
+  std::string url_suffix = "hob.localhost";  // a service's host name is SUBDOMAIN.REGION.<this>
+};
+
+class Api final : public aws::apprunner::Handler {
+ public:
+  // All must outlive it.
+  Api(store::Store& store, Clock& clock, Random& random, Images& images, ApiOptions options);
+
+  Async<Result<aws::apprunner::CreateServiceResponse>> create_service(
+      aws::apprunner::CreateServiceRequest request, aws::Caller caller) override;
+  Async<Result<aws::apprunner::DescribeServiceResponse>> describe_service(
+      aws::apprunner::DescribeServiceRequest request, aws::Caller caller) override;
+  Async<Result<aws::apprunner::ListServicesResponse>> list_services(
+      aws::apprunner::ListServicesRequest request, aws::Caller caller) override;
+  Async<Result<aws::apprunner::UpdateServiceResponse>> update_service(
+      aws::apprunner::UpdateServiceRequest request, aws::Caller caller) override;
+  Async<Result<aws::apprunner::DeleteServiceResponse>> delete_service(
+      aws::apprunner::DeleteServiceRequest request, aws::Caller caller) override;
+  Async<Result<aws::apprunner::PauseServiceResponse>> pause_service(
+      aws::apprunner::PauseServiceRequest request, aws::Caller caller) override;
+  Async<Result<aws::apprunner::ResumeServiceResponse>> resume_service(
+      aws::apprunner::ResumeServiceRequest request, aws::Caller caller) override;
+  Async<Result<aws::apprunner::StartDeploymentResponse>> start_deployment(
+      aws::apprunner::StartDeploymentRequest request, aws::Caller caller) override;
+  Async<Result<aws::apprunner::ListOperationsResponse>> list_operations(
+      aws::apprunner::ListOperationsRequest request, aws::Caller caller) override;
+
+  // In api_scaling.cc.
+  Async<Result<aws::apprunner::CreateAutoScalingConfigurationResponse>>
+  create_auto_scaling_configuration(aws::apprunner::CreateAutoScalingConfigurationRequest request,
+                                    aws::Caller caller) override;
+  Async<Result<aws::apprunner::DescribeAutoScalingConfigurationResponse>>
+  describe_auto_scaling_configuration(
+      aws::apprunner::DescribeAutoScalingConfigurationRequest request, aws::Caller caller) override;
+  Async<Result<aws::apprunner::ListAutoScalingConfigurationsResponse>>
+  list_auto_scaling_configurations(aws::apprunner::ListAutoScalingConfigurationsRequest request,
+                                   aws::Caller caller) override;
+  Async<Result<aws::apprunner::DeleteAutoScalingConfigurationResponse>>
+  delete_auto_scaling_configuration(aws::apprunner::DeleteAutoScalingConfigurationRequest request,
+                                    aws::Caller caller) override;
+  Async<Result<aws::apprunner::UpdateDefaultAutoScalingConfigurationResponse>>
+  update_default_auto_scaling_configuration(
+      aws::apprunner::UpdateDefaultAutoScalingConfigurationRequest request,
+      aws::Caller caller) override;
+  Async<Result<aws::apprunner::ListServicesForAutoScalingConfigurationResponse>>
+  list_services_for_auto_scaling_configuration(
+      aws::apprunner::ListServicesForAutoScalingConfigurationRequest request,
+      aws::Caller caller) override;
+
+  // In api_tags.cc.
+  Async<Result<aws::apprunner::TagResourceResponse>> tag_resource(
+      aws::apprunner::TagResourceRequest request, aws::Caller caller) override;
+  Async<Result<aws::apprunner::UntagResourceResponse>> untag_resource(
+      aws::apprunner::UntagResourceRequest request, aws::Caller caller) override;
+  Async<Result<aws::apprunner::ListTagsForResourceResponse>> list_tags_for_resource(
+      aws::apprunner::ListTagsForResourceRequest request, aws::Caller caller) override;
+
+ private:
+  // A record with what was read, for expectations and encode_over.
+  template <class T>
+  struct Stored {
+    T value{};
+    store::Entry entry{};
+  };
+  struct Begun {
+    Service service{};
+    std::string operation{};
+  };
+  struct Scalings {
+    std::vector<Stored<AutoScalingConfiguration>> all{};  // inactive ones, too
+    ScalingReference preset{};                            // the account's default
+    store::Entry preset_entry{};
+  };
+  // Changes a service before its operation begins, or says why it may not.
+  using Change = std::function<Result<void>(Service&)>;
+
+  // InvalidRequestException: no service ARN. ResourceNotFoundException: none of this account and
+  // region.
+  Async<Result<Stored<Service>>> find_service(std::string arn, aws::Caller caller);
+  Async<Result<std::vector<Service>>> services_of_account(std::string account);
+  // Begins an operation if `check` allows it, in one commit.
+  Async<Result<Begun>> begin(std::string arn, OperationType type, aws::Caller caller, Change check);
+  Operation new_operation(const Service& service, OperationType type, Instant now);
+
+  // All of the account's, making DefaultConfiguration if this is the first look at them.
+  Async<Result<Scalings>> scalings(std::string account);
+  // The active configuration a whole or partial ARN means; nullptr: none. `inactive_too`: also one
+  // lately deleted, by its whole ARN. nullopt: no ARN of an auto scaling configuration.
+  std::optional<const Stored<AutoScalingConfiguration>*> match(const Scalings& scalings,
+                                                               const std::string& arn,
+                                                               const std::string& account,
+                                                               bool inactive_too) const;
+  // What a service uses: the ARN's, or the default's. InvalidRequestException: unknown.
+  Result<Stored<AutoScalingConfiguration>> choose_scaling(const Scalings& scalings,
+                                                          const std::optional<std::string>& arn,
+                                                          const std::string& account) const;
+  aws::apprunner::AutoScalingConfiguration show(const AutoScalingConfiguration& configuration,
+                                                const Scalings& scalings,
+                                                const std::vector<Service>& services) const;
+  using ChangeTags =
+      std::function<Result<void>(std::map<std::string, std::string>&, bool is_service)>;
+  Async<Result<void>> change_tags(std::string arn, aws::Caller caller, ChangeTags change);
+
+  store::Store& store_;
+  Clock& clock_;
+  Random& random_;
+  Images& images_;
+  ApiOptions options_;
+};
+
+}  // namespace hob::runner

@@ -1,0 +1,97 @@
+// Tags of services and auto scaling configurations. They make no operation and change no status;
+// the controller sees hob: tags change and keeps the routing in step.
+#include "aws/apprunner/errors.h"
+#include "runner/api.h"
+#include "runner/configuration.h"
+#include "runner/keys.h"
+
+namespace hob::runner {
+
+namespace {
+using namespace aws::apprunner;
+
+std::unexpected<Error> not_an_arn(const std::string& arn) {
+  return invalid_request_exception(
+      fmt::format("The resource ARN you specified isn't valid. ARN: '{}'", arn));
+}
+std::unexpected<Error> no_such_resource(const std::string& arn) {
+  return resource_not_found_exception(
+      fmt::format("Resource with the provided ARN does not exist: {}.", arn));
+}
+}  // namespace
+
+Async<Result<void>> Api::change_tags(std::string arn, aws::Caller caller, ChangeTags change) {
+  const auto parsed = parse_arn(arn);
+  if (!parsed) co_return not_an_arn(arn);
+  for (int attempt = 0; attempt < kConflictRetriesMax; ++attempt) {
+    store::Transaction transaction;
+    if (parsed->kind == "service") {
+      HOB_CO_TRY(auto service, co_await find_service(arn, caller));
+      if (service.value.status == ServiceStatus::kDeleted) co_return no_such_resource(arn);
+      HOB_CO_CHECK(change(service.value.tags, true));
+      transaction.expect[service.entry.key] = service.entry.revision;
+      transaction.put[service.entry.key] = encode_over(service.value, service.entry.value);
+    } else {
+      HOB_CO_TRY(const Scalings known, co_await scalings(caller.account));
+      const auto found = match(known, arn, caller.account, false);
+      if (!found) co_return not_an_arn(arn);
+      if (*found == nullptr) co_return no_such_resource(arn);
+      Stored<AutoScalingConfiguration> configuration = **found;
+      HOB_CO_CHECK(change(configuration.value.tags, false));
+      transaction.expect[configuration.entry.key] = configuration.entry.revision;
+      transaction.put[configuration.entry.key] =
+          encode_over(configuration.value, configuration.entry.value);
+    }
+    const auto committed = co_await store_.commit(std::move(transaction));
+    if (committed) co_return Result<void>();
+    if (committed.error().code != Code::kConflict) co_return fail(committed.error());
+  }
+  co_return fail(Code::kUnavailable, "the record kept being changed by others; try again");
+}
+
+Async<Result<TagResourceResponse>> Api::tag_resource(TagResourceRequest request,
+                                                     aws::Caller caller) {
+  const ChangeTags change = [&request](std::map<std::string, std::string>& tags,
+                                       bool is_service) -> Result<void> {
+    const TaggedKind kind =
+        is_service ? TaggedKind::kService : TaggedKind::kAutoScalingConfiguration;
+    HOB_TRY(tags, apply_tags(tags, request.tags, kind));
+    return {};
+  };
+  HOB_CO_CHECK(co_await change_tags(request.resource_arn, std::move(caller), change));
+  co_return TagResourceResponse{};
+}
+
+Async<Result<UntagResourceResponse>> Api::untag_resource(UntagResourceRequest request,
+                                                         aws::Caller caller) {
+  const ChangeTags change = [&request](std::map<std::string, std::string>& tags,
+                                       bool) -> Result<void> {
+    for (const std::string& key : request.tag_keys) tags.erase(key);
+    return {};
+  };
+  HOB_CO_CHECK(co_await change_tags(request.resource_arn, std::move(caller), change));
+  co_return UntagResourceResponse{};
+}
+
+Async<Result<ListTagsForResourceResponse>> Api::list_tags_for_resource(
+    ListTagsForResourceRequest request, aws::Caller caller) {
+  const auto parsed = parse_arn(request.resource_arn);
+  if (!parsed) co_return not_an_arn(request.resource_arn);
+  std::map<std::string, std::string> tags;
+  if (parsed->kind == "service") {
+    HOB_CO_TRY(const auto service, co_await find_service(request.resource_arn, caller));
+    if (service.value.status == ServiceStatus::kDeleted)
+      co_return no_such_resource(request.resource_arn);
+    tags = service.value.tags;
+  } else {
+    HOB_CO_TRY(const Scalings known, co_await scalings(caller.account));
+    const auto found = match(known, request.resource_arn, caller.account, false);
+    if (!found || *found == nullptr) co_return no_such_resource(request.resource_arn);
+    tags = (*found)->value.tags;
+  }
+  ListTagsForResourceResponse response{.tags = std::vector<Tag>{}};
+  for (const auto& [key, value] : tags) response.tags->push_back({.key = key, .value = value});
+  co_return response;
+}
+
+}  // namespace hob::runner

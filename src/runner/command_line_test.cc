@@ -1,0 +1,66 @@
+#include "runner/command_line.h"
+
+#include <gtest/gtest.h>
+
+#include "runner/extensions.h"
+
+namespace hob::runner {
+namespace {
+
+std::string show(const std::vector<std::string>& words) {
+  std::string all;
+  for (const std::string& word : words) all += "<" + word + ">";
+  return all;
+}
+
+TEST(CommandLine, SplitsAsAShellDoes) {
+  struct Case {
+    const char* text;
+    const char* want;
+  };
+  for (const Case& c : {
+           Case{"node server.js", "<node><server.js>"},
+           Case{"  a \t b  ", "<a><b>"},
+           Case{"a 'b c' d", "<a><b c><d>"},
+           Case{"a \"b c\"d", "<a><b cd>"},
+           Case{"a ''", "<a><>"},
+           Case{R"(a\ b)", "<a b>"},
+           Case{R"("a\"b\$c\d")", R"(<a"b$c\d>)"},
+           Case{R"('a\b')", R"(<a\b>)"},
+           Case{"sh -c \"exec app $PORT\"", "<sh><-c><exec app $PORT>"},
+       }) {
+    const auto words = split_command_line(c.text);
+    ASSERT_TRUE(words) << c.text;
+    EXPECT_EQ(show(*words), c.want) << c.text;
+  }
+  for (const char* bad : {"", "   ", "a 'b", "a \"b", "a\\"})
+    EXPECT_FALSE(split_command_line(bad)) << bad;
+  std::string many;
+  for (size_t i = 0; i < kArgumentsMax; ++i) many += "a ";
+  EXPECT_TRUE(split_command_line(many));
+  EXPECT_EQ(split_command_line(many + "a").error().code, Code::kLimit);
+}
+
+TEST(Extensions, AreCheckedWhenTheyAreSet) {
+  using Tags = std::map<std::string, std::string>;
+  EXPECT_EQ(parse_extensions({{"team", "web"}}).value(), Extensions{});
+  EXPECT_EQ(parse_extensions({{"hob:request-timeout", "5m"}, {"hob:idle-timeout", "30s"}}).value(),
+            (Extensions{.request_timeout = Duration(300'000), .idle_timeout = Duration(30'000)}));
+  EXPECT_EQ(parse_extensions({{"hob:request-timeout", "0"}})->request_timeout, Duration(0));
+  EXPECT_EQ(parse_extensions({{"hob:request-timeout", "500ms"}})->request_timeout, Duration(500));
+  for (const Tags& bad :
+       {Tags{{"hob:request-timeout", ""}}, Tags{{"hob:request-timeout", "5"}},
+        Tags{{"hob:request-timeout", "-5s"}}, Tags{{"hob:request-timeout", "5 s"}},
+        Tags{{"hob:request-timeout", "25h"}},
+        Tags{{"hob:request-timeout", "99999999999999999999s"}}, Tags{{"hob:idle-timeout", "0s"}},
+        Tags{{"hob:idle-timeout", "999ms"}}, Tags{{"hob:unheard-of", "1"}},
+        Tags{{"hob:min-size", "0"}}}) {
+    const auto result = parse_extensions(bad);
+    ASSERT_FALSE(result) << bad.begin()->first << "=" << bad.begin()->second;
+    EXPECT_NE(result.error().message.find(bad.begin()->first), std::string::npos)
+        << result.error().message;
+  }
+}
+
+}  // namespace
+}  // namespace hob::runner

@@ -1,0 +1,299 @@
+#include "runner/controller.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "cluster/keys.h"
+#include "cluster/records.h"
+#include "runner/cluster_service.h"
+#include "runner/keys.h"
+#include "runner/operations.h"
+
+namespace hob::runner {
+
+namespace {
+
+constexpr std::string_view kCluster = "apprunner";  // cluster::Service's default
+constexpr Duration kRetryDelay{1'000};              // after the store failed
+constexpr Duration kIdleWait = std::chrono::hours(1);
+
+template <class T>
+const T* find(const std::vector<RunnerAction>& actions) {
+  for (const RunnerAction& action : actions) {
+    if (const T* found = std::get_if<T>(&action)) return found;
+  }
+  return nullptr;
+}
+
+// Reads one record; nullopt when there is none. `entry` keeps what was read, for expectations and
+// encode_over.
+template <class T, class Decode>
+Async<Result<std::optional<T>>> read(store::Store& store, std::string key, Decode decode,
+                                     std::optional<store::Entry>* entry) {
+  HOB_CO_TRY(*entry, co_await store.get(key));
+  if (!*entry) co_return std::nullopt;
+  auto value = context(decode((*entry)->value), "record {}", key);
+  if (!value) co_return fail(std::move(value).error());
+  co_return std::optional<T>(std::move(*value));
+}
+
+store::Revision revision_of(const std::optional<store::Entry>& entry) {
+  return entry ? entry->revision : store::kAbsent;
+}
+
+template <class T>
+std::string encode_onto(const T& value, const std::optional<store::Entry>& entry) {
+  return entry ? encode_over(value, entry->value) : encode(value);
+}
+
+}  // namespace
+
+Controller::Controller(store::Store& store, Executor executor, Clock& clock, Random& random,
+                       Images& images, observe::Logs& logs)
+    : store_(store),
+      clock_(clock),
+      random_(random),
+      images_(images),
+      logs_(logs),
+      scope_(executor),
+      dirty_event_(executor) {}
+
+void Controller::start() {
+  scope_.spawn("runner: services", follow_services());
+  scope_.spawn("runner: cluster services", follow_cluster_services());
+  scope_.spawn("runner: tasks", follow_tasks());
+  scope_.spawn("runner: hosts", follow_hosts());
+  scope_.spawn("runner: images", follow_images());
+  scope_.spawn("runner: controller", work());
+}
+
+Async<> Controller::stop() {
+  scope_.cancel();
+  co_await scope_.join();
+}
+
+void Controller::mark(ServiceRef ref) {
+  dirty_.insert(std::move(ref));
+  dirty_event_.set();
+}
+
+void Controller::forget(const ServiceRef& ref) {
+  wake_at_.erase(ref);
+  waits_for_tasks_.erase(ref);
+  deploys_by_itself_.erase(ref);
+}
+
+Async<> Controller::follow(std::string prefix,
+                           std::function<void(const std::string& key)> mark_key) {
+  for (;;) {
+    auto listing = co_await store_.list(prefix);
+    if (!listing) {
+      log::warn("runner: reading the store failed", {{"error", listing.error().message}});
+      co_await sleep_for(kRetryDelay);
+      continue;
+    }
+    for (const store::Entry& entry : listing->entries) mark_key(entry.key);
+    const std::unique_ptr<store::Watch> watch = store_.watch(prefix, listing->revision);
+    for (;;) {
+      const auto changes = co_await watch->next();
+      if (!changes) break;  // too far behind: list again
+      for (const store::Change& change : *changes) mark_key(change.key);
+    }
+  }
+}
+
+Async<> Controller::follow_services() {
+  return follow(std::string(kServicesPrefix), [this](const std::string& key) {
+    if (auto ref = parse_service_key(kServicesPrefix, key)) mark(std::move(*ref));
+  });
+}
+
+Async<> Controller::follow_cluster_services() {
+  return follow(std::string(cluster::kServicesPrefix), [this](const std::string& key) {
+    auto cluster_ref = parse_service_key(cluster::kServicesPrefix, key);  // account, cluster
+    if (!cluster_ref || cluster_ref->second != kCluster) return;
+    mark({std::move(cluster_ref->first), key.substr(key.rfind('/') + 1)});
+  });
+}
+
+// A removed task's record no longer says whose it was, so whoever waits for tasks to be gone looks
+// again.
+Async<> Controller::follow_tasks() {
+  return follow(std::string(cluster::kTasksPrefix), [this](const std::string&) {
+    for (const ServiceRef& ref : waits_for_tasks_) mark(ref);
+  });
+}
+
+Async<> Controller::follow_hosts() {
+  return follow(std::string(cluster::kHostsPrefix), [this](const std::string&) {
+    for (const ServiceRef& ref : waits_for_tasks_) mark(ref);
+  });
+}
+
+Async<> Controller::follow_images() {
+  for (;;) {
+    const auto changed = co_await images_.changed();
+    if (!changed) co_await sleep_for(kRetryDelay);
+    for (const ServiceRef& ref : deploys_by_itself_) mark(ref);
+  }
+}
+
+Async<> Controller::work() {
+  for (;;) {
+    const Instant now = clock_.now();
+    Duration wait = kIdleWait;
+    for (const auto& [ref, at] : wake_at_) {
+      if (at <= now)
+        dirty_.insert(ref);
+      else
+        wait = std::min(wait, at - now);
+    }
+    if (dirty_.empty()) {
+      dirty_event_.reset();
+      co_await dirty_event_.wait_for(wait);
+      continue;
+    }
+    const ServiceRef ref = *dirty_.begin();
+    dirty_.erase(dirty_.begin());
+    wake_at_.erase(ref);
+    const auto done = co_await process(ref);
+    if (!done && done.error().code == Code::kConflict) {
+      mark(ref);  // somebody wrote meanwhile: decide on what is there now
+    } else if (!done) {
+      log::warn("runner: service not moved on",
+                {{"service", ref.second}, {"error", done.error().message}});
+      if (done.error().code != Code::kCorrupt) wake_at_[ref] = clock_.now() + kRetryDelay;
+    }
+  }
+}
+
+Async<> Controller::write_log(Service service, std::optional<Operation> operation, LogLines lines) {
+  const Instant now = clock_.now();
+  const auto append = [&](std::vector<std::string> texts, std::string stream, int64_t position) {
+    std::vector<link::LogLine> batch;
+    for (std::string& text : texts) batch.push_back({.at = now, .text = std::move(text)});
+    return logs_.append({service.account, service_log_group(service), std::move(stream)},
+                        std::move(batch), position);
+  };
+  if (!lines.events.empty()) {
+    const auto written = co_await append(std::move(lines.events), "events", service.events_logged);
+    if (!written) log::warn("runner: event log not written", {{"error", written.error().message}});
+  }
+  if (!lines.deployment.empty() && operation) {
+    const auto written = co_await append(std::move(lines.deployment), "deployment/" + operation->id,
+                                         operation->lines_logged);
+    if (!written)
+      log::warn("runner: deployment log not written", {{"error", written.error().message}});
+  }
+}
+
+Async<Result<bool>> Controller::tasks_left(ServiceRef ref) {
+  HOB_CO_TRY(const store::Listing tasks,
+             co_await store_.list(cluster::task_key(ref.first, kCluster, "")));
+  for (const store::Entry& entry : tasks.entries) {
+    const auto task = cluster::decode_task(entry.value);
+    if (!task || task->service != ref.second || task->status == link::TaskStatus::kStopped)
+      continue;
+    if (task->desired == link::DesiredStatus::kRunning) co_return true;
+    // A host that is away stops it when it comes back; nobody waits for that.
+    HOB_CO_TRY(const auto host_entry, co_await store_.get(cluster::host_key(task->host.value)));
+    const auto host = host_entry ? cluster::decode_host(host_entry->value)
+                                 : Result<cluster::Host>(cluster::Host{});
+    if (host && host->connected) co_return true;
+  }
+  co_return false;
+}
+
+Async<Result<void>> Controller::process(ServiceRef ref) {
+  const auto& [account, id] = ref;
+  std::optional<store::Entry> service_entry;
+  const std::string service_path = service_key(account, id);
+  HOB_CO_TRY(auto service,
+             co_await read<Service>(store_, service_path, decode_service, &service_entry));
+  if (!service) {
+    forget(ref);
+    co_return Result<void>();
+  }
+  RunnerView view{.service = std::move(*service)};
+
+  std::optional<store::Entry> operation_entry;
+  if (!view.service.operation.empty()) {
+    const std::string path = operation_key(account, id, view.service.operation);
+    HOB_CO_TRY(view.operation,
+               co_await read<Operation>(store_, path, decode_operation, &operation_entry));
+  }
+  std::optional<store::Entry> cluster_entry;
+  const std::string cluster_path = cluster::service_key(account, kCluster, id);
+  HOB_CO_TRY(view.cluster, co_await read<cluster::Service>(
+                               store_, cluster_path, cluster::decode_service, &cluster_entry));
+  const ScalingReference scaling = view.service.configuration.scaling;
+  std::optional<store::Entry> scaling_entry;
+  const std::string scaling_path = scaling_key(account, scaling.name, scaling.revision, scaling.id);
+  HOB_CO_TRY(view.scaling, co_await read<AutoScalingConfiguration>(store_, scaling_path,
+                                                                   decode_scaling, &scaling_entry));
+
+  if (view.operation && view.operation->type == OperationType::kPauseService) {
+    waits_for_tasks_.insert(ref);
+    HOB_CO_TRY(view.tasks_left, co_await tasks_left(ref));
+  } else {
+    waits_for_tasks_.erase(ref);
+  }
+  if (view.service.configuration.auto_deployments.value_or(false))
+    deploys_by_itself_.insert(ref);
+  else
+    deploys_by_itself_.erase(ref);
+
+  view.operation_id = random_uuid(random_);
+  const Instant now = clock_.now();
+  std::vector<RunnerAction> actions = decide_runner(view, now);
+  if (find<ResolveImage>(actions) != nullptr) {
+    view.image = co_await images_.resolve(account, view.service.configuration.image);
+    actions = decide_runner(view, now);
+  }
+
+  const auto* service_after = find<PutService>(actions);
+  const auto* operation_after = find<PutOperation>(actions);
+  if (const auto* lines = find<LogLines>(actions); lines != nullptr && service_after != nullptr) {
+    // Before the transaction: written twice it is there once (see LogLines), written after it could
+    // be lost.
+    const auto operation =
+        operation_after ? std::optional(operation_after->operation) : std::nullopt;
+    co_await write_log(service_after->service, operation, *lines);
+  }
+  if (const auto* wake = find<WakeAt>(actions)) wake_at_[ref] = wake->at;
+
+  store::Transaction transaction;
+  transaction.expect[service_path] = revision_of(service_entry);
+  if (service_after)
+    transaction.put[service_path] = encode_onto(service_after->service, service_entry);
+  if (operation_after) {
+    const std::string path = operation_key(account, id, operation_after->operation.id);
+    transaction.expect[path] = revision_of(operation_entry);
+    if (!operation_entry)
+      HOB_CO_CHECK(co_await drop_old_operations(store_, account, id, transaction));
+    transaction.put[path] = encode_onto(operation_after->operation, operation_entry);
+  }
+  if (const auto* put = find<PutCluster>(actions)) {
+    transaction.expect[cluster_path] = revision_of(cluster_entry);
+    transaction.put[cluster_path] = encode_onto(put->service, cluster_entry);
+  }
+  if (find<ReleaseName>(actions) != nullptr) {
+    transaction.remove.push_back(name_key(account, view.service.name));
+    transaction.remove.push_back(subdomain_key(view.service.subdomain));
+  }
+  if (find<Forget>(actions) != nullptr) {
+    HOB_CO_TRY(const store::Listing operations, co_await store_.list(operations_of(account, id)));
+    for (const store::Entry& entry : operations.entries) transaction.remove.push_back(entry.key);
+    transaction.remove.push_back(service_path);
+  }
+  if (transaction.put.empty() && transaction.remove.empty()) co_return Result<void>();
+  HOB_CO_CHECK(co_await store_.commit(std::move(transaction)));
+  if (service_after && service_after->service.status != view.service.status) {
+    log::info("service status", {{"service", id},
+                                 {"name", view.service.name},
+                                 {"status", word(service_after->service.status)}});
+  }
+  co_return Result<void>();
+}
+
+}  // namespace hob::runner

@@ -1,0 +1,63 @@
+// The loop around decide_runner: watches runner's and cluster's records, and writes what is
+// decided.
+//
+// Belongs to control's loop. Keeps nothing that is not in the store but which services to look at
+// and when, so that it may be killed at any instant: what it does again then, it does the same.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "base/async.h"
+#include "base/ids.h"
+#include "base/time.h"
+#include "observe/logs.h"
+#include "runner/decide.h"
+#include "runner/images.h"
+#include "store/store.h"
+
+namespace hob::runner {
+
+class Controller {
+ public:
+  // All must outlive it.
+  Controller(store::Store& store, Executor executor, Clock& clock, Random& random, Images& images,
+             observe::Logs& logs);
+  void start();
+  Async<> stop();
+
+ private:
+  using ServiceRef = std::pair<std::string, std::string>;  // account, id
+
+  Async<> work();
+  Async<> follow_services();
+  Async<> follow_cluster_services();
+  Async<> follow_tasks();
+  Async<> follow_hosts();
+  Async<> follow_images();
+  // Calls `mark` for every record under the prefix and then for every change, for ever.
+  Async<> follow(std::string prefix, std::function<void(const std::string& key)> mark);
+  Async<Result<void>> process(ServiceRef ref);
+  Async<Result<bool>> tasks_left(ServiceRef ref);
+  Async<> write_log(Service service, std::optional<Operation> operation, LogLines lines);
+  void mark(ServiceRef ref);
+  void forget(const ServiceRef& ref);
+
+  store::Store& store_;
+  Clock& clock_;
+  Random& random_;
+  Images& images_;
+  observe::Logs& logs_;
+  AsyncScope scope_;
+  Event dirty_event_;
+  std::set<ServiceRef> dirty_{};
+  std::map<ServiceRef, Instant> wake_at_{};
+  std::set<ServiceRef> waits_for_tasks_{};    // pausing
+  std::set<ServiceRef> deploys_by_itself_{};  // running, with automatic deployments
+};
+
+}  // namespace hob::runner

@@ -1,0 +1,451 @@
+#include "runner/decide.h"
+
+#include <algorithm>
+
+#include "cluster/service_decision.h"
+#include "runner/cluster_service.h"
+
+namespace hob::runner {
+
+static_assert(kRolloutTimeMax >=
+              cluster::kFailedTasksMax * cluster::kTaskStartMax + cluster::kDrainMax);
+static_assert(kStopTimeMax > cluster::kDrainMax);
+
+namespace {
+
+using cluster::RolloutState;
+
+bool is_rollout(OperationType type) {
+  return type == OperationType::kCreateService || type == OperationType::kUpdateService ||
+         type == OperationType::kStartDeployment || type == OperationType::kResumeService;
+}
+
+const char* trigger(OperationType type) {
+  switch (type) {
+    case OperationType::kCreateService:
+      return "SERVICE_CREATE";
+    case OperationType::kUpdateService:
+      return "SERVICE_UPDATE";
+    case OperationType::kStartDeployment:
+      return "MANUAL_DEPLOYMENT";
+    case OperationType::kResumeService:
+      return "SERVICE_RESUME";
+    case OperationType::kPauseService:
+      return "SERVICE_PAUSE";
+    case OperationType::kDeleteService:
+      return "SERVICE_DELETE";
+  }
+  return "";
+}
+
+const char* doing(OperationType type) {
+  switch (type) {
+    case OperationType::kCreateService:
+      return "Service creation";
+    case OperationType::kUpdateService:
+      return "Service update";
+    case OperationType::kStartDeployment:
+      return "Deployment";
+    case OperationType::kResumeService:
+      return "Service resume";
+    case OperationType::kPauseService:
+      return "Service pause";
+    case OperationType::kDeleteService:
+      return "Service deletion";
+  }
+  return "";
+}
+
+// Collects one decision; the records are copies that change as it goes.
+class Decision {
+ public:
+  Decision(const RunnerView& view, Instant now)
+      : view_(view), now_(now), service_(view.service), operation_(view.operation) {}
+
+  std::vector<RunnerAction> decide();
+
+ private:
+  void decide_idle();
+  void decide_operation();
+  void begin_operation();
+  // The image is known, or needs none: writes the cluster service with the new deployment in front.
+  void apply_rollout();
+  void apply_resume();
+  void put_deployment(cluster::TaskTemplate task);
+  void follow_rollout();
+  void follow_pause();
+  void follow_delete();
+  void succeed(ServiceStatus status);
+  void fail_rollout(const std::string& reason, const std::vector<std::string>& last_lines);
+  void end_operation(OperationStatus status, const std::string& reason);
+  void keep_in_step();
+
+  void event(std::string line) { lines_.events.push_back("[AppRunner] " + std::move(line)); }
+  void detail(std::string line) { lines_.deployment.push_back("[AppRunner] " + std::move(line)); }
+  void set_status(ServiceStatus status) {
+    service_.status = status;
+    event(fmt::format("Service status is set to {}.", word(status)));
+  }
+  void put_cluster(cluster::Service service) { cluster_ = std::move(service); }
+  bool overdue(Duration limit) {
+    const Instant deadline = operation_->started_at + limit;
+    if (now_ >= deadline) return true;
+    wake_at_ = wake_at_ ? std::min(*wake_at_, deadline) : deadline;
+    return false;
+  }
+  std::vector<RunnerAction> actions();
+
+  const RunnerView& view_;
+  const Instant now_;
+  Service service_;
+  std::optional<Operation> operation_;
+  std::optional<cluster::Service> cluster_{};  // to be written
+  LogLines lines_{};
+  bool changed_ = false;  // the service and its operation are to be written
+  bool resolve_ = false;
+  bool release_name_ = false;
+  bool forget_ = false;
+  std::optional<Instant> wake_at_{};
+};
+
+std::vector<RunnerAction> Decision::decide() {
+  if (service_.status == ServiceStatus::kDeleted) {
+    const Instant forgotten_at = service_.deleted_at.value_or(service_.updated_at) + kDeletedKept;
+    if (now_ >= forgotten_at)
+      forget_ = true;
+    else
+      wake_at_ = forgotten_at;
+  } else if (operation_) {
+    decide_operation();
+  } else {
+    decide_idle();
+  }
+  return actions();
+}
+
+void Decision::decide_idle() {
+  if (service_.status != ServiceStatus::kRunning) return;
+  keep_in_step();
+  if (!service_.configuration.auto_deployments.value_or(false)) return;
+  if (!view_.image) {
+    resolve_ = true;
+    return;
+  }
+  const Result<ResolvedImage>& image = *view_.image;
+  if (!image) {
+    // A tag that was deleted deploys nothing; one that cannot be read now is asked again later.
+    if (image.error().code == Code::kUnavailable) wake_at_ = now_ + kResolveRetryDelay;
+    return;
+  }
+  if (image->digest.empty() || image->digest == service_.digest_tried) return;
+  operation_ = Operation{.id = view_.operation_id,
+                         .account = service_.account,
+                         .service = service_.id,
+                         .type = OperationType::kStartDeployment,
+                         .status = OperationStatus::kPending,
+                         .started_at = now_,
+                         .updated_at = now_};
+  service_.operation = operation_->id;
+  service_.updated_at = now_;
+  event(fmt::format("A new version of {} was found, which is deployed automatically.",
+                    service_.configuration.image));
+  set_status(ServiceStatus::kOperationInProgress);
+  changed_ = true;
+}
+
+void Decision::keep_in_step() {
+  if (!view_.cluster) return;
+  cluster::Service wanted = *view_.cluster;
+  wanted.routing = routing_of(service_, view_.scaling, link::RouteState::kServing);
+  wanted.desired_count = desired_count_of(view_.scaling);
+  if (same_routing(wanted.routing, view_.cluster->routing) &&
+      wanted.desired_count == view_.cluster->desired_count)
+    return;
+  put_cluster(std::move(wanted));
+}
+
+void Decision::decide_operation() {
+  if (!operation_->applied) {
+    begin_operation();
+    return;
+  }
+  if (is_rollout(operation_->type))
+    follow_rollout();
+  else if (operation_->type == OperationType::kPauseService)
+    follow_pause();
+  else
+    follow_delete();
+}
+
+void Decision::begin_operation() {
+  switch (operation_->type) {
+    case OperationType::kCreateService:
+    case OperationType::kUpdateService:
+    case OperationType::kStartDeployment:
+      apply_rollout();
+      return;
+    case OperationType::kResumeService:
+      apply_resume();
+      return;
+    case OperationType::kPauseService:
+    case OperationType::kDeleteService: {
+      const bool pause = operation_->type == OperationType::kPauseService;
+      event(fmt::format("{} started.", doing(operation_->type)));
+      operation_->status = OperationStatus::kInProgress;
+      operation_->updated_at = now_;
+      operation_->applied = true;
+      changed_ = true;
+      if (!view_.cluster) return;  // the next decision finds that nothing runs
+      cluster::Service wanted = *view_.cluster;
+      wanted.desired_count = 0;
+      wanted.routing.state = link::RouteState::kPaused;
+      if (!pause) wanted.status = cluster::ServiceStatus::kDraining;
+      put_cluster(std::move(wanted));
+      return;
+    }
+  }
+}
+
+void Decision::apply_rollout() {
+  if (!view_.image) {
+    resolve_ = true;
+    return;
+  }
+  const Result<ResolvedImage>& image = *view_.image;
+  if (!image && image.error().code == Code::kUnavailable && !overdue(kResolveTimeMax)) {
+    wake_at_ = std::min(*wake_at_, now_ + kResolveRetryDelay);
+    return;
+  }
+  event(fmt::format("{} started.", doing(operation_->type)));
+  event(fmt::format("Deployment with ID : {} started. Triggering event : {}", operation_->id,
+                    trigger(operation_->type)));
+  detail(fmt::format("Deployment Artifact: [Repo Type: {}], [Image URL: {}]",
+                     service_.configuration.image_type, service_.configuration.image));
+  operation_->status = OperationStatus::kInProgress;
+  operation_->updated_at = now_;
+  operation_->applied = true;
+  changed_ = true;
+  if (!image) {
+    detail("Failed to resolve the application image.");
+    fail_rollout(image.error().message, {});
+    return;
+  }
+  service_.digest_tried = image->digest;
+  auto task = task_template(service_, *image);
+  if (!task) {
+    fail_rollout(task.error().message, {});
+    return;
+  }
+  const cluster::Deployment* serving = view_.cluster ? last_that_ran(*view_.cluster) : nullptr;
+  const bool unchanged = serving != nullptr && serving->rollout == RolloutState::kCompleted &&
+                         view_.cluster->status == cluster::ServiceStatus::kActive &&
+                         same_template(serving->task, *task);
+  if (operation_->type == OperationType::kUpdateService && service_.ever_ran && unchanged) {
+    // Only routing or scaling changed: what runs is what is wanted.
+    detail("What runs already is what the update asks for: no instance is replaced.");
+    keep_in_step();
+    succeed(ServiceStatus::kRunning);
+    return;
+  }
+  if (!image->digest.empty()) detail(fmt::format("The image is {}.", image->digest));
+  put_deployment(std::move(*task));
+}
+
+void Decision::apply_resume() {
+  const cluster::Deployment* last = view_.cluster ? last_that_ran(*view_.cluster) : nullptr;
+  event(fmt::format("{} started.", doing(operation_->type)));
+  operation_->status = OperationStatus::kInProgress;
+  operation_->updated_at = now_;
+  operation_->applied = true;
+  changed_ = true;
+  if (last == nullptr) {
+    fail_rollout("The version that ran last is not known any more; update the service instead.",
+                 {});
+    return;
+  }
+  put_deployment(last->task);
+}
+
+void Decision::put_deployment(cluster::TaskTemplate task) {
+  cluster::Service wanted = view_.cluster.value_or(
+      cluster::Service{.account = service_.account, .name = service_.id, .created_at = now_});
+  const link::Probe probe = task.probe.value_or(link::Probe{});
+  detail("Provisioning instances and deploying image for publicly accessible service.");
+  detail(fmt::format("Performing health check on protocol `{}` [Port: '{}'{}].",
+                     probe.protocol == link::ProbeProtocol::kTcp ? "TCP" : "HTTP", probe.port,
+                     probe.protocol == link::ProbeProtocol::kTcp
+                         ? ""
+                         : fmt::format("], [Path: '{}'", probe.path)));
+  // After a pause every task is gone: the old deployments have nothing left to serve with.
+  if (operation_->type == OperationType::kResumeService) wanted.deployments.clear();
+  wanted.deployments.insert(
+      wanted.deployments.begin(),
+      cluster::Deployment{
+          .id = deployment_of(*operation_), .task = std::move(task), .created_at = now_});
+  wanted.status = cluster::ServiceStatus::kActive;
+  wanted.desired_count = desired_count_of(view_.scaling);
+  wanted.routing = routing_of(service_, view_.scaling, link::RouteState::kServing);
+  put_cluster(std::move(wanted));
+}
+
+void Decision::follow_rollout() {
+  const cluster::Deployment* mine = nullptr;
+  if (view_.cluster) {
+    const auto found = std::ranges::find(view_.cluster->deployments, deployment_of(*operation_),
+                                         &cluster::Deployment::id);
+    if (found != view_.cluster->deployments.end()) mine = &*found;
+  }
+  if (mine == nullptr) {
+    fail_rollout("The deployment was removed while it was rolled out.", {});
+    return;
+  }
+  switch (mine->rollout) {
+    case RolloutState::kInProgress: {
+      if (!overdue(kRolloutTimeMax)) return;
+      const std::string reason =
+          fmt::format("The deployment took longer than {} minutes.",
+                      std::chrono::duration_cast<std::chrono::minutes>(kRolloutTimeMax).count());
+      cluster::Service wanted = *view_.cluster;
+      for (cluster::Deployment& deployment : wanted.deployments) {
+        if (deployment.id != mine->id) continue;
+        deployment.rollout = RolloutState::kFailed;
+        deployment.reason = reason;
+        deployment.ended_at = now_;
+      }
+      put_cluster(std::move(wanted));
+      fail_rollout(reason, mine->last_lines);
+      return;
+    }
+    case RolloutState::kFailed:
+      fail_rollout(mine->reason.empty() ? "No instance became healthy." : mine->reason,
+                   mine->last_lines);
+      return;
+    case RolloutState::kCompleted:
+      break;
+  }
+  if (operation_->type == OperationType::kResumeService &&
+      service_.configuration.auto_deployments.value_or(false)) {
+    // Versions pushed during the pause are not deployed by resuming, nor right after it.
+    if (!view_.image) {
+      resolve_ = true;
+      return;
+    }
+    if (*view_.image && !(*view_.image)->digest.empty())
+      service_.digest_tried = (*view_.image)->digest;
+  }
+  detail("Health check is successful. Routing traffic to application.");
+  detail("Successfully deployed your application.");
+  succeed(ServiceStatus::kRunning);
+}
+
+void Decision::follow_pause() {
+  if (!view_.tasks_left) {
+    succeed(ServiceStatus::kPaused);
+    return;
+  }
+  if (!overdue(kStopTimeMax)) return;
+  const std::string reason = "Not every instance could be stopped in time.";
+  set_status(ServiceStatus::kRunning);  // keep_in_step() brings the instances back
+  end_operation(OperationStatus::kFailed, reason);
+}
+
+void Decision::follow_delete() {
+  if (!view_.cluster) {  // cluster removes it when nothing of it runs
+    service_.deleted_at = now_;
+    release_name_ = true;
+    succeed(ServiceStatus::kDeleted);
+    return;
+  }
+  if (!overdue(kStopTimeMax)) return;
+  set_status(ServiceStatus::kDeleteFailed);
+  end_operation(OperationStatus::kFailed, "Not every instance could be stopped in time.");
+}
+
+void Decision::succeed(ServiceStatus status) {
+  if (is_rollout(operation_->type)) {
+    event(fmt::format("Deployment with ID : {} succeeded.", operation_->id));
+    service_.ever_ran = true;
+  }
+  event(fmt::format("{} completed successfully.", doing(operation_->type)));
+  set_status(status);
+  end_operation(OperationStatus::kSucceeded, "");
+}
+
+void Decision::fail_rollout(const std::string& reason, const std::vector<std::string>& last_lines) {
+  detail(fmt::format("Failed to deploy your application. Failure reason : {}", reason));
+  if (!last_lines.empty()) {
+    detail("The last lines of the instance's output:");
+    const size_t skip = last_lines.size() > kLastLinesMax ? last_lines.size() - kLastLinesMax : 0;
+    for (size_t i = skip; i < last_lines.size(); ++i) detail("| " + last_lines[i]);
+  }
+  event(fmt::format("Deployment with ID : {} failed. Failure reason : {}", operation_->id, reason));
+
+  const bool resume = operation_->type == OperationType::kResumeService;
+  if (service_.ever_ran && !resume) {
+    // The version before serves on: the failed rollout never touched it.
+    detail("Rolling back: the previous version keeps serving.");
+    if (service_.previous) {
+      service_.configuration = *service_.previous;
+      service_.digest_tried = service_.digest_tried_previous;
+    }
+    set_status(ServiceStatus::kRunning);
+    end_operation(OperationStatus::kRollbackSucceeded, reason);
+    return;
+  }
+  // Nothing ever served, or nothing serves after a pause: no instance is to be tried on.
+  const std::optional<cluster::Service>& latest = cluster_ ? cluster_ : view_.cluster;
+  if (latest) {
+    cluster::Service stopped = *latest;
+    stopped.desired_count = 0;
+    stopped.routing.state = link::RouteState::kPaused;
+    if (!resume) stopped.status = cluster::ServiceStatus::kDraining;
+    put_cluster(std::move(stopped));
+  }
+  set_status(resume ? ServiceStatus::kPaused : ServiceStatus::kCreateFailed);
+  end_operation(OperationStatus::kFailed, reason);
+}
+
+void Decision::end_operation(OperationStatus status, const std::string& reason) {
+  operation_->status = status;
+  operation_->reason = reason;
+  operation_->updated_at = now_;
+  operation_->ended_at = now_;
+  service_.operation.clear();
+  service_.previous.reset();
+  service_.digest_tried_previous.clear();
+  service_.updated_at = now_;
+  changed_ = true;
+}
+
+std::vector<RunnerAction> Decision::actions() {
+  std::vector<RunnerAction> actions;
+  if (resolve_) actions.emplace_back(ResolveImage{});
+  if (forget_) actions.emplace_back(Forget{});
+  if (!lines_.events.empty() || !lines_.deployment.empty()) {
+    service_.events_logged += static_cast<int64_t>(lines_.events.size());
+    if (operation_) operation_->lines_logged += static_cast<int64_t>(lines_.deployment.size());
+    actions.emplace_back(lines_);
+  }
+  if (changed_) {
+    actions.emplace_back(PutService{service_});
+    if (operation_) actions.emplace_back(PutOperation{*operation_});
+  }
+  if (cluster_) actions.emplace_back(PutCluster{*cluster_});
+  if (release_name_) actions.emplace_back(ReleaseName{});
+  if (wake_at_) actions.emplace_back(WakeAt{*wake_at_});
+  return actions;
+}
+
+}  // namespace
+
+std::vector<RunnerAction> decide_runner(const RunnerView& view, Instant now) {
+  return Decision(view, now).decide();
+}
+
+DeploymentId deployment_of(const Operation& operation) {
+  std::string id = operation.id;
+  std::erase(id, '-');
+  return DeploymentId{std::move(id)};
+}
+
+}  // namespace hob::runner

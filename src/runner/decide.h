@@ -1,0 +1,78 @@
+// The controller's brain: a service, its operation and what cluster has made of them -> what to
+// write next.
+//
+// Pure (no clock, no I/O, no state). An operation goes: PENDING (the API accepted it) -> the
+// cluster service is written
+// (`applied`) -> the rollout, or the tasks' end, decides. Everything is taken from the records, so
+// that doing it again after a crash does the same or nothing. A service without an operation is
+// only kept in step (routing, desired count) and, with automatic deployments, given a deployment
+// when its tag names another image.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/time.h"
+#include "cluster/records.h"
+#include "runner/images.h"
+#include "runner/records.h"
+
+namespace hob::runner {
+
+// Cluster fails a rollout long before; this ends the operation should nobody else do it. Above what
+// cluster gives tasks to start, failed ones to be tried again, and the old ones to drain (decide.cc
+// holds them together).
+inline constexpr Duration kRolloutTimeMax = std::chrono::minutes(120);
+// For all tasks to be gone, once told: above cluster's longest drain.
+inline constexpr Duration kStopTimeMax = std::chrono::minutes(90);
+inline constexpr Duration kResolveRetryDelay =
+    std::chrono::seconds(1);  // the registry did not answer
+inline constexpr Duration kResolveTimeMax = std::chrono::seconds(60);
+// A deleted service can still be described so long; AWS says "a time".
+inline constexpr Duration kDeletedKept = std::chrono::hours(1);
+inline constexpr size_t kLastLinesMax = 20;  // of a failed task's output in the deployment log
+
+struct RunnerView {
+  Service service{};
+  std::optional<Operation> operation{};  // the one named by service.operation
+  std::optional<cluster::Service> cluster{};
+  bool tasks_left = false;  // some task of it may still run; one told to stop on a host that is
+                            // away does not count
+  std::optional<AutoScalingConfiguration> scaling{};  // the configuration's; nullopt: gone
+  std::optional<Result<ResolvedImage>> image{};       // of configuration.image; nullopt: not asked
+  std::string operation_id{};                         // fresh, should an operation be begun
+};
+
+struct ResolveImage {};  // ask, and decide again with the answer
+struct PutService {
+  Service service{};
+};
+struct PutOperation {
+  Operation operation{};
+};
+struct PutCluster {
+  cluster::Service service{};
+};
+struct ReleaseName {};  // the name and the subdomain are free
+struct Forget {};       // the service's and its operations' records go
+// Lines for the event log, and for the operation's deployment log. Their position is the record's
+// count after them.
+struct LogLines {
+  std::vector<std::string> events{};
+  std::vector<std::string> deployment{};
+};
+struct WakeAt {
+  Instant at{};
+};
+// All puts and removals of one decision are one transaction; LogLines are written before it.
+using RunnerAction = std::variant<ResolveImage, PutService, PutOperation, PutCluster, ReleaseName,
+                                  Forget, LogLines, WakeAt>;
+
+std::vector<RunnerAction> decide_runner(const RunnerView& view, Instant now);
+
+// The cluster deployment an operation makes.
+DeploymentId deployment_of(const Operation& operation);
+
+}  // namespace hob::runner

@@ -1,0 +1,446 @@
+#include "runner/decide.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+
+#include "runner/cluster_service.h"
+
+namespace hob::runner {
+namespace {
+
+using namespace std::chrono_literals;
+using cluster::RolloutState;
+
+constexpr Instant t0{1'000'000s};
+const std::string kOperationId = "11111111-1111-4111-8111-111111111111";
+const std::string kFreshId = "22222222-2222-4222-8222-222222222222";
+
+ResolvedImage image(const std::string& digest = "sha256:one") {
+  return {.source = {.registry = "127.0.0.1:4566",
+                     .plain_http = true,
+                     .repository = "app",
+                     .reference = digest},
+          .digest = digest};
+}
+
+Service service(ServiceStatus status) {
+  Service service{.account = "000000000001",
+                  .region = "us-east-1",
+                  .id = std::string(32, 'a'),
+                  .name = "app",
+                  .subdomain = "abcdefghjk",
+                  .url = "abcdefghjk.us-east-1.hob.localhost",
+                  .status = status,
+                  .created_at = t0,
+                  .updated_at = t0};
+  service.configuration.image = "127.0.0.1:4566/app:1";
+  return service;
+}
+
+// A view in which an operation of `type` was just accepted.
+RunnerView accepted(OperationType type) {
+  RunnerView view{.service = service(ServiceStatus::kOperationInProgress)};
+  view.operation = Operation{.id = kOperationId,
+                             .account = view.service.account,
+                             .service = view.service.id,
+                             .type = type,
+                             .started_at = t0,
+                             .updated_at = t0};
+  view.service.operation = kOperationId;
+  view.service.ever_ran = type != OperationType::kCreateService;
+  view.scaling = AutoScalingConfiguration{.name = "DefaultConfiguration"};
+  view.operation_id = kFreshId;
+  return view;
+}
+
+cluster::Deployment deployment(const std::string& id, RolloutState rollout, const Service& of,
+                               const ResolvedImage& runs = image()) {
+  return {.id = DeploymentId{id},
+          .task = task_template(of, runs).value(),
+          .rollout = rollout,
+          .created_at = t0};
+}
+
+cluster::Service cluster_of(const Service& of, std::vector<cluster::Deployment> deployments) {
+  return {.account = of.account,
+          .name = of.id,
+          .deployments = std::move(deployments),
+          .routing = routing_of(of, AutoScalingConfiguration{}, link::RouteState::kServing)};
+}
+
+// The same once the cluster service was written.
+RunnerView applied(OperationType type, RolloutState rollout) {
+  RunnerView view = accepted(type);
+  view.operation->applied = true;
+  view.operation->status = OperationStatus::kInProgress;
+  view.cluster = cluster_of(
+      view.service, {deployment(deployment_of(*view.operation).value, rollout, view.service)});
+  return view;
+}
+
+RunnerView running() {
+  RunnerView view{.service = service(ServiceStatus::kRunning)};
+  view.service.ever_ran = true;
+  view.service.digest_tried = "sha256:one";
+  view.scaling = AutoScalingConfiguration{};
+  view.cluster =
+      cluster_of(view.service, {deployment("old", RolloutState::kCompleted, view.service)});
+  view.operation_id = kFreshId;
+  return view;
+}
+
+// "service RUNNING; operation SUCCEEDED; cluster 1 SERVING active [new*]; wake 60s"
+std::string show(const std::vector<RunnerAction>& actions) {
+  std::string all;
+  const auto add = [&all](const std::string& text) { all += (all.empty() ? "" : "; ") + text; };
+  for (const RunnerAction& action : actions) {
+    if (std::holds_alternative<ResolveImage>(action)) add("resolve");
+    if (const auto* put = std::get_if<PutService>(&action))
+      add("service " + word(put->service.status));
+    if (const auto* put = std::get_if<PutOperation>(&action))
+      add("operation " + word(put->operation.status));
+    if (const auto* put = std::get_if<PutCluster>(&action)) {
+      std::string text = "cluster " + std::to_string(put->service.desired_count);
+      text += put->service.routing.state == link::RouteState::kPaused ? " paused" : " serving";
+      if (put->service.status == cluster::ServiceStatus::kDraining) text += " draining";
+      for (const cluster::Deployment& each : put->service.deployments) {
+        const char* state = each.rollout == RolloutState::kCompleted ? "done"
+                            : each.rollout == RolloutState::kFailed  ? "failed"
+                                                                     : "new";
+        text += " " + each.id.value.substr(0, 3) + ":" + state;
+      }
+      add(text);
+    }
+    if (std::holds_alternative<ReleaseName>(action)) add("release");
+    if (std::holds_alternative<Forget>(action)) add("forget");
+    if (const auto* wake = std::get_if<WakeAt>(&action))
+      add("wake " + std::to_string((wake->at - t0) / 1s) + "s");
+  }
+  return all.empty() ? "nothing" : all;
+}
+
+std::string decide(const RunnerView& view, Duration now = 0s) {
+  return show(decide_runner(view, t0 + now));
+}
+
+template <class F>
+RunnerView with(RunnerView view, F change) {
+  change(view);
+  return view;
+}
+
+TEST(Decide, BeginsAnOperation) {
+  struct Case {
+    const char* name;
+    RunnerView view;
+    Duration now;
+    const char* want;
+  };
+  const auto found = [](RunnerView& view) { view.image = image(); };
+  const auto fails = [](Code code) {
+    return [code](RunnerView& view) {
+      view.image = Result<ResolvedImage>(fail(code, "no such image"));
+    };
+  };
+  for (const Case& c : {
+           Case{"the image is asked first", accepted(OperationType::kCreateService), 0s, "resolve"},
+           Case{"a create makes the cluster service",
+                with(accepted(OperationType::kCreateService), found), 0s,
+                "service OPERATION_IN_PROGRESS; operation IN_PROGRESS; cluster 1 serving 111:new"},
+           Case{"an image that is not there fails the create",
+                with(accepted(OperationType::kCreateService), fails(Code::kNotFound)), 0s,
+                "service CREATE_FAILED; operation FAILED"},
+           Case{"a registry that does not answer is asked again",
+                with(accepted(OperationType::kCreateService), fails(Code::kUnavailable)), 5s,
+                "wake 6s"},
+           Case{"but not for ever",
+                with(accepted(OperationType::kCreateService), fails(Code::kUnavailable)), 60s,
+                "service CREATE_FAILED; operation FAILED"},
+           Case{"a deployment goes in front of what serves",
+                with(accepted(OperationType::kStartDeployment),
+                     [](RunnerView& view) {
+                       view.image = image("sha256:two");
+                       view.cluster =
+                           cluster_of(view.service,
+                                      {deployment("old", RolloutState::kCompleted, view.service)});
+                     }),
+                0s,
+                "service OPERATION_IN_PROGRESS; operation IN_PROGRESS; cluster 1 serving 111:new "
+                "old:done"},
+           Case{"a deployment of the same image is one all the same",
+                with(accepted(OperationType::kStartDeployment),
+                     [](RunnerView& view) {
+                       view.image = image();
+                       view.cluster =
+                           cluster_of(view.service,
+                                      {deployment("old", RolloutState::kCompleted, view.service)});
+                     }),
+                0s,
+                "service OPERATION_IN_PROGRESS; operation IN_PROGRESS; cluster 1 serving 111:new "
+                "old:done"},
+           Case{"an update of what does not concern tasks replaces none",
+                with(accepted(OperationType::kUpdateService),
+                     [](RunnerView& view) {
+                       view.image = image();
+                       view.cluster =
+                           cluster_of(view.service,
+                                      {deployment("bad", RolloutState::kFailed, view.service),
+                                       deployment("old", RolloutState::kCompleted, view.service)});
+                       view.scaling->min_size = 3;
+                     }),
+                0s, "service RUNNING; operation SUCCEEDED; cluster 3 serving bad:failed old:done"},
+           Case{"an update whose image is not there rolls back",
+                with(accepted(OperationType::kUpdateService), fails(Code::kNotFound)), 0s,
+                "service RUNNING; operation ROLLBACK_SUCCEEDED"},
+           Case{"pausing takes the tasks and the requests away",
+                with(running(),
+                     [](RunnerView& view) {
+                       view.operation = accepted(OperationType::kPauseService).operation;
+                       view.tasks_left = true;
+                     }),
+                0s, "service RUNNING; operation IN_PROGRESS; cluster 0 paused old:done"},
+           Case{"deleting drains",
+                with(running(),
+                     [](RunnerView& view) {
+                       view.operation = accepted(OperationType::kDeleteService).operation;
+                     }),
+                0s, "service RUNNING; operation IN_PROGRESS; cluster 0 paused draining old:done"},
+           Case{"deleting what never ran", accepted(OperationType::kDeleteService), 0s,
+                "service OPERATION_IN_PROGRESS; operation IN_PROGRESS"},
+           Case{"resuming starts the version that ran last, whatever the tag says now",
+                with(accepted(OperationType::kResumeService),
+                     [](RunnerView& view) {
+                       view.cluster =
+                           cluster_of(view.service,
+                                      {deployment("bad", RolloutState::kFailed, view.service),
+                                       deployment("old", RolloutState::kCompleted, view.service)});
+                       view.cluster->desired_count = 0;
+                     }),
+                0s,
+                "service OPERATION_IN_PROGRESS; operation IN_PROGRESS; cluster 1 serving 111:new"},
+           Case{"resuming without a version", accepted(OperationType::kResumeService), 0s,
+                "service PAUSED; operation FAILED"},
+       }) {
+    EXPECT_EQ(decide(c.view, c.now), c.want) << c.name;
+  }
+}
+
+TEST(Decide, FollowsAnOperationToItsEnd) {
+  struct Case {
+    const char* name;
+    RunnerView view;
+    Duration now;
+    const char* want;
+  };
+  const auto create = [](RolloutState rollout) {
+    return applied(OperationType::kCreateService, rollout);
+  };
+  const auto with_old = [](RunnerView& view) {
+    view.cluster->deployments.push_back(deployment("old", RolloutState::kCompleted, view.service));
+  };
+  const auto no_cluster = [](RunnerView& view) { view.cluster.reset(); };
+  const auto left = [](RunnerView& view) { view.tasks_left = true; };
+  const auto gone = [](RunnerView& view) { view.cluster.reset(); };
+  for (const Case& c : {
+           Case{"a rollout goes on", create(RolloutState::kInProgress), 1s, "wake 7200s"},
+           Case{"a rollout that nobody ends", create(RolloutState::kInProgress), 120min,
+                "service CREATE_FAILED; operation FAILED; cluster 0 paused draining 111:failed"},
+           Case{"a create that works", create(RolloutState::kCompleted), 1s,
+                "service RUNNING; operation SUCCEEDED"},
+           Case{"a create that fails leaves nothing running", create(RolloutState::kFailed), 1s,
+                "service CREATE_FAILED; operation FAILED; cluster 0 paused draining 111:failed"},
+           Case{"the deployment vanished", with(create(RolloutState::kCompleted), no_cluster), 1s,
+                "service CREATE_FAILED; operation FAILED"},
+           Case{"an update that fails leaves the old version alone",
+                with(applied(OperationType::kUpdateService, RolloutState::kFailed), with_old), 1s,
+                "service RUNNING; operation ROLLBACK_SUCCEEDED"},
+           Case{"a deployment that fails does, too",
+                with(applied(OperationType::kStartDeployment, RolloutState::kFailed), with_old), 1s,
+                "service RUNNING; operation ROLLBACK_SUCCEEDED"},
+           Case{"an update that nobody ends",
+                with(applied(OperationType::kUpdateService, RolloutState::kInProgress), with_old),
+                120min,
+                "service RUNNING; operation ROLLBACK_SUCCEEDED; cluster 1 serving 111:failed "
+                "old:done"},
+           Case{"rebuilding a failed service fails again",
+                with(applied(OperationType::kUpdateService, RolloutState::kFailed),
+                     [](RunnerView& view) { view.service.ever_ran = false; }),
+                1s,
+                "service CREATE_FAILED; operation FAILED; cluster 0 paused draining 111:failed"},
+           Case{"a resume that works",
+                applied(OperationType::kResumeService, RolloutState::kCompleted), 1s,
+                "service RUNNING; operation SUCCEEDED"},
+           Case{"a resume that fails is paused again",
+                applied(OperationType::kResumeService, RolloutState::kFailed), 1s,
+                "service PAUSED; operation FAILED; cluster 0 paused 111:failed"},
+           Case{"a pause waits for the tasks",
+                with(applied(OperationType::kPauseService, RolloutState::kCompleted), left), 1s,
+                "wake 5400s"},
+           Case{"a pause is done", applied(OperationType::kPauseService, RolloutState::kCompleted),
+                1s, "service PAUSED; operation SUCCEEDED"},
+           Case{"a pause that cannot be",
+                with(applied(OperationType::kPauseService, RolloutState::kCompleted), left), 90min,
+                "service RUNNING; operation FAILED"},
+           Case{"a delete waits for the cluster service",
+                applied(OperationType::kDeleteService, RolloutState::kCompleted), 1s, "wake 5400s"},
+           Case{"a delete is done",
+                with(applied(OperationType::kDeleteService, RolloutState::kCompleted), gone), 1s,
+                "service DELETED; operation SUCCEEDED; release"},
+           Case{"a delete that cannot be",
+                applied(OperationType::kDeleteService, RolloutState::kCompleted), 90min,
+                "service DELETE_FAILED; operation FAILED"},
+       }) {
+    EXPECT_EQ(decide(c.view, c.now), c.want) << c.name;
+  }
+}
+
+TEST(Decide, KeepsAServiceWithoutAnOperationInStep) {
+  struct Case {
+    const char* name;
+    RunnerView view;
+    Duration now;
+    const char* want;
+  };
+  const auto automatic = [](const std::string& digest) {
+    return [digest](RunnerView& view) {
+      view.service.configuration.auto_deployments = true;
+      if (!digest.empty()) view.image = image(digest);
+    };
+  };
+  for (const Case& c : {
+           Case{"nothing to do", running(), 0s, "nothing"},
+           Case{"a tag changes a timeout",
+                with(running(),
+                     [](RunnerView& view) { view.service.tags["hob:request-timeout"] = "5m"; }),
+                0s, "cluster 1 serving old:done"},
+           Case{"after a rollback the old scaling holds again",
+                with(running(), [](RunnerView& view) { view.cluster->desired_count = 9; }), 0s,
+                "cluster 1 serving old:done"},
+           Case{"automatic: asks what the tag names", with(running(), automatic("")), 0s,
+                "resolve"},
+           Case{"automatic: the same image", with(running(), automatic("sha256:one")), 0s,
+                "nothing"},
+           Case{"automatic: another image", with(running(), automatic("sha256:two")), 0s,
+                "service OPERATION_IN_PROGRESS; operation PENDING"},
+           Case{"automatic: the tag is gone",
+                with(running(),
+                     [](RunnerView& view) {
+                       view.service.configuration.auto_deployments = true;
+                       view.image = Result<ResolvedImage>(fail(Code::kNotFound, "gone"));
+                     }),
+                0s, "nothing"},
+           Case{"a paused service deploys nothing",
+                with(running(),
+                     [](RunnerView& view) {
+                       view.service.status = ServiceStatus::kPaused;
+                       view.service.configuration.auto_deployments = true;
+                       view.image = image("sha256:two");
+                     }),
+                0s, "nothing"},
+           Case{"a deleted one can be described for an hour",
+                with(running(),
+                     [](RunnerView& view) {
+                       view.service.status = ServiceStatus::kDeleted;
+                       view.service.deleted_at = t0;
+                     }),
+                59min, "wake 3600s"},
+           Case{"and is then forgotten",
+                with(running(),
+                     [](RunnerView& view) {
+                       view.service.status = ServiceStatus::kDeleted;
+                       view.service.deleted_at = t0;
+                     }),
+                1h, "forget"},
+       }) {
+    EXPECT_EQ(decide(c.view, c.now), c.want) << c.name;
+  }
+}
+
+template <class T>
+T only(const std::vector<RunnerAction>& actions) {
+  for (const RunnerAction& action : actions) {
+    if (const T* found = std::get_if<T>(&action)) return *found;
+  }
+  return {};
+}
+
+TEST(Decide, AFailedUpdateShowsTheOldConfigurationAgain) {
+  RunnerView view = applied(OperationType::kUpdateService, RolloutState::kFailed);
+  view.service.previous = view.service.configuration;
+  view.service.previous->image = "127.0.0.1:4566/app:old";
+  view.service.digest_tried = "sha256:new";
+  view.service.digest_tried_previous = "sha256:old";
+  const Service after = only<PutService>(decide_runner(view, t0)).service;
+  EXPECT_EQ(after.configuration.image, "127.0.0.1:4566/app:old");
+  EXPECT_EQ(after.digest_tried, "sha256:old");
+  EXPECT_FALSE(after.previous);
+  EXPECT_EQ(after.operation, "");
+}
+
+TEST(Decide, AnImageThatFailedIsNotTriedAgainByItself) {
+  RunnerView view = applied(OperationType::kStartDeployment, RolloutState::kFailed);
+  view.service.digest_tried = "sha256:bad";
+  const Service after = only<PutService>(decide_runner(view, t0)).service;
+  RunnerView next = running();
+  next.service = after;
+  next.service.configuration.auto_deployments = true;
+  next.image = image("sha256:bad");
+  EXPECT_EQ(decide(next), "nothing");
+}
+
+TEST(Decide, ResumingDoesNotDeployWhatWasPushedMeanwhile) {
+  RunnerView view = applied(OperationType::kResumeService, RolloutState::kCompleted);
+  view.service.configuration.auto_deployments = true;
+  EXPECT_EQ(decide(view), "resolve");
+  view.image = image("sha256:pushed");
+  EXPECT_EQ(only<PutService>(decide_runner(view, t0)).service.digest_tried, "sha256:pushed");
+}
+
+TEST(Decide, AFailureIsToldWithItsReasonAndTheLastLines) {
+  RunnerView view = applied(OperationType::kCreateService, RolloutState::kFailed);
+  view.cluster->deployments[0].reason = "the task exited with 1";
+  view.cluster->deployments[0].last_lines = {"panic: no config"};
+  const auto actions = decide_runner(view, t0);
+  const LogLines lines = only<LogLines>(actions);
+  std::string text;
+  for (const std::string& line : lines.deployment) {
+    EXPECT_TRUE(line.starts_with("[AppRunner] ")) << line;
+    text += line + "\n";
+  }
+  EXPECT_NE(text.find("the task exited with 1"), std::string::npos);
+  EXPECT_NE(text.find("panic: no config"), std::string::npos);
+  EXPECT_EQ(only<PutService>(actions).service.events_logged,
+            static_cast<int64_t>(lines.events.size()));
+  EXPECT_EQ(only<PutOperation>(actions).operation.lines_logged,
+            static_cast<int64_t>(lines.deployment.size()));
+  EXPECT_EQ(only<PutOperation>(actions).operation.reason, "the task exited with 1");
+}
+
+TEST(ClusterService, ATaskIsWhatTheConfigurationSays) {
+  Service of = service(ServiceStatus::kRunning);
+  of.configuration.port = "80";
+  of.configuration.environment = {{"A", "b"}};
+  of.configuration.start_command = "serve --root '/a b'";
+  of.configuration.cpu = 256;
+  of.configuration.memory_mib = 512;
+  of.configuration.health_protocol = link::ProbeProtocol::kHttp;
+  of.configuration.health_path = "/up";
+  const auto task = task_template(of, image());
+  ASSERT_TRUE(task);
+  const link::Container& container = task->containers.at(0);
+  EXPECT_EQ(container.environment,
+            (std::map<std::string, std::string>{{"A", "b"}, {"PORT", "80"}}));
+  EXPECT_EQ(container.command, (std::vector<std::string>{"serve", "--root", "/a b"}));
+  EXPECT_TRUE(container.entry_point.empty());
+  EXPECT_EQ(container.log_group, "/aws/apprunner/app/" + of.id + "/application");
+  EXPECT_EQ(task->port, 80);
+  EXPECT_EQ(task->probe->port, 80);
+  EXPECT_EQ(task->probe->path, "/up");
+  EXPECT_EQ(task->cpu, 256);
+  of.configuration.start_command = "broken '";
+  EXPECT_FALSE(task_template(of, image()));
+}
+
+}  // namespace
+}  // namespace hob::runner

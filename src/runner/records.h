@@ -1,0 +1,177 @@
+// What runner stores. Keys are in runner/keys.h. Encoded in records.cc.
+//
+// The API writes a Service together with the Operation that is to make it so; the controller
+// (decide.h) moves both on.
+#pragma once
+
+#include <boost/describe.hpp>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "base/time.h"
+#include "link/messages.h"
+
+namespace hob::runner {
+
+enum class ServiceStatus {
+  kOperationInProgress,
+  kRunning,
+  kCreateFailed,
+  kPaused,
+  kDeleted,
+  kDeleteFailed
+};
+BOOST_DESCRIBE_ENUM(ServiceStatus, kOperationInProgress, kRunning, kCreateFailed, kPaused, kDeleted,
+                    kDeleteFailed)
+
+enum class OperationType {
+  kCreateService,
+  kStartDeployment,
+  kUpdateService,
+  kPauseService,
+  kResumeService,
+  kDeleteService
+};
+BOOST_DESCRIBE_ENUM(OperationType, kCreateService, kStartDeployment, kUpdateService, kPauseService,
+                    kResumeService, kDeleteService)
+
+enum class OperationStatus {
+  kPending,
+  kInProgress,
+  kSucceeded,
+  kFailed,
+  kRollbackInProgress,
+  kRollbackFailed,
+  kRollbackSucceeded
+};
+BOOST_DESCRIBE_ENUM(OperationStatus, kPending, kInProgress, kSucceeded, kFailed,
+                    kRollbackInProgress, kRollbackFailed, kRollbackSucceeded)
+
+// Which auto scaling configuration a service uses: one revision, by its id.
+struct ScalingReference {
+  std::string name{};
+  int revision = 1;
+  std::string id{};
+  bool operator==(const ScalingReference&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(ScalingReference, (), (name, revision, id))
+
+// What UpdateService can change, and so what a failed update goes back to. `optional` where AWS
+// answers a member only once it was given.
+struct Configuration {
+  std::string image{};       // ImageIdentifier as given
+  std::string image_type{};  // ECR, ECR_PUBLIC
+  bool has_image_configuration = false;
+  std::optional<std::string> port{};
+  std::map<std::string, std::string> environment{};
+  std::optional<std::string> start_command{};
+  std::optional<std::string> access_role_arn{};
+  std::optional<bool> auto_deployments{};  // as answered; absent: never said and not on by itself
+  int cpu = 1024;
+  int memory_mib = 2048;
+  std::optional<std::string> instance_role_arn{};
+  link::ProbeProtocol health_protocol = link::ProbeProtocol::kTcp;
+  std::string health_path = "/";
+  int health_interval = 5;  // seconds, as the next
+  int health_timeout = 2;
+  int healthy_threshold = 1;
+  int unhealthy_threshold = 5;
+  ScalingReference scaling{};
+  std::optional<bool> observability{};  // ObservabilityEnabled, once it was set
+  bool operator==(const Configuration&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Configuration, (),
+                      (image, image_type, has_image_configuration, port, environment, start_command,
+                       access_role_arn, auto_deployments, cpu, memory_mib, instance_role_arn,
+                       health_protocol, health_path, health_interval, health_timeout,
+                       healthy_threshold, unhealthy_threshold, scaling, observability))
+
+struct Service {
+  std::string account{};
+  std::string region{};
+  std::string id{};  // 32 hex; the cluster service's name, too
+  std::string name{};
+  std::string subdomain{};
+  std::string url{};  // a bare host name
+  ServiceStatus status = ServiceStatus::kOperationInProgress;
+  Configuration configuration{};
+  std::optional<Configuration> previous{};  // what a failed update goes back to; only while it runs
+  std::string operation{};                  // the one in progress; empty: none
+  // The digest the image's tag had when it was last deployed or tried: only another one deploys by
+  // itself, so an image that fails is tried once.
+  std::string digest_tried{};
+  std::string digest_tried_previous{};  // goes with `previous`
+  bool ever_ran = false;                // false: a failed update has nothing to go back to
+  std::map<std::string, std::string> tags{};
+  int64_t events_logged =
+      0;  // lines of the event log so far: their position, so that none is written twice
+  Instant created_at{};
+  Instant updated_at{};
+  std::optional<Instant> deleted_at{};
+};
+BOOST_DESCRIBE_STRUCT(Service, (),
+                      (account, region, id, name, subdomain, url, status, configuration, previous,
+                       operation, digest_tried, digest_tried_previous, ever_ran, tags,
+                       events_logged, created_at, updated_at, deleted_at))
+
+struct Operation {
+  std::string id{};  // a UUID with dashes; without them, the id of the cluster deployment it makes
+  std::string account{};
+  std::string service{};
+  OperationType type = OperationType::kCreateService;
+  OperationStatus status = OperationStatus::kPending;
+  bool applied = false;      // the cluster service was written: from here on its rollout decides
+  std::string reason{};      // why it failed, for people
+  int64_t lines_logged = 0;  // of its deployment log, likewise
+  Instant started_at{};
+  Instant updated_at{};
+  std::optional<Instant> ended_at{};
+};
+BOOST_DESCRIBE_STRUCT(Operation, (),
+                      (id, account, service, type, status, applied, reason, lines_logged,
+                       started_at, updated_at, ended_at))
+
+struct AutoScalingConfiguration {
+  std::string account{};
+  std::string name{};
+  int revision = 1;
+  std::string id{};  // 32 hex
+  int max_concurrency = 100;
+  int min_size = 1;
+  int max_size = 25;
+  std::map<std::string, std::string> tags{};
+  Instant created_at{};
+  std::optional<Instant> deleted_at{};  // inactive since
+};
+BOOST_DESCRIBE_STRUCT(AutoScalingConfiguration, (),
+                      (account, name, revision, id, max_concurrency, min_size, max_size, tags,
+                       created_at, deleted_at))
+
+// Names one configuration: the account's default, or (under a name) the revision made last.
+struct ScalingPointer {
+  ScalingReference scaling{};
+};
+BOOST_DESCRIBE_STRUCT(ScalingPointer, (), (scaling))
+
+std::string word(ServiceStatus status);
+std::string word(OperationType type);
+std::string word(OperationStatus status);
+
+std::string encode(const Service& service);
+std::string encode(const Operation& operation);
+std::string encode(const AutoScalingConfiguration& configuration);
+std::string encode(const ScalingPointer& pointer);
+// Over what was read, so that fields a newer version wrote are kept.
+std::string encode_over(const Service& service, std::string_view previous);
+std::string encode_over(const Operation& operation, std::string_view previous);
+std::string encode_over(const AutoScalingConfiguration& configuration, std::string_view previous);
+Result<Service> decode_service(std::string_view json);
+Result<Operation> decode_operation(std::string_view json);
+Result<AutoScalingConfiguration> decode_scaling(std::string_view json);
+Result<ScalingPointer> decode_pointer(std::string_view json);
+
+}  // namespace hob::runner

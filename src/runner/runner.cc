@@ -1,0 +1,30 @@
+#include "runner/runner.h"
+
+#include "runner/api.h"
+#include "runner/controller.h"
+
+namespace hob::runner {
+
+class Runner::Parts {
+ public:
+  Parts(store::Store& store, Executor executor, Clock& clock, Random& random, Images& images,
+        observe::Logs& logs, RunnerOptions options)
+      : api(store, clock, random, images,
+            {.region = options.region, .url_suffix = options.url_suffix}),
+        controller(store, executor, clock, random, images, logs) {}
+
+  Api api;
+  Controller controller;
+};
+
+Runner::Runner(store::Store& store, Executor executor, Clock& clock, Random& random, Images& images,
+               observe::Logs& logs, RunnerOptions options)
+    : parts_(std::make_unique<Parts>(store, executor, clock, random, images, logs,
+                                     std::move(options))) {}
+Runner::~Runner() = default;
+
+void Runner::start() { parts_->controller.start(); }
+Async<> Runner::stop() { return parts_->controller.stop(); }
+aws::apprunner::Handler& Runner::api() { return parts_->api; }
+
+}  // namespace hob::runner

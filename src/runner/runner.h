@@ -1,0 +1,38 @@
+// The runner as control has it: the API's handler and the controller behind it.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "aws/apprunner/handler.h"
+#include "base/async.h"
+#include "base/ids.h"
+#include "base/time.h"
+#include "observe/logs.h"
+#include "runner/images.h"
+#include "store/store.h"
+
+namespace hob::runner {
+
+struct RunnerOptions {
+  std::string region = "us-east-1";
+  std::string url_suffix = "hob.localhost";  // service URLs: SUBDOMAIN.REGION.<this>
+};
+
+class Runner {
+ public:
+  // All must outlive it; it belongs to `executor`'s loop.
+  Runner(store::Store& store, Executor executor, Clock& clock, Random& random, Images& images,
+         observe::Logs& logs, RunnerOptions options);
+  ~Runner();
+  // The controller goes on where the records say; the API works before, too.
+  void start();
+  Async<> stop();
+  aws::apprunner::Handler& api();
+
+ private:
+  class Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace hob::runner

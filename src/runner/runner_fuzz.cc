@@ -1,0 +1,25 @@
+// What clients write into strings: start commands, ARNs, settings, page tokens. Nothing does more
+// than be refused.
+#include <cstdint>
+#include <string_view>
+
+#include "base/assert.h"
+#include "runner/arns.h"
+#include "runner/command_line.h"
+#include "runner/extensions.h"
+#include "runner/paging.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace hob::runner;
+  const std::string text(reinterpret_cast<const char*>(data), size);
+  if (const auto words = split_command_line(text))
+    HOB_ASSERT(!words->empty() && words->size() <= kArgumentsMax);
+  if (const auto arn = parse_arn(text)) {
+    HOB_ASSERT(!arn->name.empty() && !arn->kind.empty());
+    HOB_ASSERT(arn->revision.value_or(1) >= 1);
+  }
+  if (const auto duration = parse_duration(text)) HOB_ASSERT(*duration >= hob::Duration(0));
+  const auto page = page_of<int>({{"a", 1}, {"b", 2}, {"c", 3}}, text, 2, "List");
+  if (page) HOB_ASSERT(page->items.size() <= 2);
+  return 0;
+}

@@ -1,0 +1,141 @@
+// The container driver: what of a task belongs on the loop. The work itself is in
+// container_files.cc.
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <cerrno>
+#include <set>
+
+#include "base/assert.h"
+#include "sandbox/container_files.h"
+#include "sandbox/sandbox.h"
+
+namespace hob::sandbox {
+
+namespace {
+
+namespace asio = boost::asio;
+
+// Something to wait for on the loop: the task's monitor, and its log.
+struct Watch {
+  Fd monitor{};  // none: the task has ended
+  Fd log{};
+  Fd both{};  // epoll of the two
+};
+
+Result<Watch> make_watch(const ContainerFiles& files, const std::string& task) {
+  Watch watch;
+  HOB_TRY(watch.monitor, files.open_monitor(task));
+  if (!watch.monitor) return watch;
+  HOB_TRY(watch.log, files.log(task).watch());
+  watch.both = Fd(::epoll_create1(EPOLL_CLOEXEC));
+  if (!watch.both) return fail_errno(errno, "epoll_create1");
+  for (const Fd* fd : {&watch.monitor, &watch.log}) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.fd = fd->get();
+    if (::epoll_ctl(watch.both.get(), EPOLL_CTL_ADD, fd->get(), &event) != 0)
+      return fail_errno(errno, "epoll_ctl");
+  }
+  files.log(task).rotate();  // what changed before we watched
+  return watch;
+}
+
+// True: the monitor has ended.
+bool look(const Watch& watch) {
+  char events[4096];
+  while (::read(watch.log.get(), events, sizeof(events)) > 0) {
+  }
+  epoll_event ready[2];
+  const int count = ::epoll_wait(watch.both.get(), ready, 2, 0);
+  for (int i = 0; i < count; ++i) {
+    if (ready[i].data.fd == watch.monitor.get()) return true;
+  }
+  return false;
+}
+
+class ContainerSandbox final : public Sandbox {
+ public:
+  ContainerSandbox(ContainerOptions options, Executor executor, BlockingPool& pool)
+      : options_(std::move(options)), executor_(std::move(executor)), pool_(pool) {}
+
+  Async<Result<void>> open() override {
+    HOB_ASSERT(files_ == nullptr);
+    HOB_CO_TRY(files_, co_await on_pool(
+                           pool_, [options = options_] { return ContainerFiles::open(options); }));
+    for (std::string& task : files_->tasks()) tasks_.insert(std::move(task));
+    co_return Result<void>{};
+  }
+
+  Async<Result<void>> start(TaskSpec spec) override {
+    const std::string task = spec.task;
+    if (!tasks_.insert(task).second) co_return fail(Code::kExists, "task {} is here already", task);
+    auto started = co_await on_pool(
+        pool_, [files = files_, spec = std::move(spec)] { return files->start(spec); });
+    if (!started) tasks_.erase(task);
+    co_return started;
+  }
+
+  Async<Result<TaskExit>> wait(std::string task) override {
+    HOB_CO_TRY(const Watch watch, co_await on_pool(pool_, [files = files_, task] {
+                 return make_watch(*files, task);
+               }));
+    if (watch.monitor) {
+      asio::posix::stream_descriptor changed(executor_, ::dup(watch.both.get()));
+      while (!look(watch)) {
+        boost::system::error_code error;
+        co_await changed.async_wait(asio::posix::stream_descriptor::wait_read,
+                                    asio::redirect_error(asio::use_awaitable, error));
+        co_await throw_if_cancelled();
+        if (error)
+          co_return fail(Code::kUnavailable, "waiting for task {}: {}", task, error.message());
+        files_->log(task).rotate();
+      }
+    }
+    co_return co_await on_pool(pool_, [files = files_, task] { return files->exit_of(task); });
+  }
+
+  Async<Result<void>> signal(std::string task, int number) override {
+    co_return co_await on_pool(
+        pool_, [files = files_, task, number] { return files->signal(task, number); });
+  }
+
+  Async<Result<void>> remove(std::string task) override {
+    auto removed = co_await on_pool(pool_, [files = files_, task] { return files->remove(task); });
+    if (removed) tasks_.erase(task);
+    co_return removed;
+  }
+
+  Async<Result<std::vector<std::string>>> adopt() override {
+    co_return co_await on_pool(
+        pool_, [files = files_] { return Result<std::vector<std::string>>(files->tasks()); });
+  }
+
+  std::filesystem::path log_path(const std::string& task) const override {
+    return TaskLog(options_.directory / "logs" / task).path();
+  }
+
+  Async<Result<void>> remove_log(std::string task) override {
+    if (!is_task_id(task)) co_return fail(Code::kInvalid, "'{}' is no task id", task);
+    co_return co_await on_pool(pool_,
+                               [path = log_path(task).parent_path()] { return remove_tree(path); });
+  }
+
+ private:
+  ContainerOptions options_;
+  Executor executor_;
+  BlockingPool& pool_;
+  std::shared_ptr<ContainerFiles> files_;  // shared with what is on the pool
+  std::set<std::string> tasks_;            // here, or being started
+};
+
+}  // namespace
+
+std::unique_ptr<Sandbox> make_container_sandbox(ContainerOptions options, const Executor& executor,
+                                                BlockingPool& pool) {
+  return std::make_unique<ContainerSandbox>(std::move(options), executor, pool);
+}
+
+}  // namespace hob::sandbox

@@ -1,0 +1,310 @@
+#include "sandbox/container_files.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <thread>
+
+#include "base/log.h"
+#include "sandbox/bundle.h"
+#include "sandbox/command_line.h"
+#include "sandbox/image_user.h"
+#include "sandbox/limits.h"
+#include "sandbox/mounts.h"
+#include "sandbox/task_root.h"
+
+namespace hob::sandbox {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kKilled = 128 + SIGKILL;
+constexpr Duration kEmptyPatience =
+    std::chrono::milliseconds(500);  // for init to wait for what we orphaned
+constexpr Duration kEmptyStep = std::chrono::milliseconds(5);
+constexpr int kMonitorPatienceMilliseconds =
+    2'000;  // for conmon to write the last lines of a dead task's log
+
+Result<void> write_file(const fs::path& path, std::string_view content, uid_t owner = 0) {
+  const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (!file) return fail_errno(errno, "making " + path.string());
+  if (::write(file.get(), content.data(), content.size()) != static_cast<ssize_t>(content.size())) {
+    return fail_errno(errno, "writing " + path.string());
+  }
+  if (owner != 0 && ::fchown(file.get(), owner, owner) != 0)
+    return fail_errno(errno, "chown of " + path.string());
+  return {};
+}
+
+Result<fs::path> find_program(const std::string& name) {
+  for (const char* folder : {"/usr/bin", "/usr/sbin", "/usr/local/bin", "/bin"}) {
+    const fs::path path = fs::path(folder) / name;
+    if (::access(path.c_str(), X_OK) == 0) return path;
+  }
+  return fail(Code::kNotFound, "the program {} is not installed", name);
+}
+
+bool wait_readable(const Fd& handle, int milliseconds) {
+  pollfd waiting{.fd = handle.get(), .events = POLLIN, .revents = 0};
+  int ready = 0;
+  while ((ready = ::poll(&waiting, 1, milliseconds)) < 0 && errno == EINTR) {
+  }
+  return ready > 0;
+}
+
+Result<void> send_signal(const Fd& process, int number) {
+  if (::syscall(SYS_pidfd_send_signal, process.get(), number, nullptr, 0) != 0 && errno != ESRCH) {
+    return fail_errno(errno, "sending a signal");
+  }
+  return {};
+}
+
+// The three files that every task has its own of.
+Result<void> write_network_files(const TaskSpec& spec, const fs::path& directory, uid_t owner) {
+  const std::string name = spec.host_name.empty() ? spec.task.substr(0, 12) : spec.host_name;
+  std::string hosts = "127.0.0.1\tlocalhost\n";
+  if (!spec.address.empty()) hosts += spec.address + "\t" + name + "\n";
+  HOB_CHECK(write_file(directory / "hosts", hosts, owner));
+  HOB_CHECK(write_file(directory / "hostname", name + "\n", owner));
+  const std::string resolv =
+      spec.name_server.empty() ? "" : "nameserver " + spec.name_server + "\noptions ndots:0\n";
+  return write_file(directory / "resolv.conf", resolv, owner);
+}
+
+Result<void> check(const TaskSpec& spec) {
+  if (!is_task_id(spec.task)) return fail(Code::kInvalid, "'{}' is no task id", spec.task);
+  if (spec.memory_mib < kMemoryMibMin) {
+    return fail(Code::kInvalid, "{} MiB of memory; at least {}", spec.memory_mib, kMemoryMibMin);
+  }
+  if (spec.cpu <= 0 || spec.processes_max <= 0)
+    return fail(Code::kInvalid, "a task needs CPU and processes");
+  return {};
+}
+
+}  // namespace
+
+bool is_task_id(const std::string& text) {
+  return text.size() == 32 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+ContainerFiles::ContainerFiles(ContainerOptions options, Cgroups cgroups)
+    : options_(std::move(options)),
+      cgroups_(std::move(cgroups)),
+      ids_(options_.shared_directory, options_.instance),
+      disks_(options_.directory / "disks") {}
+
+Result<std::unique_ptr<ContainerFiles>> ContainerFiles::open(ContainerOptions options) {
+  if (options.run_directory.empty()) options.run_directory = "/run/hob-" + options.instance;
+  HOB_TRY(Cgroups cgroups, Cgroups::detect(options.instance));
+  std::unique_ptr<ContainerFiles> files(new ContainerFiles(std::move(options), std::move(cgroups)));
+  HOB_TRY(files->crun_, find_program("crun"));
+  HOB_CHECK(find_program("conmon"));
+  rlimit open_files{};
+  ::getrlimit(RLIMIT_NOFILE, &open_files);
+  files->open_files_max_ =
+      static_cast<int64_t>(std::min<rlim_t>(open_files.rlim_max, kOpenFilesMax));
+  for (const char* name : {"tasks", "logs"})
+    HOB_CHECK(make_directories(files->options_.directory / name, 0700));
+  HOB_CHECK(files->disks_.open());
+  HOB_CHECK(files->clear_leftovers());
+  return files;
+}
+
+bool ContainerFiles::was_started(const std::string& task) const {
+  std::error_code ignored;
+  return fs::exists(bundle(task) / "running", ignored);
+}
+
+Result<void> ContainerFiles::clear_leftovers() {
+  std::vector<std::string> leftovers;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(options_.directory / "tasks", ignored)) {
+    const std::string task = entry.path().filename().string();
+    if (!was_started(task)) leftovers.push_back(task);
+  }
+  for (const std::string& task : cgroups_.tasks()) {
+    if (!was_started(task) && std::ranges::find(leftovers, task) == leftovers.end())
+      leftovers.push_back(task);
+  }
+  for (const std::string& task : leftovers) {
+    log::warn("removing a half-made task", {{"task", task}});
+    HOB_CHECK(context(remove(task), "removing what is left of task {}", task));
+  }
+  return ids_.release_others(tasks());
+}
+
+std::vector<std::string> ContainerFiles::tasks() const {
+  std::vector<std::string> found;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(options_.directory / "tasks", ignored)) {
+    std::string task = entry.path().filename().string();
+    if (was_started(task)) found.push_back(std::move(task));
+  }
+  std::ranges::sort(found);
+  return found;
+}
+
+Result<void> ContainerFiles::start(const TaskSpec& spec) {
+  HOB_CHECK(check(spec));
+  std::shared_lock together(common_);
+  HOB_CHECK(make_directories(options_.run_directory, 0711));
+  HOB_CHECK(make_directories(crun_state(), 0700));
+  HOB_CHECK(make_directories(mount_point(), 0711));
+  std::error_code error;
+  if (!fs::create_directory(bundle(spec.task), error)) {
+    if (!error) return fail(Code::kExists, "task {} is here already", spec.task);
+    return fail(Code::kUnavailable, "making {}: {}", bundle(spec.task).string(), error.message());
+  }
+  Result<void> started;
+  std::thread([&] { started = start_here(spec); }).join();
+  if (started) started = write_file(bundle(spec.task) / "running", "");
+  if (started) return {};
+  together.unlock();
+  if (const auto removed = remove(spec.task); !removed) {
+    log::warn("a task that did not start could not be removed",
+              {{"task", spec.task}, {"reason", removed.error().message}});
+  }
+  return started;
+}
+
+Result<void> ContainerFiles::start_here(const TaskSpec& spec) {
+  BundlePlan plan;
+  HOB_TRY(plan.arguments, merge_command(spec));
+  HOB_TRY(plan.first_id, ids_.claim(spec.task));
+  HOB_TRY(Fd scratch, disks_.make(spec.task, spec.storage_mib));
+  HOB_TRY(plan.mounts, enter_task_mounts({.mount_point = mount_point(),
+                                          .hybrid_cgroup_tree = cgroups_.hybrid_tree(),
+                                          .network_namespace = spec.network_namespace,
+                                          .layers = spec.image.layers,
+                                          .first_id = plan.first_id,
+                                          .scratch = std::move(scratch)}));
+  HOB_TRY(const TaskRoot root, TaskRoot::open(plan.mounts.root));
+  const image::ImageConfig& image = spec.image.config;
+  HOB_TRY(plan.user, resolve_user(image.user, root.read("/etc/passwd", kAccountFileBytesMax),
+                                  root.read("/etc/group", kAccountFileBytesMax)));
+  HOB_TRY(plan.environment, merge_environment(spec, plan.user.home));
+  if (!image.working_directory.empty()) plan.working_directory = image.working_directory;
+  HOB_CHECK(root.make_directories(plan.working_directory, plan.first_id));
+  HOB_CHECK(root.check_program(plan.arguments.front(), variable(plan.environment, "PATH"),
+                               plan.working_directory));
+  HOB_CHECK(write_network_files(spec, plan.mounts.files, plan.first_id));
+  plan.host_name = spec.host_name.empty() ? spec.task.substr(0, 12) : spec.host_name;
+  plan.network_namespace = spec.network_namespace;
+  plan.cgroup_path = cgroups_.path_of(spec.task);
+  plan.cgroup_version = cgroups_.version();
+  plan.swap_accounted = cgroups_.accounts_swap();
+  plan.cpu = spec.cpu;
+  plan.memory_mib = spec.memory_mib;
+  plan.processes_max = spec.processes_max;
+  plan.open_files_max = open_files_max_;
+  HOB_CHECK(write_file(bundle(spec.task) / "config.json", bundle_config(plan)));
+
+  TaskLog task_log = log(spec.task);
+  HOB_CHECK(task_log.make());
+  const MonitorPlan monitor{.task = spec.task,
+                            .crun = crun_,
+                            .crun_state = crun_state(),
+                            .bundle = bundle(spec.task),
+                            .log = task_log.path()};
+  HOB_TRY(const pid_t conmon, create_container(monitor));
+  cgroups_.adopt_monitor(conmon);
+  task_log.rotate();
+  return run_container(monitor);
+}
+
+Result<void> ContainerFiles::end_monitor(const std::string& task) const {
+  const fs::path path = bundle(task);
+  // A monitor that lost its container ends by itself, after it wrote the last of the log.
+  if (const auto conmon = read_number(monitor_files(path, task).monitor_pid)) {
+    const Fd handle = open_process(*conmon, path);
+    if (handle) wait_readable(handle, kMonitorPatienceMilliseconds);
+  }
+  // What is still there is stuck, or half-made, and may be about to make more: until none is found.
+  const auto until = std::chrono::steady_clock::now() + kKillTimeout;
+  while (true) {
+    const std::vector<pid_t> left = processes_naming(path);
+    if (left.empty()) return {};
+    for (const pid_t process : left) {
+      const Fd handle = open_process(process, path);
+      if (!handle) continue;
+      HOB_CHECK(send_signal(handle, SIGKILL));
+      wait_readable(handle, kMonitorPatienceMilliseconds);
+    }
+    if (std::chrono::steady_clock::now() > until) {
+      return fail(Code::kTimeout, "{} processes of task {} outlived SIGKILL", left.size(), task);
+    }
+  }
+}
+
+Result<void> ContainerFiles::remove(const std::string& task) {
+  if (!is_task_id(task)) return fail(Code::kInvalid, "'{}' is no task id", task);
+  // From here on it is a leftover, should we be killed.
+  const bool whole = ::unlink((bundle(task) / "running").c_str()) == 0;
+  if (!whole) HOB_CHECK(end_monitor(task));  // before its container, which it might be making
+  HOB_CHECK(cgroups_.kill_all(task));
+  if (whole) HOB_CHECK(end_monitor(task));
+  HOB_CHECK(remove_tree(crun_state() / task));
+  HOB_CHECK(cgroups_.remove(task));
+  HOB_CHECK(ids_.release(task));
+  HOB_CHECK(remove_tree(bundle(task)));
+  remove_if_empty();
+  return {};
+}
+
+Result<void> ContainerFiles::signal(const std::string& task, int number) const {
+  if (!is_task_id(task) || !was_started(task))
+    return fail(Code::kNotFound, "there is no task {}", task);
+  const auto process = read_number(monitor_files(bundle(task), task).container_pid);
+  if (!process) return {};
+  const Fd handle(static_cast<int>(::syscall(SYS_pidfd_open, *process, 0)));
+  // Asked after the handle was taken, so that a number used again is not taken for the task.
+  if (!handle || !cgroups_.contains(task, *process)) return {};
+  return send_signal(handle, number);
+}
+
+Result<Fd> ContainerFiles::open_monitor(const std::string& task) const {
+  if (!is_task_id(task) || !was_started(task))
+    return fail(Code::kNotFound, "there is no task {}", task);
+  const auto conmon = read_number(monitor_files(bundle(task), task).monitor_pid);
+  if (!conmon) return Fd();
+  return open_process(*conmon, bundle(task));
+}
+
+Result<TaskExit> ContainerFiles::exit_of(const std::string& task) const {
+  TaskExit exit;
+  if (const auto status = read_number(monitor_files(bundle(task), task).exit_status)) {
+    exit.exit_code = *status;
+  } else {
+    // The monitor was killed: the output has nowhere to go and the exit would be seen by nobody.
+    log::warn("a task's monitor is gone, the task is killed", {{"task", task}});
+    HOB_CHECK(cgroups_.kill_all(task));
+    exit.exit_code = kKilled;
+  }
+  exit.out_of_memory = exit.exit_code != 0 && cgroups_.was_out_of_memory(task);
+  return exit;
+}
+
+void ContainerFiles::remove_if_empty() {
+  const auto until = std::chrono::steady_clock::now() + kEmptyPatience;
+  while (std::chrono::steady_clock::now() < until) {
+    {
+      const std::unique_lock alone(common_);
+      std::error_code ignored;
+      if (!fs::is_empty(options_.directory / "tasks", ignored)) return;
+      fs::remove(mount_point(), ignored);
+      fs::remove(crun_state(), ignored);
+      fs::remove(options_.run_directory, ignored);
+      if (cgroups_.remove_root()) return;
+    }
+    std::this_thread::sleep_for(kEmptyStep);
+  }
+}
+
+}  // namespace hob::sandbox
