@@ -6,7 +6,9 @@ import sys
 import time
 import uuid
 
+import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from hob_instance import HELLO, wait_until
@@ -169,8 +171,8 @@ def test_update_shows_the_new_values_at_once_and_merges(hob, image):
         client.update_service(ServiceArn=arn, InstanceConfiguration={"Memory": "2 GB"})
     assert code_of(error) == "InvalidStateException"
     assert message_of(error) == "Service cannot be updated in the current state: OPERATION_IN_PROGRESS."
-    settled = settled(hob, arn)
-    assert settled["SourceConfiguration"] == service["SourceConfiguration"]
+    after = settled(hob, arn)
+    assert after["SourceConfiguration"] == service["SourceConfiguration"]
     operations = client.list_operations(ServiceArn=arn)["OperationSummaryList"]
     assert [each["Type"] for each in operations] == ["UPDATE_SERVICE", "CREATE_SERVICE"]
     assert all(each["Status"] == "SUCCEEDED" and each["EndedAt"] for each in operations)
@@ -187,15 +189,17 @@ def test_a_failed_update_leaves_the_old_version_serving(hob, image):
     client = hob.boto("apprunner")
     service = settled(hob, create(hob, image, name=fresh())["ServiceArn"])
     arn = service["ServiceArn"]
-    bad = source(image)
-    bad["ImageRepository"]["ImageConfiguration"]["StartCommand"] = "/no/such/program"
-    operation = client.update_service(ServiceArn=arn, SourceConfiguration=bad)["OperationId"]
-    ended = ended(hob, arn, operation)
-    assert ended["Status"] in ("ROLLBACK_SUCCEEDED", "FAILED")
+    bad = source(image)  # it listens where PORT says, which is not where it is looked for
+    bad["ImageRepository"]["ImageConfiguration"]["RuntimeEnvironmentVariables"] = {"PORT": "9999"}
+    operation = client.update_service(ServiceArn=arn, SourceConfiguration=bad, HealthCheckConfiguration={
+        "Interval": 1, "Timeout": 1, "UnhealthyThreshold": 1})["OperationId"]
+    assert ended(hob, arn, operation)["Status"] in ("ROLLBACK_SUCCEEDED", "FAILED")
     after = settled(hob, arn)
     assert after["SourceConfiguration"] == service["SourceConfiguration"]
+    assert after["HealthCheckConfiguration"] == service["HealthCheckConfiguration"]
     assert hob.get(service["ServiceUrl"]).status == 200
-    assert "/no/such/program" in events(hob, service)
+    said = events(hob, service)
+    assert "9999" in said, said  # where it does listen
 
 
 def test_a_start_deployment_of_a_pushed_tag(hob):
@@ -237,10 +241,13 @@ def test_paging_and_an_empty_page_token(hob, image):
     ({"Tags": [{"Key": "hob:request-timeout", "Value": "soon"}]}, "hob:request-timeout"),
 ])
 def test_what_a_user_does_wrong_is_refused_and_nothing_is_made(hob, image, wrong, says):
-    client = hob.boto("apprunner")
+    environment = hob.environment()
+    client = boto3.client("apprunner", endpoint_url=hob.endpoint, region_name="us-east-1",
+                          aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+                          aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+                          config=Config(parameter_validation=False))  # what is tested is our validation
     arguments = {"ServiceName": fresh(), "SourceConfiguration": source(image), **wrong}
     before = len(client.list_services()["ServiceSummaryList"])
-    client.meta.events.register("before-parameter-build.*.*", lambda **_: None)
     with pytest.raises(ClientError) as error:
         client.create_service(**arguments)
     assert code_of(error) == "InvalidRequestException"
