@@ -1,0 +1,89 @@
+"""Image in, URL out: what a person does first, with the CLI and a browser's stand-in."""
+import json
+import subprocess
+
+from hob_instance import HELLO, HOB
+
+
+def test_deployed_image_answers_at_its_url(hob, service):
+    service("hello-url", "--env", "HELLO_NAME=Ada")
+    url = hob.url("hello-url")
+    # curl resolves *.localhost to loopback by itself, as browsers do.
+    done = subprocess.run(["curl", "-sS", "--fail", "--max-time", "10", url], text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr
+    assert "Hello from Ada" in done.stdout
+
+
+def test_every_command_speaks_json(hob, service):
+    service("hello-json")
+    assert any(s["Name"] == "hello-json" and s["Status"] == "RUNNING" for s in hob.json("ps")["Services"])
+    assert hob.json("env")["AWS_ENDPOINT_URL"] == hob.endpoint
+    assert set(hob.json("status")["roles"]) == {"control", "edge", "host"}
+    assert hob.json("open", "hello-json")["Url"].endswith(f".us-east-1.hob.localhost:{hob.http_port}")
+    assert hob.json("doctor")["isolation"] == "container"
+    failed = hob.run("logs", "no-such-service", "--json", check=False)
+    assert failed.returncode == 1 and "message" in json.loads(failed.stdout)["error"]
+
+
+def test_a_new_version_replaces_the_old(hob, service):
+    host = service("hello-new", "--env", "VERSION=1")
+    assert hob.get(host, "/env?VERSION").text == "1\n"
+    service("hello-new", "--env", "VERSION=2")
+    assert hob.get(host, "/env?VERSION").text == "2\n"
+
+
+def test_pause_resume_rm(hob, service):
+    host = service("hello-pause")
+    hob.run("pause", "hello-pause")
+    assert hob.get(host, "/healthz").status == 503
+    hob.run("resume", "hello-pause")
+    assert hob.get(host, "/healthz").status == 200
+    hob.run("rm", "hello-pause")
+    assert hob.get(host, "/healthz").status == 404
+    assert all(s["Name"] != "hello-pause" for s in hob.json("ps")["Services"])
+
+
+def test_logs_show_what_the_program_prints(hob, service):
+    host = service("hello-logs")
+    hob.get(host, "/")
+    follower = subprocess.Popen([HOB, "logs", "-f", "hello-logs", "--data", str(hob.data)], text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        lines = []
+        while "GET /" not in "".join(lines):
+            line = follower.stdout.readline()
+            assert line, lines
+            lines.append(line)
+    finally:
+        follower.kill()
+        follower.wait()
+    assert any("listening on port 8080" in line for line in lines)
+
+
+def test_a_deployment_that_never_becomes_healthy_says_why_and_leaves_the_old_one(hob, service):
+    host = service("hello-bad", "--env", "VERSION=1")
+    # The image exits at once, and prints why.
+    done = hob.deploy("hello-bad", "--env", "VERSION=2", "--command", "/hello-is-not-here", check=False)
+    assert done.returncode == 1
+    assert "hello-is-not-here" in done.stderr, done.stderr
+    assert hob.get(host, "/env?VERSION").text == "1\n"
+    assert [s["Status"] for s in hob.json("ps")["Services"] if s["Name"] == "hello-bad"] == ["RUNNING"]
+
+
+def test_errors_say_what_to_do(hob, tmp_path):
+    (tmp_path / "not-an-image.tar").write_bytes(b"\x1f\x8b" + b"\0" * 600)
+    for arguments, said in [
+        (["deploy", str(tmp_path / "not-an-image.tar")], "gunzip"),
+        (["deploy", "./no-such-file.tar"], "there is no file"),
+        (["logs", "no-such-service"], "there is no service"),
+        (["deploy", HELLO, "--name", "hello-env", "--env", "NOVALUE"], "NAME=VALUE"),
+        (["deploy", HELLO, "--name", "x"], "serviceName"),
+    ]:
+        done = hob.run(*arguments, check=False)
+        assert done.returncode == 1, arguments
+        assert said in done.stderr, (arguments, done.stderr)
+
+
+def test_unknown_host_is_404(hob):
+    assert hob.get("nobody.us-east-1.hob.localhost").status == 404
