@@ -129,7 +129,7 @@ class Hob:
             service, endpoint_url=self.endpoint, region_name="us-east-1",
             aws_access_key_id=keys.get("access_key", env["AWS_ACCESS_KEY_ID"]),
             aws_secret_access_key=keys.get("secret_key", env["AWS_SECRET_ACCESS_KEY"]),
-            config=Config(retries={"max_attempts": keys.get("attempts", 1), "mode": "standard"}, read_timeout=30))
+            config=Config(parameter_validation=keys.get("parameter_validation", True), retries={"max_attempts": keys.get("attempts", 1), "mode": "standard"}, read_timeout=30))
 
     def aws(self, *arguments, check=True):
         """The stock CLI, as a shell with `hob env` would run it. Answers its JSON."""
@@ -223,6 +223,15 @@ class Hob:
         if (self.data / "instance.json").exists():
             self.run("down", "--purge", check=False)
         shutil.rmtree(self.data, ignore_errors=True)
+
+
+def busybox_image(folder, name, script):
+    """An OCI archive whose program is a shell script."""
+    archive = pathlib.Path(folder) / f"{name}.oci.tar"
+    subprocess.run([str(ROOT / "tools/make_oci_archive.py"), "--name", f"{name}:1", "--entry-point", "/bin/busybox",
+                    "--entry-point", "sh", "--entry-point=-c", "--entry-point", script, str(archive),
+                    "/bin/busybox=/bin/busybox"], check=True, stdout=subprocess.DEVNULL)
+    return str(archive)
 
 
 def pids():

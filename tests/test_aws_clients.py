@@ -1,10 +1,13 @@
 """The stock clients: boto3, the AWS CLI, skopeo."""
+import base64
 import datetime
+import http.client
+import json
 import subprocess
 import uuid
 
 import pytest
-from hob_instance import HELLO
+from hob_instance import HELLO, HOB, wait_until
 
 boto3 = pytest.importorskip("boto3")
 from botocore.exceptions import ClientError  # noqa: E402
@@ -13,7 +16,6 @@ from botocore.exceptions import ClientError  # noqa: E402
 @pytest.fixture(scope="module")
 def image(hob):
     """The sample image, pushed by skopeo with an ECR token, as the API names it."""
-    import base64
     token = hob.boto("ecr").get_authorization_token()["authorizationData"][0]["authorizationToken"]
     user, password = base64.b64decode(token).decode().split(":", 1)
     done = subprocess.run(["skopeo", "copy", "--dest-tls-verify=false", "--dest-creds", f"{user}:{password}",
@@ -59,7 +61,6 @@ def test_boto3_takes_a_service_through_its_life(hob, image):
 
 
 def test_aws_cli_creates_and_deletes(hob, image):
-    import json
     made = hob.aws("apprunner", "create-service", "--service-name", "cli-service", "--source-configuration",
                    json.dumps(source(image)))
     arn = made["Service"]["ServiceArn"]
@@ -72,15 +73,14 @@ def test_aws_cli_creates_and_deletes(hob, image):
 
 
 def test_hob_aws_is_the_stock_cli_pointed_here(hob):
-    import json
-    done = subprocess.run([__import__("hob_instance").HOB, "--data", str(hob.data), "aws", "sts", "get-caller-identity"],
+    done = subprocess.run([HOB, "--data", str(hob.data), "aws", "sts", "get-caller-identity"],
                           text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["Account"] == "000000000001"
 
 
 def test_hob_env_in_a_shell(hob):
-    script = f'eval "$({__import__("hob_instance").HOB} env --data {hob.data})" && aws sts get-caller-identity --output text'
+    script = f'eval "$({HOB} env --data {hob.data})" && aws sts get-caller-identity --output text'
     done = subprocess.run(["bash", "-c", script], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "000000000001" in done.stdout
@@ -97,25 +97,36 @@ def test_wrong_keys_are_refused(hob):
         assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] in (400, 403)
 
 
-def test_a_wrong_clock_is_refused(hob, monkeypatch):
-    import botocore.auth
+def signed_at(hob, when):
+    """The status and error of ListServices, signed rightly but at another time."""
+    from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+    env = hob.environment()
+    body = b"{}"
+    request = AWSRequest("POST", hob.endpoint + "/", data=body, headers={
+        "Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AppRunner.ListServices", "Host": hob.registry})
+    signer = SigV4Auth(Credentials(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"]), "apprunner", "us-east-1")
+    request.context["timestamp"] = when.strftime(SIGV4_TIMESTAMP)
+    signer._modify_request_before_signing(request)
+    text = signer.string_to_sign(request, signer.canonical_request(request))
+    signer._inject_signature_to_request(request, signer.signature(text, request))
+    connection = http.client.HTTPConnection("127.0.0.1", hob.api_port, timeout=10)
+    try:
+        connection.request("POST", "/", body=body, headers=dict(request.headers.items()))
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read() or b"{}").get("__type", "")
+    finally:
+        connection.close()
 
-    class Yesterday(datetime.datetime):
-        @classmethod
-        def utcnow(cls):
-            return datetime.datetime.utcnow() - datetime.timedelta(days=1)
 
-    class Module:
-        datetime = Yesterday
-        timedelta = datetime.timedelta
-
-    if not hasattr(botocore.auth, "datetime"):
-        pytest.skip("this botocore takes its time elsewhere")
-    client = hob.boto("apprunner")
-    monkeypatch.setattr(botocore.auth, "datetime", Module)
-    with pytest.raises(ClientError) as refused:
-        client.list_services()
-    assert refused.value.response["Error"]["Code"] in ("InvalidSignatureException", "SignatureDoesNotMatch")
+def test_a_wrong_clock_is_refused(hob):
+    now = datetime.datetime.utcnow()
+    assert signed_at(hob, now) == (200, "")
+    for wrong in (datetime.timedelta(days=-1), datetime.timedelta(minutes=-6), datetime.timedelta(minutes=6)):
+        status, error = signed_at(hob, now + wrong)
+        assert status in (400, 403), wrong
+        assert error.endswith("InvalidSignatureException"), (wrong, error)
 
 
 def test_accounts_do_not_see_each_other(hob, service):
@@ -130,18 +141,22 @@ def test_accounts_do_not_see_each_other(hob, service):
 
 
 def test_validation_names_the_member(hob, image):
-    runner = hob.boto("apprunner")
+    runner = hob.boto("apprunner", parameter_validation=False)
     with pytest.raises(ClientError) as refused:
         runner.create_service(ServiceName="a", SourceConfiguration=source(image))
     assert refused.value.response["Error"]["Code"] in ("InvalidRequestException", "ValidationException")
+    assert "serviceName" in refused.value.response["Error"]["Message"]
 
 
 def test_logs_through_cloudwatch(hob, service):
-    from hob_instance import wait_until
     host = service("hello-watch")
     hob.get(host, "/")
     logs = hob.boto("logs")
-    groups = [g["logGroupName"] for g in logs.describe_log_groups()["logGroups"]]
-    group = next(g for g in groups if g.startswith("/aws/apprunner/hello-watch/") and g.endswith("/application"))
+
+    def application_group():
+        names = [g["logGroupName"] for g in logs.describe_log_groups()["logGroups"]]
+        return next((n for n in names if n.startswith("/aws/apprunner/hello-watch/") and n.endswith("/application")), None)
+
+    group = wait_until("the application's group", 20, application_group)
     wait_until("the request's line", 20, lambda: [
         e for e in logs.filter_log_events(logGroupName=group, filterPattern="GET")["events"] if e["message"] == "GET /"])

@@ -2,7 +2,7 @@
 import json
 import subprocess
 
-from hob_instance import HELLO, HOB
+from hob_instance import HELLO, HOB, busybox_image
 
 
 def test_deployed_image_answers_at_its_url(hob, service):
@@ -61,14 +61,17 @@ def test_logs_show_what_the_program_prints(hob, service):
     assert any("listening on port 8080" in line for line in lines)
 
 
-def test_a_deployment_that_never_becomes_healthy_says_why_and_leaves_the_old_one(hob, service):
+def test_a_deployment_that_never_becomes_healthy_says_why_and_leaves_the_old_one(hob, service, tmp_path):
     host = service("hello-bad", "--env", "VERSION=1")
-    # The image exits at once, and prints why.
-    done = hob.deploy("hello-bad", "--env", "VERSION=2", "--command", "/hello-is-not-here", check=False)
-    assert done.returncode == 1
-    assert "hello-is-not-here" in done.stderr, done.stderr
-    assert hob.get(host, "/env?VERSION").text == "1\n"
-    assert [s["Status"] for s in hob.json("ps")["Services"] if s["Name"] == "hello-bad"] == ["RUNNING"]
+    for name, script, said in [
+        ("exits", "echo the database is not there >&2; exit 3", "the database is not there"),
+        ("elsewhere", "exec /bin/busybox nc -l -p 9999", "8080"),
+    ]:
+        done = hob.deploy("hello-bad", image=busybox_image(tmp_path, name, script), check=False)
+        assert done.returncode == 1, name
+        assert said in done.stderr, (name, done.stderr)
+        assert hob.get(host, "/env?VERSION").text == "1\n"
+        assert [s["Status"] for s in hob.json("ps")["Services"] if s["Name"] == "hello-bad"] == ["RUNNING"]
 
 
 def test_errors_say_what_to_do(hob, tmp_path):

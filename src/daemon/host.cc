@@ -17,6 +17,9 @@ namespace hob::daemon {
 namespace {
 
 constexpr size_t kBlockingThreads = 4;
+constexpr Duration kPruneEvery = std::chrono::hours(1);
+// An image that nothing runs stays so long: a roll-back or a paused service should not pull again.
+constexpr Duration kUnusedImageKept = std::chrono::hours(7 * 24);
 
 // This machine's name for itself, made once.
 Result<HostId> host_id(const std::filesystem::path& directory) {
@@ -71,6 +74,15 @@ Result<host::AgentOptions> agent_options(const Options& options) {
   return agent;
 }
 
+// Both outlive it: it is spawned in serve()'s own scope.
+Async<> prune_images(image::ImageStore& images, const host::Agent& agent) {
+  for (;;) {
+    co_await sleep_for(kPruneEvery);
+    const Result<void> pruned = co_await images.prune(agent.images_in_use(), kUnusedImageKept);
+    if (!pruned) log::warn("images not pruned", {{"error", pruned.error().message}});
+  }
+}
+
 // The agent over its parts, from start to end.
 Async<Result<void>> serve(const Options& options, const Executor& executor, HostParts& parts) {
   HOB_CO_CHECK(context(co_await parts.images.open(), "opening the images"));
@@ -78,11 +90,15 @@ Async<Result<void>> serve(const Options& options, const Executor& executor, Host
   host::Agent agent(executor, std::move(agent_settings), parts.ports(), parts.random, parts.metrics);
   std::unique_ptr<http::Server> metrics_server = serve_metrics(executor, options, parts.metrics);
   Result<void> started = co_await agent.start();
+  AsyncScope chores(executor);
   if (started) {
+    chores.spawn("prune images", prune_images(parts.images, agent));
     log::info("host is ready");
     tell_supervisor(options, "ready");
     co_await wait_for_end();
   }
+  chores.cancel();
+  co_await chores.join();
   co_await agent.stop(host::Agent::Tasks::kLeave);
   if (metrics_server) co_await metrics_server->stop(Duration(0));
   co_return started;

@@ -125,6 +125,15 @@ Async<> Agent::stop(Tasks tasks) {
   tasks_.clear();
 }
 
+std::vector<std::string> Agent::images_in_use() const {
+  std::vector<std::string> digests;
+  for (const auto& [id, actor] : tasks_) {
+    const std::string& digest = actor->view().state.image_digest;
+    if (!digest.empty()) digests.push_back(digest);
+  }
+  return digests;
+}
+
 Async<> Agent::keep_link() {
   Backoff backoff = kLinkBackoff;
   // The session's writer lives in the agent's own scope; dropping the session ends it.

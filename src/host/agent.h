@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/async.h"
 #include "base/ids.h"
@@ -51,6 +52,8 @@ class Agent {
   // kLeave: containers run on and are adopted by the next agent. kStop: all of them are ended and
   // removed, and forgotten here (control, when it comes back, assigns them anew).
   Async<> stop(Tasks tasks);
+  // The digests of the images that this host's tasks run: what ImageStore::prune must keep.
+  std::vector<std::string> images_in_use() const;
 
  private:
   friend class LogShipper;
