@@ -29,14 +29,14 @@ class Root:
     def __init__(self):
         self.path = pathlib.Path(tempfile.mkdtemp(prefix="hob-t-image-"))
         self.owners = {}  # path in the image: (uid, gid)
-        for folder in ("bin", "etc", "root", "run", "sbin", "tmp", "usr/bin", "usr/sbin", "usr/lib", "var/log", "var/lib"):
+        for folder in ("bin", "etc", "root", "run/lock", "sbin", "tmp", "usr/bin", "usr/sbin", "usr/lib", "var/log", "var/lib"):
             (self.path / folder).mkdir(parents=True)
         (self.path / "tmp").chmod(0o1777)
         self.write("etc/passwd", PASSWD)
         self.write("etc/group", GROUP)
         # A distribution's bin, sbin and lib are links into usr; here only what packages bring needs lib and lib64.
-        (self.path / "lib").symlink_to("usr/lib")
-        (self.path / "lib64").symlink_to("usr/lib64")
+        for name, to in (("lib", "usr/lib"), ("lib64", "usr/lib64"), ("var/run", "/run"), ("var/lock", "/run/lock")):
+            self.link(name, to)
         self.copy("/bin/busybox", "bin/busybox")
         for applet in subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True).stdout.split():
             (self.path / "bin" / applet).symlink_to("busybox") if applet != "busybox" else None

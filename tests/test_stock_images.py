@@ -85,11 +85,15 @@ def test_apache(hob, run):
         root.write("etc/mime.types", "text/html html\n")
         root.write("var/www/html/index.html", "It works!\n")
         root.folder("var/log/apache2", owner=(0, 4), mode=0o750)
-        root.libraries_of("usr/sbin/apache2")
+        for program in ("bin/sh", "bin/mktemp"):  # apache2ctl wants what busybox's cannot do
+            (root.path / program).unlink()
+            root.copy(f"/{program}", program)
+        root.libraries_of("usr/sbin/apache2", "bin/sh", "bin/mktemp")
         service = run(root, "apache", 80, ["apache2ctl", "-D", "FOREGROUND"], StopSignal="SIGWINCH")
     answer = hob.get(service["ServiceUrl"])
     assert (answer.status, answer.text) == (200, "It works!\n")
     assert answer.headers["Server"].startswith("Apache/")
+    import subprocess; print(subprocess.run("ps -eo pid,user,uid,comm,args | grep -i apache", shell=True, capture_output=True, text=True).stdout, hob.task_processes())
     users = users_of(hob, "apache2")
     assert users[0] == 0 and set(users[1:]) == {33}, users
 
@@ -116,7 +120,7 @@ def test_postgres(hob, run):
         root.package("postgresql-15")
         binaries = "usr/lib/postgresql/15/bin"
         root.folder("var/lib/postgresql", owner=(101, 104))
-        root.folder("var/run/postgresql", owner=(101, 104), mode=0o2775)
+        root.folder("run/postgresql", owner=(101, 104), mode=0o2775)
         root.libraries_of(f"{binaries}/postgres", f"{binaries}/initdb")
         shutil.rmtree(root.path / "usr/lib/postgresql/15/lib/bitcode")  # for its compiler, which is a package of its own
         start = (f"set -e; cd /var/lib/postgresql; /{binaries}/initdb -D data --no-locale -E UTF8 >/dev/null;"
