@@ -55,8 +55,8 @@ def main():
         hob.up()
         show("idle", measure(hob))
         hob.deploy("memory-0", "--cpu", "0.25", "--memory", "0.5")
-        image = next(iter(hob.boto("ecr").describe_images(repositoryName="hello")["imageDetails"]))
-        reference = f"{hob.registry}/hello:{image['imageTags'][0]}"
+        image = next(iter(hob.boto("ecr").describe_images(repositoryName="memory-0")["imageDetails"]))
+        reference = f"{hob.registry}/memory-0:{image['imageTags'][0]}"
         for number in range(1, options.services):
             hob.deploy(f"memory-{number}", "--cpu", "0.25", "--memory", "0.5", image=reference)
         show(f"{options.services} services running", measure(hob))

@@ -86,8 +86,9 @@ class Root:
         for library, source in found.items():
             if not source.startswith(str(self.path)):
                 self.copy(source, f"{LIBRARIES}/{library}")
-        loader = "usr/lib64/ld-linux-x86-64.so.2"
-        self.copy("/lib64/ld-linux-x86-64.so.2", loader)
+        self.copy("/lib64/ld-linux-x86-64.so.2", "usr/lib64/ld-linux-x86-64.so.2")
+        # Loaded by the C library when a thread ends.
+        self.copy(f"/{LIBRARIES}/libgcc_s.so.1".replace("/usr/", "/"), f"{LIBRARIES}/libgcc_s.so.1")
 
     wanted = ()  # the packages whose dependencies count
 

@@ -1,5 +1,6 @@
 """Image in, URL out: what a person does first, with the CLI and a browser's stand-in."""
 import json
+import os
 import subprocess
 
 from hob_instance import HELLO, HOB, busybox_image
@@ -90,3 +91,35 @@ def test_errors_say_what_to_do(hob, tmp_path):
 
 def test_unknown_host_is_404(hob):
     assert hob.get("nobody.us-east-1.hob.localhost").status == 404
+
+
+def test_a_docker_archive_deploys(hob, service, tmp_path):
+    archive = tmp_path / "image.tar"
+    subprocess.run(["skopeo", "copy", "-q", f"oci-archive:{HELLO}", f"docker-archive:{archive}:team/hello:2"], check=True)
+    host = service("hello-docker", image=str(archive))
+    assert hob.get(host, "/healthz").text == "ok\n"
+
+
+def test_an_image_of_podman_deploys(hob, service, tmp_path):
+    # A storage of the test's own; hob finds it as podman does.
+    configuration = tmp_path / "storage.conf"
+    configuration.write_text(f'[storage]\ndriver = "vfs"\ngraphroot = "{tmp_path}/root"\nrunroot = "{tmp_path}/run"\n')
+    environment = {"CONTAINERS_STORAGE_CONF": str(configuration)}
+    subprocess.run(["skopeo", "copy", "-q", f"oci-archive:{HELLO}", "containers-storage:localhost/of-podman:1"],
+                   check=True, env={**os.environ, **environment})
+    done = hob.run("deploy", "localhost/of-podman:1", "--name", "hello-podman", environment=environment)
+    assert "of-podman" in done.stderr
+    assert hob.get(hob.host("hello-podman"), "/healthz").status == 200
+    hob.run("rm", "hello-podman")
+
+
+def test_an_oci_layout_deploys(hob, service, tmp_path):
+    subprocess.run(["skopeo", "copy", "-q", f"oci-archive:{HELLO}", f"oci:{tmp_path}/layout:1"], check=True)
+    host = service("hello-layout", image=f"{tmp_path}/layout")
+    assert hob.get(host, "/healthz").text == "ok\n"
+
+
+def test_events_tell_the_story(hob, service):
+    service("hello-events")
+    events = hob.run("logs", "hello-events", "--events").stdout
+    assert "Successfully deployed" in events, events

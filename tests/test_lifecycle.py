@@ -1,9 +1,11 @@
 """hob up, down, again, after a crash, and two at once."""
 import json
 import pathlib
+import signal
+import subprocess
 import time
 
-from hob_instance import alive, wait_until
+from hob_instance import HOB, alive, wait_until
 
 
 def test_down_leaves_nothing_and_up_brings_the_services_back(new_hob):
@@ -118,3 +120,43 @@ def test_metrics_of_every_process(hob):
     for path in ("/metrics", "/metrics/edge", "/metrics/host"):
         text = urllib.request.urlopen(hob.endpoint + path, timeout=10).read().decode()
         assert "process_resident_memory_bytes" in text, (path, text[:500])
+
+
+def foreground(hob):
+    """`hob up` as a person or systemd runs it; returns once it says ready."""
+    process = subprocess.Popen([HOB, "up", "--data", str(hob.data), "--api-port", str(hob.api_port), "--http-port",
+                                str(hob.http_port)], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    said = []
+    while not (said and said[-1].startswith("ready")):
+        line = process.stdout.readline()
+        assert line, said
+        said.append(line)
+    hob.id = json.loads((hob.data / "instance.json").read_text())["id"]
+    return process
+
+
+def test_sigterm_leaves_the_tasks_to_the_next_up_and_ctrl_c_takes_all_down(new_hob):
+    hob = new_hob()
+    process = foreground(hob)
+    hob.deploy("hello-signal")
+    host = hob.host("hello-signal")
+    tasks = hob.task_processes()["hello"]
+    process.send_signal(signal.SIGTERM)  # as systemd restarts it
+    assert process.wait(timeout=60) == 0
+    assert all(alive(pid) for pid in tasks)
+    process = foreground(hob)
+    assert hob.get(host, "/healthz").status == 200
+    assert hob.task_processes()["hello"] == tasks
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 0
+    assert hob.remains() == []
+
+
+def test_a_place_that_daemons_cannot_reach_is_refused(new_hob):
+    hob = new_hob()
+    closed = hob.data
+    closed.chmod(0o700)
+    hob.data = closed / "inside"
+    done = hob.up(check=False)
+    assert done.returncode == 1 and "--data" in done.stderr, done.stderr
+    hob.data = closed

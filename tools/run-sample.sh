@@ -21,4 +21,4 @@ echo
 # A browser and curl resolve *.localhost to loopback by themselves.
 title=$(curl -sS --max-time 10 "$url" | grep -o '<title>[^<]*' | cut -c8-)
 echo "$url answers: $title"
-echo "next: $hob ps, $hob logs -f hello, eval \"\$($hob env)\"; stop with: $hob down"
+echo "next: $hob ps ${data[*]}, $hob logs -f hello ${data[*]}; stop with: $hob down ${data[*]}"

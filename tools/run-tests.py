@@ -70,6 +70,8 @@ def run_program(name, command, directory, tally):
             output, status = done.stdout.decode(errors="replace"), done.returncode
         except subprocess.TimeoutExpired as timeout:
             output, status = (timeout.stdout or b"").decode(errors="replace"), f"longer than {PROGRAM_SECONDS_MAX} s"
+        except OSError as error:
+            output, status = str(error), "no start"
         before = tally.failed
         counted = tally.add_junit(report, name)
         if counted is None:

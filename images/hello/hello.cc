@@ -1,8 +1,8 @@
 // The sample image: a small static web server without a dependency, one thread, one epoll.
 //
 //   /            a page that says who answers     /healthz    "ok"
-//   /env?NAME    the value of a variable           /wait?ms=N  answers after N milliseconds (at most a minute)
-//   /echo        the request's body
+//   /env?NAME    the value of a variable           /wait?ms=N  answers after N milliseconds (at
+//   most a minute) /echo        the request's body
 // Listens on $PORT (default 8080). SIGTERM: accepts no more, finishes what was asked, exits with 0.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -55,7 +55,8 @@ struct Connection {
 bool same_name(std::string_view a, std::string_view b) {
   if (a.size() != b.size()) return false;
   for (size_t i = 0; i < a.size(); ++i) {
-    if (tolower(static_cast<unsigned char>(a[i])) != tolower(static_cast<unsigned char>(b[i]))) return false;
+    if (tolower(static_cast<unsigned char>(a[i])) != tolower(static_cast<unsigned char>(b[i])))
+      return false;
   }
   return true;
 }
@@ -63,17 +64,22 @@ bool same_name(std::string_view a, std::string_view b) {
 std::string escaped(std::string_view text) {
   std::string out;
   for (const char c : text) {
-    if (c == '<') out += "&lt;";
-    else if (c == '>') out += "&gt;";
-    else if (c == '&') out += "&amp;";
-    else if (c == '"') out += "&quot;";
-    else out += c;
+    if (c == '<')
+      out += "&lt;";
+    else if (c == '>')
+      out += "&gt;";
+    else if (c == '&')
+      out += "&amp;";
+    else if (c == '"')
+      out += "&quot;";
+    else
+      out += c;
   }
   return out;
 }
 
-std::string answer(int status, std::string_view reason, std::string_view type, std::string_view body, bool keep,
-                   bool head = false) {
+std::string answer(int status, std::string_view reason, std::string_view type,
+                   std::string_view body, bool keep, bool head = false) {
   std::string out = "HTTP/1.1 " + std::to_string(status) + " ";
   out.append(reason).append("\r\nContent-Type: ").append(type).append("\r\nContent-Length: ");
   out += std::to_string(body.size());
@@ -95,14 +101,24 @@ std::string page(const Request& request) {
   for (const auto& [key, value] : request.headers) {
     rows += "<tr><th>" + escaped(key) + "</th><td>" + escaped(value) + "</td></tr>";
   }
-  return "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-         "<title>Hello from " + escaped(name) + "</title><style>"
-         "body{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:12vh auto;padding:0 1.5rem;color:#223}"
-         "h1{font-size:2.4rem;margin:0}p{color:#556}table{font-size:.85rem;border-collapse:collapse;width:100%}"
-         "th{text-align:left;padding:.2rem 1rem .2rem 0;color:#778;font-weight:500;vertical-align:top}"
-         "td{word-break:break-all}@media(prefers-color-scheme:dark){body{background:#14161a;color:#dde}p{color:#99a}}"
-         "</style><h1>Hello from " + escaped(name) + "</h1><p>Your image is a running service. This page was "
-         "answered by <b>" + escaped(host_name()) + "</b>.</p><table>" + rows + "</table></html>\n";
+  return "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport "
+         "content='width=device-width'>"
+         "<title>Hello from " +
+         escaped(name) +
+         "</title><style>"
+         "body{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:12vh auto;padding:0 "
+         "1.5rem;color:#223}"
+         "h1{font-size:2.4rem;margin:0}p{color:#556}table{font-size:.85rem;border-collapse:"
+         "collapse;width:100%}"
+         "th{text-align:left;padding:.2rem 1rem .2rem "
+         "0;color:#778;font-weight:500;vertical-align:top}"
+         "td{word-break:break-all}@media(prefers-color-scheme:dark){body{background:#14161a;color:#"
+         "dde}p{color:#99a}}"
+         "</style><h1>Hello from " +
+         escaped(name) +
+         "</h1><p>Your image is a running service. This page was "
+         "answered by <b>" +
+         escaped(host_name()) + "</b>.</p><table>" + rows + "</table></html>\n";
 }
 
 std::string query_value(std::string_view query, std::string_view name) {
@@ -119,12 +135,14 @@ std::string query_value(std::string_view query, std::string_view name) {
 // What became of the bytes received so far.
 enum class Parsed { kIncomplete, kRequest, kRefused };
 
-// Takes one request off the front of `in`; when refused, `refusal` is the answer and the connection is to be closed.
+// Takes one request off the front of `in`; when refused, `refusal` is the answer and the connection
+// is to be closed.
 Parsed parse(std::string& in, Request& request, std::string& refusal) {
   const size_t end = in.find("\r\n\r\n");
   if (end == std::string::npos) {
     if (in.size() <= kHeadBytesMax) return Parsed::kIncomplete;
-    refusal = answer(431, "Request Header Fields Too Large", "text/plain", "The header is too large.\n", false);
+    refusal = answer(431, "Request Header Fields Too Large", "text/plain",
+                     "The header is too large.\n", false);
     return Parsed::kRefused;
   }
   const std::string_view head = std::string_view(in).substr(0, end);
@@ -133,7 +151,8 @@ Parsed parse(std::string& in, Request& request, std::string& refusal) {
   const size_t second = line.rfind(' ');
   const std::string_view version = second == std::string_view::npos ? "" : line.substr(second + 1);
   refusal = answer(400, "Bad Request", "text/plain", "That is no HTTP/1.1 request.\n", false);
-  if (first == std::string_view::npos || second <= first || !version.starts_with("HTTP/1.")) return Parsed::kRefused;
+  if (first == std::string_view::npos || second <= first || !version.starts_with("HTTP/1."))
+    return Parsed::kRefused;
   request.method = line.substr(0, first);
   const std::string_view target = line.substr(first + 1, second - first - 1);
   const size_t mark = target.find('?');
@@ -148,11 +167,13 @@ Parsed parse(std::string& in, Request& request, std::string& refusal) {
     const size_t colon = field.find(':');
     if (colon == std::string_view::npos || colon == 0) return Parsed::kRefused;
     std::string_view value = field.substr(colon + 1);
-    while (!value.empty() && (value.front() == ' ' || value.front() == '\t')) value.remove_prefix(1);
+    while (!value.empty() && (value.front() == ' ' || value.front() == '\t'))
+      value.remove_prefix(1);
     while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.remove_suffix(1);
     const std::string name(field.substr(0, colon));
     if (same_name(name, "content-length")) {
-      if (value.empty() || value.size() > 9 || value.find_first_not_of("0123456789") != std::string_view::npos) {
+      if (value.empty() || value.size() > 9 ||
+          value.find_first_not_of("0123456789") != std::string_view::npos) {
         return Parsed::kRefused;
       }
       body_bytes = std::stoul(std::string(value));
@@ -191,9 +212,12 @@ class Server {
       if (count < 0 && errno != EINTR) return;
       for (int i = 0; i < count; ++i) {
         const int fd = events[i].data.fd;
-        if (fd == listener_) accept_all();
-        else if (fd == signals_) stop();
-        else if (connections_.contains(fd)) serve(fd, events[i].events);
+        if (fd == listener_)
+          accept_all();
+        else if (fd == signals_)
+          stop();
+        else if (connections_.contains(fd))
+          serve(fd, events[i].events);
       }
       answer_waiting();
     }
@@ -232,8 +256,10 @@ class Server {
     for (auto& [fd, connection] : connections_) {
       read_some(*connection);
       handle(*connection);
-      if (connection->out.empty() && !connection->answer_at && connection->in.empty()) idle.push_back(fd);
-      else flush(*connection);
+      if (connection->out.empty() && !connection->answer_at && connection->in.empty())
+        idle.push_back(fd);
+      else
+        flush(*connection);
     }
     for (const int fd : idle) drop(fd);
   }
@@ -248,8 +274,10 @@ class Server {
     char buffer[16384];
     while (true) {
       const ssize_t got = recv(connection.fd, buffer, sizeof buffer, 0);
-      if (got > 0) connection.in.append(buffer, static_cast<size_t>(got));
-      else return got < 0 && (errno == EAGAIN || errno == EINTR);
+      if (got > 0)
+        connection.in.append(buffer, static_cast<size_t>(got));
+      else
+        return got < 0 && (errno == EAGAIN || errno == EINTR);
       if (connection.in.size() > kHeadBytesMax + kBodyBytesMax) return false;
     }
   }
@@ -259,8 +287,10 @@ class Server {
     bool alive = (what & (EPOLLERR | EPOLLHUP)) == 0;
     if (alive && (what & EPOLLIN) != 0) alive = read_some(connection);
     if (alive || !connection.in.empty()) handle(connection);
-    if (!flush(connection) || (!alive && connection.out.empty() && !connection.answer_at)) drop(fd);
-    else if (!alive) drop(fd);
+    if (!flush(connection) || (!alive && connection.out.empty() && !connection.answer_at))
+      drop(fd);
+    else if (!alive)
+      drop(fd);
   }
 
   // Answers every whole request received.
@@ -278,7 +308,8 @@ class Server {
       const bool keep = request.keep_alive && !stopping_;
       const bool head = request.method == "HEAD";
       if (request.path == "/wait") {
-        const long ms = std::min(kWaitMax, std::max(0L, atol(query_value(request.query, "ms").c_str())));
+        const long ms =
+            std::min(kWaitMax, std::max(0L, atol(query_value(request.query, "ms").c_str())));
         connection.answer_at = Clock::now() + std::chrono::milliseconds(ms);
         connection.waiting = answer(200, "OK", "text/plain", "waited\n", keep, head);
         connection.close_after = false;
@@ -326,7 +357,9 @@ class Server {
     int wait = -1;
     for (const auto& [fd, connection] : connections_) {
       if (!connection->answer_at) continue;
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(*connection->answer_at - Clock::now()).count();
+      const auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(*connection->answer_at - Clock::now())
+              .count();
       const int ms = left < 0 ? 0 : static_cast<int>(left);
       if (wait < 0 || ms < wait) wait = ms;
     }
@@ -336,7 +369,8 @@ class Server {
   // Writes what it can; false: all is said, or nobody listens, and the connection is to be dropped.
   bool flush(Connection& connection) {
     while (!connection.out.empty()) {
-      const ssize_t sent = send(connection.fd, connection.out.data(), connection.out.size(), MSG_NOSIGNAL);
+      const ssize_t sent =
+          send(connection.fd, connection.out.data(), connection.out.size(), MSG_NOSIGNAL);
       if (sent < 0 && errno == EAGAIN) {
         if (!connection.writing) watch(connection.fd, EPOLLIN | EPOLLOUT, EPOLL_CTL_MOD);
         connection.writing = true;
@@ -383,7 +417,8 @@ int main() {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<uint16_t>(port));
-  if (bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || listen(listener, 1024) != 0) {
+  if (bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+      listen(listener, 1024) != 0) {
     fprintf(stderr, "cannot listen on port %d: %s\n", port, strerror(errno));
     return 1;
   }

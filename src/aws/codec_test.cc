@@ -312,6 +312,9 @@ TEST(WireErrors, HaveEachProtocolsShape) {
   EXPECT_TRUE(internal.starts_with(R"(500 {"__type":"InternalServiceErrorException","Message":)"))
       << internal;
   EXPECT_EQ(internal.find("hob is full"), std::string::npos);
+  // But that the machine lacks something is the user's to mend.
+  EXPECT_NE(internal.find("disk space"), std::string::npos) << internal;
+  EXPECT_EQ(json(fail(Code::kInternal, "x").error()).find("disk space"), std::string::npos);
 
   // What a header brought is repeated as valid JSON, whatever it was.
   EXPECT_EQ(json(unknown_operation("\xff\"")),

@@ -38,6 +38,11 @@ constexpr CommonError kCommonErrors[] = {
 constexpr std::string_view kInternalMessage =
     "The request processing has failed because of an internal error. Hob's log has the cause under "
     "this request id.";
+// What the machine lacks may be had again; where to look is told, what was found is not.
+constexpr std::string_view kUnavailableMessage =
+    "The request cannot be processed now: Hob's machine lacks something it needs, such as disk "
+    "space. `hob doctor` on that machine looks for it; Hob's log has the cause under this request "
+    "id.";
 
 struct Told {
   std::string code;
@@ -80,7 +85,9 @@ ErrorAnswer encode_error(const ServiceModel* model, Protocol protocol, const Err
                                 : model != nullptr ? model->internal_error
                                                    : "InternalFailure";
   const Told told = tell(model, protocol, name, internal);
-  const std::string_view message = internal ? kInternalMessage : std::string_view(error.message);
+  const std::string_view message = !internal ? std::string_view(error.message)
+                                   : error.code == Code::kUnavailable ? kUnavailableMessage
+                                                                      : kInternalMessage;
   ErrorAnswer answer{.status = told.status, .code = told.code};
   switch (protocol) {
     case Protocol::kJson:

@@ -22,7 +22,7 @@ struct ErrorAnswer {
 
 // `model`: nullptr where the service is not known; then `protocol` alone decides. An error without
 // an AWS code, or with Code::kInternal, is told as the service's internal error without its
-// message: log that before.
+// message: log that before. With Code::kUnavailable it says that trying again may help.
 ErrorAnswer encode_error(const ServiceModel* model, Protocol protocol, const Error& error,
                          std::string_view request_id);
 

@@ -1,10 +1,9 @@
 #include "base/async.h"
 
+#include <algorithm>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/system/system_error.hpp>
-
-#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <list>
@@ -42,28 +41,27 @@ void AsyncScope::spawn(std::string_view name, Async<> work) {
   state_->children.emplace_back();
   const auto child = std::prev(state_->children.end());
   child->name = name;
-  asio::co_spawn(
-      executor_, std::move(work),
-      asio::bind_cancellation_slot(
-          child->signal.slot(), [state = state_, child](std::exception_ptr exception) {
-            try {
-              if (exception) std::rethrow_exception(exception);
-            } catch (const boost::system::system_error& error) {
-              if (error.code() != asio::error::operation_aborted) {
-                die(child->name, error.what());
-              }
-            } catch (const std::exception& error) {
-              die(child->name, error.what());
-            }
-            state->children.erase(child);
-            if (state->children.empty()) state->empty.set();
-          }));
+  asio::co_spawn(executor_, std::move(work),
+                 asio::bind_cancellation_slot(
+                     child->signal.slot(), [state = state_, child](std::exception_ptr exception) {
+                       try {
+                         if (exception) std::rethrow_exception(exception);
+                       } catch (const boost::system::system_error& error) {
+                         if (error.code() != asio::error::operation_aborted) {
+                           die(child->name, error.what());
+                         }
+                       } catch (const std::exception& error) {
+                         die(child->name, error.what());
+                       }
+                       state->children.erase(child);
+                       if (state->children.empty()) state->empty.set();
+                     }));
 }
 
 void AsyncScope::cancel() {
   state_->cancelled = true;
-  // A child that ends while being told erases itself from the list, so step before telling. A child that ends
-  // *another* child cannot: coroutines resume through the loop, not inside emit().
+  // A child that ends while being told erases itself from the list, so step before telling. A child
+  // that ends *another* child cannot: coroutines resume through the loop, not inside emit().
   for (auto child = state_->children.begin(); child != state_->children.end();) {
     const auto current = child++;
     current->signal.emit(asio::cancellation_type::terminal);
@@ -72,10 +70,21 @@ void AsyncScope::cancel() {
 
 Async<> AsyncScope::join() {
   const auto state = state_;
+  // Whoever joins is cancelled, too, now and then: it must wait all the same, since its frame may
+  // hold this scope.
+  const bool throws = co_await asio::this_coro::throw_if_cancelled();
+  co_await asio::this_coro::throw_if_cancelled(false);
+  bool cancelled = false;
   while (!state->children.empty()) {
     state->empty.reset();
-    co_await state->empty.wait();
+    try {
+      co_await state->empty.wait();
+    } catch (const boost::system::system_error&) {
+      cancelled = true;
+    }
   }
+  co_await asio::this_coro::throw_if_cancelled(throws);
+  if (cancelled) throw boost::system::system_error(asio::error::operation_aborted);
 }
 
 size_t AsyncScope::size() const { return state_->children.size(); }
@@ -91,8 +100,7 @@ Async<> sleep_for(Duration delay) {
   co_await timer.async_wait(asio::use_awaitable);
 }
 
-Event::Event(const Executor& executor)
-    : timer_(executor, asio::steady_timer::time_point::max()) {}
+Event::Event(const Executor& executor) : timer_(executor, asio::steady_timer::time_point::max()) {}
 
 void Event::set() {
   set_ = true;
@@ -103,7 +111,8 @@ Async<> Event::wait() {
   if (set_) co_return;
   boost::system::error_code error;
   co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, error));
-  // The timer's own cancel() and the coroutine's cancellation give the same error: the latter shows in the state.
+  // The timer's own cancel() and the coroutine's cancellation give the same error: the latter shows
+  // in the state.
   co_await throw_if_cancelled();
 }
 

@@ -253,6 +253,9 @@ class Server::Impl {
   Async<> accept() {
     while (!stopping_) {
       if (connections_.size() >= kConnectionsMax) {
+        // Whoever has waited longest without a whole request makes room: idle connections must not
+        // keep others out.
+        if (!waiting_.empty()) waiting_.begin()->second->interrupt();
         changed_.reset();
         co_await changed_.wait();
         continue;
@@ -275,6 +278,19 @@ class Server::Impl {
       scope_.spawn("http connection", [this, wire] { return serve(wire); });
     }
   }
+
+  // A connection that no whole request has come on, by its turn: the oldest goes first when there
+  // is no room.
+  struct Waiting {
+    Waiting(Impl& owner, Wire* which) : impl(owner), turn(owner.next_turn_++) {
+      impl.waiting_.emplace(turn, which);
+    }
+    ~Waiting() { impl.waiting_.erase(turn); }
+    Waiting(const Waiting&) = delete;
+    Waiting& operator=(const Waiting&) = delete;
+    Impl& impl;
+    uint64_t turn;
+  };
 
   // Keeps the lists of connections whatever way serve() ends.
   struct Registration {
@@ -304,6 +320,8 @@ class Server::Impl {
     // The head's 128 fields are 4 KiB: on the heap only while a request runs.
     auto head = std::make_unique<RequestHead>();
     HOB_ASSERT(head != nullptr);
+    std::optional<Waiting> waiting;
+    waiting.emplace(*this, &wire);
     if (wire.buffered().empty()) {
       head.reset();
       idle_.insert(&wire);
@@ -325,6 +343,7 @@ class Server::Impl {
       if (!more || !*more) co_return false;
     }
     wire.set_deadline(std::nullopt);
+    waiting.reset();
     if (parsed == Parsed::kBad) {
       co_await refuse(wire, head->status, head->error);
       co_return false;
@@ -393,7 +412,9 @@ class Server::Impl {
   bool stopping_ = false;
   std::set<Wire*> connections_;
   std::set<Wire*> idle_;  // those between two requests
-  Event changed_;         // a connection ended
+  std::map<uint64_t, Wire*> waiting_;
+  uint64_t next_turn_ = 0;
+  Event changed_;  // a connection ended
   AsyncScope scope_;
 };
 

@@ -16,7 +16,8 @@ Error error_of(const http::Response& response, const std::string& target) {
   boost::system::error_code error;
   const json::value value = json::parse(response.body, error);
   if (error || !value.is_object()) {
-    return {.code = Code::kUnavailable, .message = fmt::format("{} answers status {}", target, response.status)};
+    return {.code = Code::kUnavailable,
+            .message = fmt::format("{} answers status {}", target, response.status)};
   }
   const json::object& object = value.as_object();
   std::string shape = text_at(object, "__type");
@@ -31,8 +32,10 @@ Error error_of(const http::Response& response, const std::string& target) {
 
 Error unreachable(const Instance& instance, Error error) {
   if (error.code != Code::kUnavailable) return error;
-  const std::string start = instance.data == kDefaultData ? "" : " --data " + instance.data.string();
-  error.message = fmt::format("Hob does not answer at {}; start it with: hob up --detach{}", instance.endpoint(), start);
+  const std::string start =
+      instance.data == kDefaultData ? "" : " --data " + instance.data.string();
+  error.message = fmt::format("Hob does not answer at {}; start it with: hob up --detach{}",
+                              instance.endpoint(), start);
   return error;
 }
 
@@ -45,11 +48,13 @@ Result<Api> Api::open(const Context& context) {
   return api;
 }
 
-Async<Result<json::object>> Api::call(std::string service, std::string target, json::object input) const {
+Async<Result<json::object>> Api::call(std::string service, std::string target,
+                                      json::object input) const {
   const std::string body = json::serialize(input);
   http::Request request{.method = "POST", .target = "/", .path = "/"};
   request.headers.set("Host", instance_.api_address());
-  request.headers.set("Content-Type", service == "apprunner" ? "application/x-amz-json-1.0" : "application/x-amz-json-1.1");
+  request.headers.set("Content-Type", service == "apprunner" ? "application/x-amz-json-1.0"
+                                                             : "application/x-amz-json-1.1");
   request.headers.set("X-Amz-Target", target);
   const aws::Credentials keys{.access_key_id = credentials_.access_key,
                               .secret = Secret<std::string>(credentials_.secret_key)};
@@ -67,9 +72,11 @@ Async<Result<json::object>> Api::call(std::string service, std::string target, j
 
 Async<Result<void>> Api::log_in_to_registry() {
   HOB_CO_TRY(json::object answer,
-             co_await call("ecr", "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken", json::object()));
+             co_await call("ecr", "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken",
+                           json::object()));
   const json::value* list = answer.if_contains("authorizationData");
-  if (list == nullptr || !list->is_array() || list->as_array().empty() || !list->as_array().front().is_object()) {
+  if (list == nullptr || !list->is_array() || list->as_array().empty() ||
+      !list->as_array().front().is_object()) {
     co_return fail(Code::kCorrupt, "GetAuthorizationToken answers no token");
   }
   registry_token_ = text_at(list->as_array().front().as_object(), "authorizationToken");
@@ -80,11 +87,12 @@ Async<Result<http::Response>> Api::registry(http::Request request, std::string b
   request.headers.set("Host", instance_.api_address());
   request.headers.set("Authorization", "Basic " + registry_token_);
   const http::Endpoint endpoint{.host = "127.0.0.1", .port = instance_.api_port};
-  Result<http::Response> response =
-      co_await http::fetch(endpoint, std::move(request), std::move(body), kCallWithin, kAnswerBytesMax);
+  Result<http::Response> response = co_await http::fetch(
+      endpoint, std::move(request), std::move(body), kCallWithin, kAnswerBytesMax);
   if (!response) co_return fail(unreachable(instance_, std::move(response).error()));
   if (response->status == 401 || response->status == 403) {
-    co_return fail(Code::kDenied, "the registry refuses this account (status {})", response->status);
+    co_return fail(Code::kDenied, "the registry refuses this account (status {})",
+                   response->status);
   }
   co_return response;
 }

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <boost/json.hpp>
-
 #include <cerrno>
 #include <optional>
 
@@ -19,7 +18,8 @@ namespace json = boost::json;
 constexpr std::string_view kOciManifest = "application/vnd.oci.image.manifest.v1+json";
 constexpr std::string_view kOciIndex = "application/vnd.oci.image.index.v1+json";
 constexpr std::string_view kDockerManifest = "application/vnd.docker.distribution.manifest.v2+json";
-constexpr std::string_view kDockerList = "application/vnd.docker.distribution.manifest.list.v2+json";
+constexpr std::string_view kDockerList =
+    "application/vnd.docker.distribution.manifest.list.v2+json";
 constexpr int kIndexDepthMax = 4;
 constexpr size_t kBlobsMax = 512;
 
@@ -99,7 +99,8 @@ Result<std::string> layout_text(const Files& files, const std::string& digest) {
   HOB_TRY(const std::string name, blob_name(digest));
   HOB_TRY(const Blob blob, files.find(name));
   HOB_TRY(std::string text, small_text(blob, name));
-  if ("sha256:" + hex(sha256(text)) != digest) return fail(Code::kCorrupt, "{} does not have its digest", name);
+  if ("sha256:" + hex(sha256(text)) != digest)
+    return fail(Code::kCorrupt, "{} does not have its digest", name);
   return text;
 }
 
@@ -114,7 +115,8 @@ std::string name_of(const json::value& descriptor) {
   const json::value* annotations =
       descriptor.is_object() ? descriptor.as_object().if_contains("annotations") : nullptr;
   if (annotations == nullptr) return {};
-  // containerd and docker write the whole name; the specification's own annotation is often the tag alone.
+  // containerd and docker write the whole name; the specification's own annotation is often the tag
+  // alone.
   std::string name = text_of(*annotations, "io.containerd.image.name");
   if (name.empty()) name = text_of(*annotations, "org.opencontainers.image.ref.name");
   return name;
@@ -128,7 +130,8 @@ Result<ArchiveImage> from_layout(const Files& files) {
   for (int depth = 0; depth < kIndexDepthMax; ++depth) {
     HOB_TRY(const json::value index, parse(text, "the index"));
     const json::array* manifests = array_of(index, "manifests");
-    if (manifests == nullptr || manifests->empty()) return fail(Code::kInvalid, "the index names no image");
+    if (manifests == nullptr || manifests->empty())
+      return fail(Code::kInvalid, "the index names no image");
     const json::value* chosen = nullptr;
     for (const json::value& descriptor : *manifests) {
       if (chosen == nullptr && is_for_us(descriptor)) chosen = &descriptor;
@@ -145,13 +148,15 @@ Result<ArchiveImage> from_layout(const Files& files) {
     if (image.media_type.empty()) image.media_type = kOciManifest;
     image.manifest = text;
     std::vector<json::value> descriptors;
-    if (const json::value* config = manifest.is_object() ? manifest.as_object().if_contains("config") : nullptr) {
+    if (const json::value* config =
+            manifest.is_object() ? manifest.as_object().if_contains("config") : nullptr) {
       descriptors.push_back(*config);
     }
     if (const json::array* layers = array_of(manifest, "layers")) {
       descriptors.insert(descriptors.end(), layers->begin(), layers->end());
     }
-    if (descriptors.size() > kBlobsMax) return fail(Code::kLimit, "the image has over {} layers", kBlobsMax);
+    if (descriptors.size() > kBlobsMax)
+      return fail(Code::kLimit, "the image has over {} layers", kBlobsMax);
     for (const json::value& descriptor : descriptors) {
       const std::string digest = text_of(descriptor, "digest");
       HOB_TRY(const std::string name, blob_name(digest));
@@ -178,13 +183,15 @@ json::object descriptor_of(const Blob& blob, std::string_view media_type) {
   return {{"mediaType", media_type}, {"size", blob.size}, {"digest", blob.digest}};
 }
 
-// A `docker save` archive: manifest.json lists a config and layers by file name; the registry's manifest is made here.
+// A `docker save` archive: manifest.json lists a config and layers by file name; the registry's
+// manifest is made here.
 Result<ArchiveImage> from_docker_archive(const Files& files) {
   HOB_TRY(const Blob list, files.find("manifest.json"));
   HOB_TRY(const std::string text, small_text(list, "manifest.json"));
   HOB_TRY(const json::value value, parse(text, "manifest.json"));
   const json::array* images = value.if_array();
-  if (images == nullptr || images->empty()) return fail(Code::kInvalid, "manifest.json names no image");
+  if (images == nullptr || images->empty())
+    return fail(Code::kInvalid, "manifest.json names no image");
   const json::value& first = images->at(0);
   ArchiveImage image{.media_type = std::string(kDockerManifest)};
   if (const json::array* tags = array_of(first, "RepoTags"); tags != nullptr && !tags->empty()) {
@@ -226,12 +233,13 @@ Result<ArchiveImage> from_files(const Files& files) {
 }  // namespace
 
 Result<std::string> Blob::read(uint64_t from, size_t bytes_wanted) const {
-  const size_t wanted = from >= size ? 0 : static_cast<size_t>(std::min<uint64_t>(bytes_wanted, size - from));
+  const size_t wanted =
+      from >= size ? 0 : static_cast<size_t>(std::min<uint64_t>(bytes_wanted, size - from));
   if (!file) return bytes.substr(from, wanted);
   std::string out(wanted, '\0');
   for (size_t done = 0; done < wanted;) {
-    const ssize_t got =
-        pread(file->get(), out.data() + done, wanted - done, static_cast<off_t>(offset + from + done));
+    const ssize_t got = pread(file->get(), out.data() + done, wanted - done,
+                              static_cast<off_t>(offset + from + done));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return fail_errno(errno, "reading the image");
     if (got == 0) return fail(Code::kCorrupt, "the image's file became shorter");

@@ -1,5 +1,5 @@
-// An image in files: an OCI layout (a directory, or a tar of one) or a `docker save` archive, as what a registry wants:
-// a manifest and the blobs it names.
+// An image in files: an OCI layout (a directory, or a tar of one) or a `docker save` archive, as
+// what a registry wants: a manifest and the blobs it names.
 #pragma once
 
 #include <cstdint>
@@ -34,13 +34,13 @@ struct ArchiveImage {
   std::string name{};        // what the archive calls it ("app:1"), empty if nothing
   std::string media_type{};  // of the manifest
   std::string manifest{};
-  std::string digest{};      // of the manifest
+  std::string digest{};       // of the manifest
   std::vector<Blob> blobs{};  // config and layers, each once
 };
 
-// Takes the image for linux/amd64 where there are several. kNotFound: no such file. kInvalid: no image archive, says
-// what it is instead where it can. kCorrupt: a blob is missing or its digest does not fit (layers are checked by the
-// registry when they arrive).
+// Takes the image for linux/amd64 where there are several. kNotFound: no such file. kInvalid: no
+// image archive, says what it is instead where it can. kCorrupt: a blob is missing or its digest
+// does not fit (layers are checked by the registry when they arrive).
 Result<ArchiveImage> open_archive_image(const std::filesystem::path& path);
 
 }  // namespace hob::cli

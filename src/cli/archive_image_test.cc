@@ -18,7 +18,9 @@ struct TarFile {
   std::string link{};
 };
 
-std::string octal(uint64_t value, int width) { return fmt::format("{:0{}o}", value, width - 1) + '\0'; }
+std::string octal(uint64_t value, int width) {
+  return fmt::format("{:0{}o}", value, width - 1) + '\0';
+}
 
 std::string make_tar(const std::vector<TarFile>& files) {
   std::string out;
@@ -31,7 +33,10 @@ std::string make_tar(const std::vector<TarFile>& files) {
     block.replace(148, 8, "        ");
     block[156] = file.type;
     block.replace(157, file.link.size(), file.link);
-    block.replace(257, 8, std::string("ustar\0" "00", 8));
+    block.replace(257, 8,
+                  std::string("ustar\0"
+                              "00",
+                              8));
     unsigned sum = 0;
     for (const char c : block) sum += static_cast<unsigned char>(c);
     block.replace(148, 8, fmt::format("{:06o}", sum) + std::string("\0 ", 2));
@@ -70,18 +75,22 @@ class ArchiveImageTest : public testing::Test {
       R"({{"schemaVersion":2,"config":{{"digest":"{}","size":{}}},"layers":[{{"digest":"{}","size":{}}}]}})",
       digest_of(config_), config_.size(), digest_of(layer_), layer_.size());
   std::string index_of(const std::string& digest, const std::string& more = "") {
-    return fmt::format(R"({{"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{}"{}}}]}})",
-                       digest, more);
+    return fmt::format(
+        R"({{"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{}"{}}}]}})",
+        digest, more);
   }
   std::vector<TarFile> layout(const std::string& index) {
-    return {{"oci-layout", "{}"}, {"./index.json", index}, {blob_path(manifest_), manifest_},
-            {blob_path(config_), config_}, {blob_path(layer_), layer_}};
+    return {{"oci-layout", "{}"},
+            {"./index.json", index},
+            {blob_path(manifest_), manifest_},
+            {blob_path(config_), config_},
+            {blob_path(layer_), layer_}};
   }
 };
 
 TEST_F(ArchiveImageTest, ReadsAnOciArchive) {
-  const Result<ArchiveImage> image = open_tar(
-      layout(index_of(digest_of(manifest_), R"(,"annotations":{"org.opencontainers.image.ref.name":"app:1"})")));
+  const Result<ArchiveImage> image = open_tar(layout(index_of(
+      digest_of(manifest_), R"(,"annotations":{"org.opencontainers.image.ref.name":"app:1"})")));
   ASSERT_TRUE(image.has_value()) << image.error().message;
   EXPECT_EQ(image->name, "app:1");
   EXPECT_EQ(image->digest, digest_of(manifest_));
@@ -93,7 +102,8 @@ TEST_F(ArchiveImageTest, ReadsAnOciArchive) {
 }
 
 TEST_F(ArchiveImageTest, ReadsAnOciLayout) {
-  for (const TarFile& file : layout(index_of(digest_of(manifest_)))) write("layout/" + file.name, file.content);
+  for (const TarFile& file : layout(index_of(digest_of(manifest_))))
+    write("layout/" + file.name, file.content);
   const Result<ArchiveImage> image = open_archive_image(directory_ / "layout");
   ASSERT_TRUE(image.has_value()) << image.error().message;
   EXPECT_EQ(*image->blobs[0].read(0, 100), config_);
@@ -104,7 +114,8 @@ TEST_F(ArchiveImageTest, ReadsADockerArchiveWithALinkedLayer) {
       {{"abc.json", config_},
        {"one/layer.tar", layer_},
        {"two/layer.tar", "", '2', "../one/layer.tar"},
-       {"manifest.json", R"([{"Config":"abc.json","RepoTags":["shop:2"],"Layers":["one/layer.tar","two/layer.tar"]}])"}});
+       {"manifest.json",
+        R"([{"Config":"abc.json","RepoTags":["shop:2"],"Layers":["one/layer.tar","two/layer.tar"]}])"}});
   ASSERT_TRUE(image.has_value()) << image.error().message;
   EXPECT_EQ(image->name, "shop:2");
   ASSERT_EQ(image->blobs.size(), 3U);
@@ -114,7 +125,8 @@ TEST_F(ArchiveImageTest, ReadsADockerArchiveWithALinkedLayer) {
 
 TEST_F(ArchiveImageTest, RefusesWhatIsNoImage) {
   EXPECT_EQ(open_archive_image(directory_ / "nothing").error().code, Code::kNotFound);
-  EXPECT_NE(open_archive_image(write("a", "\x1f\x8b rest of it")).error().message.find("gunzip"), std::string::npos);
+  EXPECT_NE(open_archive_image(write("a", "\x1f\x8b rest of it")).error().message.find("gunzip"),
+            std::string::npos);
   EXPECT_EQ(open_archive_image(write("b", std::string(2000, 'x'))).error().code, Code::kInvalid);
   EXPECT_EQ(open_archive_image(write("c", "short")).error().code, Code::kInvalid);
   EXPECT_EQ(open_tar({{"file", "content"}}).error().code, Code::kInvalid);
@@ -132,13 +144,14 @@ TEST_F(ArchiveImageTest, RefusesAManifestWithAnotherDigest) {
 
 TEST_F(ArchiveImageTest, RefusesAnArchiveThatIsCutOff) {
   const std::string whole = make_tar(layout(index_of(digest_of(manifest_))));
-  const Result<ArchiveImage> image = open_archive_image(write("cut", whole.substr(0, whole.size() - 1024 - 300)));
+  const Result<ArchiveImage> image =
+      open_archive_image(write("cut", whole.substr(0, whole.size() - 1024 - 300)));
   EXPECT_EQ(image.error().code, Code::kInvalid);
 }
 
 TEST_F(ArchiveImageTest, RefusesAnotherMachinesImage) {
-  const Result<ArchiveImage> image =
-      open_tar(layout(index_of(digest_of(manifest_), R"(,"platform":{"os":"linux","architecture":"s390x"})")));
+  const Result<ArchiveImage> image = open_tar(layout(
+      index_of(digest_of(manifest_), R"(,"platform":{"os":"linux","architecture":"s390x"})")));
   EXPECT_NE(image.error().message.find("linux/amd64"), std::string::npos);
 }
 
@@ -147,7 +160,8 @@ TEST(TarNumber, ReadsOctalAndBinary) {
   EXPECT_EQ(*tar_number("   17 "), 017U);
   EXPECT_EQ(*tar_number(std::string("\x80\0\0\0\0\0\0\0\0\0\x01\x02", 12)), 0x102U);
   EXPECT_FALSE(tar_number("00x").has_value());
-  EXPECT_FALSE(tar_number(std::string("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 12)).has_value());
+  EXPECT_FALSE(
+      tar_number(std::string("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 12)).has_value());
 }
 
 }  // namespace

@@ -1,8 +1,6 @@
 // hob account create|list: accounts, which see nothing of each other.
 #include <CLI/App.hpp>
-
 #include <boost/json.hpp>
-
 #include <cstdio>
 
 #include "cli/commands.h"
@@ -22,9 +20,11 @@ Async<Result<void>> create(const Context& context, std::string name) {
     co_return Result<void>{};
   }
   // Shown once: the secret is not listed again.
-  printf("account %s; its keys, which are not shown again:\nexport AWS_ACCESS_KEY_ID=%s\nexport AWS_SECRET_ACCESS_KEY=%s\n",
-         text_at(answer, "AccountId").c_str(), text_at(answer, "AccessKeyId").c_str(),
-         shell_quoted(text_at(answer, "SecretAccessKey")).c_str());
+  printf(
+      "account %s; its keys, which are not shown again:\nexport AWS_ACCESS_KEY_ID=%s\nexport "
+      "AWS_SECRET_ACCESS_KEY=%s\n",
+      text_at(answer, "AccountId").c_str(), text_at(answer, "AccessKeyId").c_str(),
+      shell_quoted(text_at(answer, "SecretAccessKey")).c_str());
   co_return Result<void>{};
 }
 
@@ -39,7 +39,9 @@ Async<Result<void>> list(const Context& context) {
   const json::value* accounts = answer.if_contains("Accounts");
   if (accounts != nullptr && accounts->is_array()) {
     for (const json::value& entry : accounts->as_array()) {
-      if (entry.is_object()) rows.push_back({text_at(entry.as_object(), "AccountId"), printable(text_at(entry.as_object(), "Name"))});
+      if (entry.is_object())
+        rows.push_back({text_at(entry.as_object(), "AccountId"),
+                        printable(text_at(entry.as_object(), "Name"))});
     }
   }
   printf("%s", table(rows).c_str());
@@ -55,7 +57,8 @@ void add_account(CLI::App& program, Context& context) {
   auto name = std::make_shared<std::string>();
   CLI::App* make = account->add_subcommand("create", "Make one, and print its keys");
   make->add_option("name", *name, "A name for people")->required();
-  on_run(*make, context, [&context, name]() -> Async<Result<void>> { return create(context, *name); });
+  on_run(*make, context,
+         [&context, name]() -> Async<Result<void>> { return create(context, *name); });
   CLI::App* all = account->add_subcommand("list", "Which there are");
   on_run(*all, context, [&context]() -> Async<Result<void>> { return list(context); });
 }

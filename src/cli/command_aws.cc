@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <CLI/App.hpp>
-
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -21,7 +20,8 @@ Result<void> exec_aws(const Context& context, const std::vector<std::string>& ar
   setenv("AWS_DEFAULT_REGION", instance.region.c_str(), 1);
   setenv("AWS_ENDPOINT_URL", instance.endpoint().c_str(), 1);
   setenv("AWS_EC2_METADATA_DISABLED", "true", 1);
-  for (const char* name : {"AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"}) unsetenv(name);
+  for (const char* name : {"AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"})
+    unsetenv(name);
   const std::string endpoint = instance.endpoint();
   std::vector<std::string> words = {"aws", "--endpoint-url", endpoint};
   words.insert(words.end(), arguments.begin(), arguments.end());
@@ -29,14 +29,16 @@ Result<void> exec_aws(const Context& context, const std::vector<std::string>& ar
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   execvp("aws", argv.data());
-  if (errno == ENOENT) return fail(Code::kNotFound, "the AWS CLI is not installed: apt-get install awscli");
+  if (errno == ENOENT)
+    return fail(Code::kNotFound, "the AWS CLI is not installed: apt-get install awscli");
   return fail_errno(errno, "running aws");
 }
 
 }  // namespace
 
 void add_aws(CLI::App& program, Context& context) {
-  CLI::App* command = program.add_subcommand("aws", "The stock AWS CLI, pointed here: hob aws apprunner list-services");
+  CLI::App* command = program.add_subcommand(
+      "aws", "The stock AWS CLI, pointed here: hob aws apprunner list-services");
   // All that follows is for aws, its own options too.
   command->prefix_command();
   command->fallthrough(false);

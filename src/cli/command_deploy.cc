@@ -2,9 +2,7 @@
 #include <unistd.h>
 
 #include <CLI/App.hpp>
-
 #include <boost/json.hpp>
-
 #include <cstdio>
 #include <optional>
 
@@ -20,8 +18,9 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr Duration kSaveWithin{600'000};       // podman writing an image to a file
-constexpr Duration kFirstAnswerWithin{15'000};  // from a finished operation to the URL's first answer
+constexpr Duration kSaveWithin{600'000};  // podman writing an image to a file
+constexpr Duration kFirstAnswerWithin{
+    15'000};  // from a finished operation to the URL's first answer
 constexpr double kMegabyte = 1e6;
 
 // A directory that goes with its owner.
@@ -45,10 +44,13 @@ class TemporaryDirectory {
   std::filesystem::path path_;
 };
 
-std::string tag_of(const ArchiveImage& image) { return image.digest.substr(image.digest.find(':') + 1, 12); }
+std::string tag_of(const ArchiveImage& image) {
+  return image.digest.substr(image.digest.find(':') + 1, 12);
+}
 
 // Pushes an image from files; answers what it is called now.
-Async<Result<std::string>> push_from(Api& api, const ArchiveImage& image, std::string named, Progress& progress) {
+Async<Result<std::string>> push_from(Api& api, const ArchiveImage& image, std::string named,
+                                     Progress& progress) {
   const std::string repository = repository_for(image.name.find('/') == std::string::npos &&
                                                         image.name.find(':') == std::string::npos
                                                     ? named
@@ -57,16 +59,21 @@ Async<Result<std::string>> push_from(Api& api, const ArchiveImage& image, std::s
   uint64_t bytes = 0;
   for (const Blob& blob : image.blobs) bytes += blob.size;
   const auto show = [&](uint64_t done, uint64_t all) {
-    progress.now(fmt::format("pushing {}:{} {:.1f} of {:.1f} MB", repository, tag, static_cast<double>(done) / kMegabyte,
+    progress.now(fmt::format("pushing {}:{} {:.1f} of {:.1f} MB", repository, tag,
+                             static_cast<double>(done) / kMegabyte,
                              static_cast<double>(all) / kMegabyte));
   };
-  HOB_CO_CHECK(context(co_await push_image(api, image, repository, tag, show), "pushing {}", repository));
-  progress.line(fmt::format("pushed {}:{} ({:.1f} MB)", repository, tag, static_cast<double>(bytes) / kMegabyte));
+  HOB_CO_CHECK(
+      context(co_await push_image(api, image, repository, tag, show), "pushing {}", repository));
+  progress.line(fmt::format("pushed {}:{} ({:.1f} MB)", repository, tag,
+                            static_cast<double>(bytes) / kMegabyte));
   co_return api.instance().api_address() + "/" + repository + ":" + tag;
 }
 
-// The image of a local podman, saved to a file and opened; nullopt: podman has no such image, or is not here.
-Async<Result<std::optional<ArchiveImage>>> from_podman(std::string image, const TemporaryDirectory& directory,
+// The image of a local podman, saved to a file and opened; nullopt: podman has no such image, or is
+// not here.
+Async<Result<std::optional<ArchiveImage>>> from_podman(std::string image,
+                                                       const TemporaryDirectory& directory,
                                                        Progress& progress) {
   Command ask{.argv = {"podman", "image", "exists", image}};
   Result<Exit> asked = co_await run(std::move(ask), Duration(20'000));
@@ -88,7 +95,8 @@ Async<Result<std::string>> bring_image(Api& api, DeployOptions options, Progress
     HOB_CO_TRY(ArchiveImage archive, open_archive_image(image));
     co_return co_await push_from(api, archive, options.name, progress);
   }
-  if (image.starts_with("/") || image.starts_with("./") || image.starts_with("../") || image.ends_with(".tar")) {
+  if (image.starts_with("/") || image.starts_with("./") || image.starts_with("../") ||
+      image.ends_with(".tar")) {
     co_return fail(Code::kNotFound, "there is no file {}", image);
   }
   const std::string ours = api.instance().api_address() + "/";
@@ -115,7 +123,8 @@ Async<void> first_answer(const ServiceLine& service, const Instance& instance, P
     http::Request request{.method = "GET", .target = "/", .path = "/"};
     request.headers.set("Host", host);
     const http::Endpoint edge{.host = "127.0.0.1", .port = instance.http_port};
-    Result<http::Response> response = co_await http::fetch(edge, std::move(request), "", Duration(5'000), kAnswerBytesMax);
+    Result<http::Response> response =
+        co_await http::fetch(edge, std::move(request), "", Duration(5'000), kAnswerBytesMax);
     if (response && response->status != 404 && response->status != 503) co_return;
     progress.now("waiting for the first answer");
     co_await sleep_for(Duration(50));
@@ -131,11 +140,14 @@ Async<Result<void>> deploy(const Context& context, DeployOptions options) {
   std::string target = "AppRunner.CreateService";
   json::object input;
   if (existing) {
-    HOB_CO_TRY(json::object described, co_await call_on_service(api, "DescribeService", existing->arn));
+    HOB_CO_TRY(json::object described,
+               co_await call_on_service(api, "DescribeService", existing->arn));
     const json::value* service = described.if_contains("Service");
-    if (service == nullptr || !service->is_object()) co_return fail(Code::kCorrupt, "DescribeService answers nothing");
+    if (service == nullptr || !service->is_object())
+      co_return fail(Code::kCorrupt, "DescribeService answers nothing");
     if (text_at(service->as_object(), "Status") == "PAUSED") {
-      co_return fail(Code::kConflict, "{} is paused; first: hob resume {}", options.name, options.name);
+      co_return fail(Code::kConflict, "{} is paused; first: hob resume {}", options.name,
+                     options.name);
     }
     HOB_CO_TRY(input, update_input(options, identifier, service->as_object()));
     target = "AppRunner.UpdateService";
@@ -145,7 +157,8 @@ Async<Result<void>> deploy(const Context& context, DeployOptions options) {
   HOB_CO_TRY(json::object answer, co_await api.call("apprunner", target, std::move(input)));
   const std::string operation = text_at(answer, "OperationId");
   const json::value* record = answer.if_contains("Service");
-  if (record == nullptr || !record->is_object()) co_return fail(Code::kCorrupt, "{} answers nothing", target);
+  if (record == nullptr || !record->is_object())
+    co_return fail(Code::kCorrupt, "{} answers nothing", target);
   ServiceLine service{.name = text_at(record->as_object(), "ServiceName"),
                       .id = text_at(record->as_object(), "ServiceId"),
                       .arn = text_at(record->as_object(), "ServiceArn"),
@@ -156,10 +169,14 @@ Async<Result<void>> deploy(const Context& context, DeployOptions options) {
     co_await first_answer(service, api.instance(), progress);
   }
   if (context.json) {
-    const json::object object = {{"Name", service.name}, {"Url", service.url}, {"Arn", service.arn}, {"OperationId", operation}};
+    const json::object object = {{"Name", service.name},
+                                 {"Url", service.url},
+                                 {"Arn", service.arn},
+                                 {"OperationId", operation}};
     printf("%s\n", json::serialize(object).c_str());
   } else {
-    progress.line(options.no_wait ? "the operation goes on; see hob ps" : service.name + " is running");
+    progress.line(options.no_wait ? "the operation goes on; see hob ps"
+                                  : service.name + " is running");
     printf("%s\n", service.url.c_str());
   }
   co_return Result<void>{};
@@ -171,21 +188,30 @@ void add_deploy(CLI::App& program, Context& context) {
   auto options = std::make_shared<DeployOptions>();
   CLI::App* command = program.add_subcommand(
       "deploy", "Run an image as a service (or a new version of it) and print its URL");
-  command->add_option("image", options->image,
-                      "An OCI or docker archive, an OCI layout, an image of podman, or a reference to a registry")
+  command
+      ->add_option("image", options->image,
+                   "An OCI or docker archive, an OCI layout, an image of podman, or a reference to "
+                   "a registry")
       ->required();
   command->add_option("--name", options->name, "The service's name (from the image's)");
-  command->add_option("--port", options->port, "Where the program listens (8080)")->check(CLI::Range(1, 65535));
-  command->add_option("-e,--env", options->environment, "NAME=VALUE for the program")->allow_extra_args(false);
+  command->add_option("--port", options->port, "Where the program listens (8080)")
+      ->check(CLI::Range(1, 65535));
+  command->add_option("-e,--env", options->environment, "NAME=VALUE for the program")
+      ->allow_extra_args(false);
   command->add_option("--cpu", options->cpu, "Of an instance: 0.25, 0.5, 1, 2, 4 (1)");
-  command->add_option("--memory", options->memory, "Of an instance in GB: 0.5, 1, 2, 3, 4, 6, 8, 10, 12 (2)");
-  command->add_option("--health-path", options->health_path, "Healthy when this path answers 200 (when the port is open)");
+  command->add_option("--memory", options->memory,
+                      "Of an instance in GB: 0.5, 1, 2, 3, 4, 6, 8, 10, 12 (2)");
+  command->add_option("--health-path", options->health_path,
+                      "Healthy when this path answers 200 (when the port is open)");
   command->add_option("--command", options->command, "Instead of the image's own");
-  command->add_option("--request-timeout", options->request_timeout, "Of a whole request: 30s, 10m, 0s for none (120s)");
-  command->add_option("--idle-timeout", options->idle_timeout, "Of a silent connection: 30s, 1h (60s)");
+  command->add_option("--request-timeout", options->request_timeout,
+                      "Of a whole request: 30s, 10m, 0s for none (120s)");
+  command->add_option("--idle-timeout", options->idle_timeout,
+                      "Of a silent connection: 30s, 1h (60s)");
   command->add_flag("--auto-deploy", options->auto_deploy, "A pushed tag deploys by itself");
   command->add_flag("--no-wait", options->no_wait, "Return when the operation has begun");
-  on_run(*command, context, [&context, options]() -> Async<Result<void>> { return deploy(context, *options); });
+  on_run(*command, context,
+         [&context, options]() -> Async<Result<void>> { return deploy(context, *options); });
 }
 
 }  // namespace hob::cli

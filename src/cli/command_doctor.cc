@@ -10,10 +10,8 @@
 #include <unistd.h>
 
 #include <CLI/App.hpp>
-
-#include <boost/json.hpp>
-
 #include <array>
+#include <boost/json.hpp>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -40,9 +38,12 @@ struct Finding {
 
 const char* word_of(Level level) {
   switch (level) {
-    case Level::kOk: return "ok";
-    case Level::kWarn: return "warn";
-    case Level::kFail: return "fail";
+    case Level::kOk:
+      return "ok";
+    case Level::kWarn:
+      return "warn";
+    case Level::kFail:
+      return "fail";
   }
   return "";
 }
@@ -59,7 +60,8 @@ Finding check_kernel() {
   int minor = 0;
   sscanf(name.release, "%d.%d", &major, &minor);
   const std::string found = std::string("Linux ") + name.release + ", " + name.machine;
-  if (std::string(name.machine) != "x86_64") return {Level::kFail, "kernel", found, "Hob runs on x86_64 alone"};
+  if (std::string(name.machine) != "x86_64")
+    return {Level::kFail, "kernel", found, "Hob runs on x86_64 alone"};
   if (major > 6 || (major == 6 && minor >= 1)) return {Level::kOk, "kernel", found};
   if (major == 6 || (major == 5 && minor >= 14)) {
     return {Level::kWarn, "kernel", found, "Debian 12's 6.1 is what Hob is tested with"};
@@ -82,7 +84,8 @@ Finding check_cgroups() {
   }
   std::string missing;
   for (const char* wanted : {"cpu", "memory", "pids", "freezer"}) {
-    if (access((std::string("/sys/fs/cgroup/") + wanted).c_str(), F_OK) != 0) missing += std::string(" ") + wanted;
+    if (access((std::string("/sys/fs/cgroup/") + wanted).c_str(), F_OK) != 0)
+      missing += std::string(" ") + wanted;
   }
   if (missing.empty()) return {Level::kOk, "cgroups", "version 1 (hybrid)"};
   return {Level::kFail, "cgroups", "version 1 without" + missing,
@@ -95,18 +98,22 @@ Finding check_port(uint16_t port, const char* what, const char* flag) {
   if (fd) return {Level::kOk, name, std::string("free, for ") + what};
   if (fd.error().code == Code::kExists) {
     return {Level::kFail, name, "taken by another program",
-            fmt::format("find it with: ss -ltnp 'sport = :{}'; or choose another with hob up {}", port, flag)};
+            fmt::format("find it with: ss -ltnp 'sport = :{}'; or choose another with hob up {}",
+                        port, flag)};
   }
-  return {Level::kFail, name, fd.error().message, "choose another with hob up " + std::string(flag)};
+  return {Level::kFail, name, fd.error().message,
+          "choose another with hob up " + std::string(flag)};
 }
 
 Finding check_disk(const std::filesystem::path& data) {
   std::filesystem::path place = data;
   while (!std::filesystem::exists(place) && place.has_relative_path()) place = place.parent_path();
   struct statvfs disk{};
-  if (statvfs(place.c_str(), &disk) != 0) return {Level::kFail, "disk", place.string() + " cannot be read"};
+  if (statvfs(place.c_str(), &disk) != 0)
+    return {Level::kFail, "disk", place.string() + " cannot be read"};
   const uint64_t free_bytes = uint64_t{disk.f_bavail} * disk.f_frsize;
-  const std::string found = fmt::format("{:.1f} GB free for {}", static_cast<double>(free_bytes) / 1e9, data.string());
+  const std::string found =
+      fmt::format("{:.1f} GB free for {}", static_cast<double>(free_bytes) / 1e9, data.string());
   const std::string mend = "make room, or choose another disk with --data";
   if (free_bytes < kDiskNeeded) return {Level::kFail, "disk", found, mend};
   if (free_bytes < kDiskWanted) return {Level::kWarn, "disk", found, mend};
@@ -114,7 +121,8 @@ Finding check_disk(const std::filesystem::path& data) {
 }
 
 std::string find_program(const std::string& name) {
-  for (const char* folder : {"/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/", "/usr/local/bin/", "/usr/local/sbin/"}) {
+  for (const char* folder :
+       {"/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/", "/usr/local/bin/", "/usr/local/sbin/"}) {
     if (access((folder + name).c_str(), X_OK) == 0) return folder + name;
   }
   return {};
@@ -165,7 +173,8 @@ Finding check_name_resolution() {
 Finding check_overlay() {
   const Fd context(static_cast<int>(syscall(SYS_fsopen, "overlay", 0)));
   if (!context) {
-    return {Level::kFail, "overlayfs", errno == EPERM ? "not allowed" : "the kernel does not have it", "modprobe overlay"};
+    return {Level::kFail, "overlayfs",
+            errno == EPERM ? "not allowed" : "the kernel does not have it", "modprobe overlay"};
   }
   return {Level::kOk, "overlayfs", "there"};
 }
@@ -173,10 +182,12 @@ Finding check_overlay() {
 Finding check_namespaces() {
   const Result<std::string> limit = read_file("/proc/sys/user/max_user_namespaces", 64);
   if (limit && atol(limit->c_str()) == 0) {
-    return {Level::kFail, "namespaces", "user namespaces are switched off", "sysctl user.max_user_namespaces=10000"};
+    return {Level::kFail, "namespaces", "user namespaces are switched off",
+            "sysctl user.max_user_namespaces=10000"};
   }
   if (access("/proc/self/ns/net", F_OK) != 0 || access("/proc/self/ns/user", F_OK) != 0) {
-    return {Level::kFail, "namespaces", "the kernel lacks network or user namespaces", "use Debian's kernel"};
+    return {Level::kFail, "namespaces", "the kernel lacks network or user namespaces",
+            "use Debian's kernel"};
   }
   return {Level::kOk, "namespaces", "user and network"};
 }
@@ -185,11 +196,14 @@ std::vector<Finding> examine(const Context& context) {
   const std::filesystem::path data = std::filesystem::absolute(context.data).lexically_normal();
   const Result<Instance> known = load_instance(data);
   const Instance instance = known ? *known : Instance{.data = data};
-  std::vector<Finding> findings = {check_root(),     check_kernel(),   check_cgroups(), check_namespaces(),
-                                   check_overlay(),  check_packages(), check_nftables(), check_uring(),
-                                   check_disk(data), check_name_resolution()};
+  std::vector<Finding> findings = {check_root(),           check_kernel(),  check_cgroups(),
+                                   check_namespaces(),     check_overlay(), check_packages(),
+                                   check_nftables(),       check_uring(),   check_disk(data),
+                                   check_name_resolution()};
   if (known && is_running(instance)) {
-    findings.push_back({Level::kOk, "ports", fmt::format("Hob is running on {} and {}", instance.api_port, instance.http_port)});
+    findings.push_back(
+        {Level::kOk, "ports",
+         fmt::format("Hob is running on {} and {}", instance.api_port, instance.http_port)});
   } else {
     findings.push_back(check_port(instance.api_port, "the API and the registry", "--api-port N"));
     findings.push_back(check_port(instance.http_port, "services", "--http-port N"));
@@ -199,7 +213,8 @@ std::vector<Finding> examine(const Context& context) {
     findings.push_back({Level::kOk, "KVM", *kvm});
   } else {
     findings.push_back({Level::kWarn, "KVM", kvm.error().message,
-                        "containers do without; microVMs need hardware virtualisation (or nested, of the cloud's kind)"});
+                        "containers do without; microVMs need hardware virtualisation (or nested, "
+                        "of the cloud's kind)"});
   }
   return findings;
 }
@@ -213,13 +228,21 @@ Async<Result<void>> doctor(const Context& context, int& exit_code) {
   if (context.json) {
     boost::json::array list;
     for (const Finding& finding : findings) {
-      list.push_back({{"check", finding.what}, {"level", word_of(finding.level)}, {"found", finding.found}, {"mend", finding.mend}});
+      list.push_back({{"check", finding.what},
+                      {"level", word_of(finding.level)},
+                      {"found", finding.found},
+                      {"mend", finding.mend}});
     }
-    printf("%s\n", boost::json::serialize(boost::json::object{{"checks", list}, {"isolation", isolation}, {"ok", !failed}}).c_str());
+    printf("%s\n",
+           boost::json::serialize(
+               boost::json::object{{"checks", list}, {"isolation", isolation}, {"ok", !failed}})
+               .c_str());
   } else {
     for (const Finding& finding : findings) {
-      printf("%-4s  %-16s %s\n", word_of(finding.level), finding.what.c_str(), finding.found.c_str());
-      if (finding.level != Level::kOk && !finding.mend.empty()) printf("      %-16s -> %s\n", "", finding.mend.c_str());
+      printf("%-4s  %-16s %s\n", word_of(finding.level), finding.what.c_str(),
+             finding.found.c_str());
+      if (finding.level != Level::kOk && !finding.mend.empty())
+        printf("      %-16s -> %s\n", "", finding.mend.c_str());
     }
     printf("\nTasks would run in: %s%s\n", isolation.c_str(), " (microVMs are not built yet)");
     if (failed) printf("Hob cannot run here until what says fail is mended.\n");
@@ -231,8 +254,10 @@ Async<Result<void>> doctor(const Context& context, int& exit_code) {
 }  // namespace
 
 void add_doctor(CLI::App& program, Context& context) {
-  CLI::App* command = program.add_subcommand("doctor", "Check this machine, and say how to mend it");
-  on_run(*command, context, [&context]() -> Async<Result<void>> { return doctor(context, context.exit_code); });
+  CLI::App* command =
+      program.add_subcommand("doctor", "Check this machine, and say how to mend it");
+  on_run(*command, context,
+         [&context]() -> Async<Result<void>> { return doctor(context, context.exit_code); });
 }
 
 }  // namespace hob::cli

@@ -4,9 +4,7 @@
 #include <unistd.h>
 
 #include <CLI/App.hpp>
-
 #include <boost/json.hpp>
-
 #include <cstdio>
 
 #include "cli/commands.h"
@@ -23,7 +21,8 @@ Result<void> check_no_mount_in(const std::filesystem::path& data) {
   HOB_TRY(const std::string mounts, read_file("/proc/self/mountinfo", 16 * 1024 * 1024));
   const std::string wanted = " " + data.string() + "/";
   if (mounts.find(wanted) == std::string::npos) return {};
-  return fail(Code::kConflict, "something is still mounted in {}; see /proc/self/mountinfo", data.string());
+  return fail(Code::kConflict, "something is still mounted in {}; see /proc/self/mountinfo",
+              data.string());
 }
 
 Async<Result<void>> stop_running(Instance instance) {
@@ -35,7 +34,8 @@ Async<Result<void>> stop_running(Instance instance) {
   if (response.status != 200) {
     boost::system::error_code error;
     const boost::json::value value = boost::json::parse(response.body, error);
-    const std::string why = !error && value.is_object() ? text_at(value.as_object(), "error") : response.body;
+    const std::string why =
+        !error && value.is_object() ? text_at(value.as_object(), "error") : response.body;
     co_return fail(Code::kUnavailable, "{}", why);
   }
   for (Duration waited{0}; is_running(instance); waited += Duration(20)) {
@@ -51,7 +51,8 @@ Async<Result<void>> down(const Context& options, bool purge) {
   if (is_running(instance)) {
     HOB_CO_CHECK(co_await stop_running(instance));
   } else {
-    // Nobody supervises; tasks and namespaces may still be there. Held, so that no `hob up` comes between.
+    // Nobody supervises; tasks and namespaces may still be there. Held, so that no `hob up` comes
+    // between.
     HOB_CO_TRY(Fd lock, lock_instance(instance));
     HOB_CO_CHECK(co_await tear_down(instance));
   }
@@ -64,7 +65,8 @@ Async<Result<void>> down(const Context& options, bool purge) {
   } else if (purge) {
     printf("stopped; %s is gone\n", instance.data.c_str());
   } else {
-    printf("stopped; its data is kept in %s (hob down --purge removes it)\n", instance.data.c_str());
+    printf("stopped; its data is kept in %s (hob down --purge removes it)\n",
+           instance.data.c_str());
   }
   co_return Result<void>{};
 }
@@ -75,7 +77,8 @@ void add_down(CLI::App& program, Context& context) {
   auto purge = std::make_shared<bool>(false);
   CLI::App* command = program.add_subcommand("down", "Stop Hob and its tasks");
   command->add_flag("--purge", *purge, "Remove its data too");
-  on_run(*command, context, [&context, purge]() -> Async<Result<void>> { return down(context, *purge); });
+  on_run(*command, context,
+         [&context, purge]() -> Async<Result<void>> { return down(context, *purge); });
 }
 
 }  // namespace hob::cli

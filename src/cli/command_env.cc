@@ -1,8 +1,6 @@
 // hob env: what a shell needs so that stock AWS tools speak to this instance.
 #include <CLI/App.hpp>
-
 #include <boost/json.hpp>
-
 #include <cstdio>
 
 #include "cli/commands.h"
@@ -11,13 +9,16 @@
 namespace hob::cli {
 
 void add_env(CLI::App& program, Context& context) {
-  CLI::App* command = program.add_subcommand("env", "Print shell settings for AWS's tools: eval \"$(hob env)\"");
+  CLI::App* command =
+      program.add_subcommand("env", "Print shell settings for AWS's tools: eval \"$(hob env)\"");
   on_run(*command, context, [&context]() -> Async<Result<void>> {
     HOB_CO_TRY(Instance instance, context.instance());
     HOB_CO_TRY(Credentials credentials, load_credentials(instance));
     const std::vector<std::pair<std::string, std::string>> variables = {
-        {"AWS_ACCESS_KEY_ID", credentials.access_key}, {"AWS_SECRET_ACCESS_KEY", credentials.secret_key},
-        {"AWS_REGION", instance.region},               {"AWS_DEFAULT_REGION", instance.region},
+        {"AWS_ACCESS_KEY_ID", credentials.access_key},
+        {"AWS_SECRET_ACCESS_KEY", credentials.secret_key},
+        {"AWS_REGION", instance.region},
+        {"AWS_DEFAULT_REGION", instance.region},
         {"AWS_ENDPOINT_URL", instance.endpoint()},
     };
     if (context.json) {
@@ -26,7 +27,8 @@ void add_env(CLI::App& program, Context& context) {
       printf("%s\n", boost::json::serialize(object).c_str());
       co_return Result<void>{};
     }
-    for (const auto& [name, value] : variables) printf("export %s=%s\n", name.c_str(), shell_quoted(value).c_str());
+    for (const auto& [name, value] : variables)
+      printf("export %s=%s\n", name.c_str(), shell_quoted(value).c_str());
     // A token of another session would be sent along with our keys.
     printf("unset AWS_SESSION_TOKEN AWS_PROFILE\n");
     printf("aws() { command aws --endpoint-url \"$AWS_ENDPOINT_URL\" \"$@\"; }\n");

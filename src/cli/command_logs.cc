@@ -1,8 +1,6 @@
 // hob logs: what a service prints, or with --events what Hob did with it.
 #include <CLI/App.hpp>
-
 #include <boost/json.hpp>
-
 #include <cstdio>
 #include <set>
 
@@ -29,10 +27,12 @@ std::string short_stream(const std::string& stream) {
   return stream.substr(slash == std::string::npos ? 0 : slash + 1, 8);
 }
 
-void print(const std::vector<TailedLine>& lines, const LogsOptions& options, bool json, std::set<std::string>& streams) {
+void print(const std::vector<TailedLine>& lines, const LogsOptions& options, bool json,
+           std::set<std::string>& streams) {
   for (const TailedLine& line : lines) {
     if (json) {
-      const boost::json::object object = {{"timestamp", line.at}, {"stream", line.stream}, {"message", line.text}};
+      const boost::json::object object = {
+          {"timestamp", line.at}, {"stream", line.stream}, {"message", line.text}};
       printf("%s\n", boost::json::serialize(object).c_str());
       continue;
     }
@@ -70,10 +70,13 @@ void add_logs(CLI::App& program, Context& context) {
   CLI::App* command = program.add_subcommand("logs", "Print what a service prints");
   command->add_option("service", options->service, "Its name")->required();
   command->add_flag("-f,--follow", options->follow, "Go on as lines come");
-  command->add_option("-n,--lines", options->lines, "The last so many (100)")->check(CLI::Range(1, 10'000));
-  command->add_flag("--events", options->events, "What Hob did with it: deployments, health, restarts");
+  command->add_option("-n,--lines", options->lines, "The last so many (100)")
+      ->check(CLI::Range(1, 10'000));
+  command->add_flag("--events", options->events,
+                    "What Hob did with it: deployments, health, restarts");
   command->add_flag("-t,--timestamps", options->timestamps, "With times");
-  on_run(*command, context, [&context, options]() -> Async<Result<void>> { return logs(context, *options); });
+  on_run(*command, context,
+         [&context, options]() -> Async<Result<void>> { return logs(context, *options); });
 }
 
 }  // namespace hob::cli

@@ -1,8 +1,6 @@
 // hob ps: the services there are.
 #include <CLI/App.hpp>
-
 #include <boost/json.hpp>
-
 #include <chrono>
 #include <cstdio>
 
@@ -27,7 +25,11 @@ Async<Result<void>> ps(const Context& options) {
   if (options.json) {
     boost::json::array list;
     for (const ServiceLine& line : services) {
-      list.push_back({{"Name", line.name}, {"Status", line.status}, {"Url", line.url}, {"Id", line.id}, {"Arn", line.arn}});
+      list.push_back({{"Name", line.name},
+                      {"Status", line.status},
+                      {"Url", line.url},
+                      {"Id", line.id},
+                      {"Arn", line.arn}});
     }
     printf("%s\n", boost::json::serialize(boost::json::object{{"Services", list}}).c_str());
     co_return Result<void>{};
@@ -37,7 +39,8 @@ Async<Result<void>> ps(const Context& options) {
     co_return Result<void>{};
   }
   std::vector<std::vector<std::string>> rows = {{"NAME", "STATUS", "UPDATED", "URL"}};
-  for (const ServiceLine& line : services) rows.push_back({line.name, line.status, age(line.updated_at), line.url});
+  for (const ServiceLine& line : services)
+    rows.push_back({line.name, line.status, age(line.updated_at), line.url});
   printf("%s", table(rows).c_str());
   co_return Result<void>{};
 }

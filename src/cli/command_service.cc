@@ -3,9 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/App.hpp>
-
 #include <boost/json.hpp>
-
 #include <cstdio>
 #include <cstdlib>
 
@@ -22,7 +20,7 @@ struct StepOptions {
 };
 
 struct Step {
-  const char* command;    // "pause"
+  const char* command;  // "pause"
   const char* about;
   const char* operation;  // App Runner's
   const char* verb;       // "pausing"
@@ -49,7 +47,8 @@ Async<Result<void>> open_service(const Context& options, std::string wanted) {
 Async<Result<void>> take_step(const Context& context, Step step, StepOptions options) {
   HOB_CO_TRY(Api api, Api::open(context));
   HOB_CO_TRY(ServiceLine service, co_await find_service(api, options.service));
-  HOB_CO_TRY(boost::json::object answer, co_await call_on_service(api, step.operation, service.arn));
+  HOB_CO_TRY(boost::json::object answer,
+             co_await call_on_service(api, step.operation, service.arn));
   const std::string operation = text_at(answer, "OperationId");
   if (!options.no_wait && !operation.empty()) {
     Progress progress(context.json);
@@ -57,7 +56,8 @@ Async<Result<void>> take_step(const Context& context, Step step, StepOptions opt
     HOB_CO_CHECK(std::move(followed));
   }
   if (context.json) {
-    const boost::json::object object = {{"Name", service.name}, {"Arn", service.arn}, {"OperationId", operation}};
+    const boost::json::object object = {
+        {"Name", service.name}, {"Arn", service.arn}, {"OperationId", operation}};
     printf("%s\n", boost::json::serialize(object).c_str());
   } else {
     printf("%s %s\n", service.name.c_str(), options.no_wait ? step.verb : step.done);
@@ -70,25 +70,31 @@ void add_step(CLI::App& program, Context& context, Step step) {
   CLI::App* command = program.add_subcommand(step.command, step.about);
   command->add_option("service", options->service, "Its name")->required();
   command->add_flag("--no-wait", options->no_wait, "Return at once");
-  on_run(*command, context,
-         [&context, step, options]() -> Async<Result<void>> { return take_step(context, step, *options); });
+  on_run(*command, context, [&context, step, options]() -> Async<Result<void>> {
+    return take_step(context, step, *options);
+  });
 }
 
 }  // namespace
 
 void add_open(CLI::App& program, Context& context) {
   auto wanted = std::make_shared<std::string>();
-  CLI::App* command = program.add_subcommand("open", "Print a service's URL, and open it where there is a desktop");
+  CLI::App* command =
+      program.add_subcommand("open", "Print a service's URL, and open it where there is a desktop");
   command->add_option("service", *wanted, "Its name")->required();
-  on_run(*command, context, [&context, wanted]() -> Async<Result<void>> { return open_service(context, *wanted); });
+  on_run(*command, context,
+         [&context, wanted]() -> Async<Result<void>> { return open_service(context, *wanted); });
 }
 
 void add_pause(CLI::App& program, Context& context) {
-  add_step(program, context, {"pause", "Stop a service's tasks, keep the service", "PauseService", "pausing", "paused"});
+  add_step(
+      program, context,
+      {"pause", "Stop a service's tasks, keep the service", "PauseService", "pausing", "paused"});
 }
 
 void add_resume(CLI::App& program, Context& context) {
-  add_step(program, context, {"resume", "Start a paused service", "ResumeService", "resuming", "runs again"});
+  add_step(program, context,
+           {"resume", "Start a paused service", "ResumeService", "resuming", "runs again"});
 }
 
 void add_rm(CLI::App& program, Context& context) {

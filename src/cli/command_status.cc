@@ -1,8 +1,6 @@
 // hob status: how the daemons are.
 #include <CLI/App.hpp>
-
 #include <boost/json.hpp>
-
 #include <cstdio>
 
 #include "cli/commands.h"
@@ -16,7 +14,8 @@ namespace json = boost::json;
 Async<Result<void>> status(const Context& options) {
   HOB_CO_TRY(Instance instance, options.instance());
   if (!is_running(instance)) {
-    co_return fail(Code::kUnavailable, "Hob is not running with {}; start it with hob up", instance.data.string());
+    co_return fail(Code::kUnavailable, "Hob is not running with {}; start it with hob up",
+                   instance.data.string());
   }
   http::Request request{.method = "GET", .target = "/status", .path = "/status"};
   const http::Endpoint endpoint{.host = (instance.run() / "supervisor.sock").string()};
@@ -25,7 +24,8 @@ Async<Result<void>> status(const Context& options) {
                      "asking the supervisor"));
   boost::system::error_code error;
   const json::value value = json::parse(response.body, error);
-  if (error || !value.is_object()) co_return fail(Code::kCorrupt, "the supervisor answers nonsense");
+  if (error || !value.is_object())
+    co_return fail(Code::kCorrupt, "the supervisor answers nonsense");
   if (options.json) {
     printf("%s\n", response.body.c_str());
     co_return Result<void>{};
@@ -36,12 +36,14 @@ Async<Result<void>> status(const Context& options) {
     for (const auto& [name, role] : roles->as_object()) {
       if (!role.is_object()) continue;
       const json::object& it = role.as_object();
-      const bool ready = it.contains("ready") && it.at("ready").is_bool() && it.at("ready").as_bool();
-      rows.push_back({std::string(name), json::serialize(it.at("pid")), json::serialize(it.at("restarts")),
-                      ready ? "ready" : "starting"});
+      const bool ready =
+          it.contains("ready") && it.at("ready").is_bool() && it.at("ready").as_bool();
+      rows.push_back({std::string(name), json::serialize(it.at("pid")),
+                      json::serialize(it.at("restarts")), ready ? "ready" : "starting"});
     }
   }
-  printf("%s\n  API %s, data %s\n", table(rows).c_str(), instance.endpoint().c_str(), instance.data.c_str());
+  printf("%s\n  API %s, data %s\n", table(rows).c_str(), instance.endpoint().c_str(),
+         instance.data.c_str());
   co_return Result<void>{};
 }
 

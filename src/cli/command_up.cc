@@ -7,7 +7,6 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
-
 #include <cerrno>
 #include <cstdio>
 
@@ -38,8 +37,8 @@ Result<Instance> instance_for(const Context& context, const UpOptions& options) 
   Instance instance = known ? *known : Instance{.data = data, .id = new_instance_id()};
   if (!options.region.empty()) {
     if (known && known->region != options.region) {
-      return fail(Code::kConflict, "{} belongs to region {}; another region needs another --data", data.string(),
-                  known->region);
+      return fail(Code::kConflict, "{} belongs to region {}; another region needs another --data",
+                  data.string(), known->region);
     }
     instance.region = options.region;
   }
@@ -57,7 +56,8 @@ Result<Instance> instance_for(const Context& context, const UpOptions& options) 
   if (options.cpu_overcommit != 0) instance.cpu_overcommit = options.cpu_overcommit;
   if (options.memory_overcommit != 0) instance.memory_overcommit = options.memory_overcommit;
   if (instance.api_port == instance.http_port) {
-    return fail(Code::kInvalid, "the API and services cannot both have port {}", instance.http_port);
+    return fail(Code::kInvalid, "the API and services cannot both have port {}",
+                instance.http_port);
   }
   return instance;
 }
@@ -82,7 +82,8 @@ std::string ready_line(const Instance& instance) {
   return fmt::format("ready: the API answers at {}; try: hob deploy IMAGE", instance.endpoint());
 }
 
-// Where the supervisor's own words go: stdout, and to the pipe of a detached parent until it is ready.
+// Where the supervisor's own words go: stdout, and to the pipe of a detached parent until it is
+// ready.
 void say(const std::string& text) {
   printf("%s\n", text.c_str());
   fflush(stdout);
@@ -96,18 +97,21 @@ Async<Result<void>> supervise(const Instance& instance, bool detached) {
   say(ready_line(instance));
   if (detached) {
     // The parent leaves when it has read "ready"; from here on words go to the log.
-    const Fd log(open(instance.log("supervisor").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640));
+    const Fd log(
+        open(instance.log("supervisor").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640));
     if (log) {
       dup2(log.get(), STDOUT_FILENO);
       dup2(log.get(), STDERR_FILENO);
     }
   }
   const Ending ending = co_await supervisor.wait();
-  say(ending == Ending::kDown ? "stopping, with all tasks" : "stopping; tasks run on until `hob up` or `hob down`");
+  say(ending == Ending::kDown ? "stopping, with all tasks"
+                              : "stopping; tasks run on until `hob up` or `hob down`");
   co_return co_await supervisor.stop(ending);
 }
 
-// In the child: returns. In the parent: passes on what the child says, and exits when it is ready or has failed.
+// In the child: returns. In the parent: passes on what the child says, and exits when it is ready
+// or has failed.
 Result<void> detach() {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return fail_errno(errno, "making a pipe");
@@ -141,7 +145,8 @@ Result<void> detach() {
 
 Result<Instance> prepare(const Context& context, const UpOptions& options) {
   if (geteuid() != 0) {
-    return fail(Code::kDenied, "hob up needs root, to make namespaces, mounts and cgroups: sudo hob up");
+    return fail(Code::kDenied,
+                "hob up needs root, to make namespaces, mounts and cgroups: sudo hob up");
   }
   return instance_for(context, options);
 }
@@ -156,15 +161,22 @@ void add_up(CLI::App& program, Context& context) {
       ->check(CLI::Range(1, 65535));
   command->add_option("--http-port", options->http_port, "Port where services answer (8080)")
       ->check(CLI::Range(1, 65535));
-  command->add_option("--https-port", options->https_port, "Port where services will answer TLS (8443)")
+  command
+      ->add_option("--https-port", options->https_port,
+                   "Port where services will answer TLS (8443)")
       ->check(CLI::Range(1, 65535));
   command->add_option("--store", options->store, "Where records are kept (sqlite)");
-  command->add_option("--cpu-overcommit", options->cpu_overcommit, "CPU sizes promised for each CPU there is")
+  command
+      ->add_option("--cpu-overcommit", options->cpu_overcommit,
+                   "CPU sizes promised for each CPU there is")
       ->check(CLI::Range(0.1, 1000.0));
-  command->add_option("--memory-overcommit", options->memory_overcommit, "Memory sizes promised for each byte there is")
+  command
+      ->add_option("--memory-overcommit", options->memory_overcommit,
+                   "Memory sizes promised for each byte there is")
       ->check(CLI::Range(0.1, 100.0));
-  command->add_flag("--public", options->is_public, "Listen on all addresses, ports 80 and 443");
-  command->add_flag("--detach", options->detach, "Return when it is ready, run on in the background");
+  command->add_flag("--public", options->is_public, "Services on all addresses, ports 80 and 443");
+  command->add_flag("--detach", options->detach,
+                    "Return when it is ready, run on in the background");
   // Before any loop: a loop does not survive fork.
   command->callback([&context, options] {
     const auto refuse = [&](const Error& error) {

@@ -3,7 +3,6 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/json.hpp>
-
 #include <cstdio>
 #include <exception>
 
@@ -32,8 +31,9 @@ void run_body(Context& context, const std::string& name, Body body) {
   const Error& error = outcome.error();
   if (context.json) {
     const boost::json::object object = {
-        {"error", {{"code", error.aws_code.empty() ? word(error.code) : error.aws_code.c_str()},
-                   {"message", error.message}}}};
+        {"error",
+         {{"code", error.aws_code.empty() ? word(error.code) : error.aws_code.c_str()},
+          {"message", error.message}}}};
     printf("%s\n", boost::json::serialize(object).c_str());
     return;
   }
@@ -42,7 +42,9 @@ void run_body(Context& context, const std::string& name, Body body) {
 }
 
 void on_run(CLI::App& command, Context& context, Body body) {
-  command.callback([&context, name = command.get_name(), body = std::move(body)] { run_body(context, name, body); });
+  command.callback([&context, name = command.get_name(), body = std::move(body)] {
+    run_body(context, name, body);
+  });
 }
 
 std::string text_at(const boost::json::object& object, std::string_view name) {

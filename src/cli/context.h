@@ -2,9 +2,7 @@
 #pragma once
 
 #include <CLI/App.hpp>
-
 #include <boost/json/fwd.hpp>
-
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -44,9 +42,10 @@ class Api {
   static Result<Api> open(const Context& context);
   const Instance& instance() const { return instance_; }
   const Credentials& credentials() const { return credentials_; }
-  // One call of a JSON protocol service: "apprunner", "AppRunner.ListServices". AWS's error becomes an Error whose
-  // aws_code is its shape's name and whose message is its message.
-  Async<Result<boost::json::object>> call(std::string service, std::string target, boost::json::object input) const;
+  // One call of a JSON protocol service: "apprunner", "AppRunner.ListServices". AWS's error becomes
+  // an Error whose aws_code is its shape's name and whose message is its message.
+  Async<Result<boost::json::object>> call(std::string service, std::string target,
+                                          boost::json::object input) const;
   // A request to the registry (/v2/…) with an authorization got once from ECR.
   Async<Result<http::Response>> registry(http::Request request, std::string body) const;
   // For registry(): call first. kDenied.

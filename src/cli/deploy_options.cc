@@ -1,8 +1,7 @@
 #include "cli/deploy_options.h"
 
-#include <boost/json.hpp>
-
 #include <algorithm>
+#include <boost/json.hpp>
 
 #include "cli/context.h"
 
@@ -17,7 +16,8 @@ constexpr size_t kNameMax = 40;
 // An image's last path component without tag and digest.
 std::string base_name(std::string_view image) {
   image = image.substr(0, image.find('@'));
-  if (const size_t slash = image.rfind('/'); slash != std::string_view::npos) image.remove_prefix(slash + 1);
+  if (const size_t slash = image.rfind('/'); slash != std::string_view::npos)
+    image.remove_prefix(slash + 1);
   return std::string(image.substr(0, image.find(':')));
 }
 
@@ -48,22 +48,33 @@ Result<void> apply(const DeployOptions& options, json::object& image_configurati
   return {};
 }
 
+// "0.5" -> "0.5 vCPU": App Runner wants units of 1/1024 or MB as plain numbers, and whole ones with
+// their unit.
+std::string with_unit(const std::string& size, const char* unit) {
+  const bool plain = !size.empty() && size.size() <= 4 &&
+                     size.find_first_not_of("0123456789.") == std::string::npos;
+  const bool small = size.size() < 3 || size.find('.') != std::string::npos;
+  return plain && small ? size + " " + unit : size;
+}
+
 void apply_size(const DeployOptions& options, json::object& input) {
   if (options.cpu.empty() && options.memory.empty()) return;
   json::object instance;
-  if (!options.cpu.empty()) instance["Cpu"] = options.cpu;
-  if (!options.memory.empty()) instance["Memory"] = options.memory;
+  if (!options.cpu.empty()) instance["Cpu"] = with_unit(options.cpu, "vCPU");
+  if (!options.memory.empty()) instance["Memory"] = with_unit(options.memory, "GB");
   input["InstanceConfiguration"] = std::move(instance);
 }
 
 void apply_health(const DeployOptions& options, json::object& input) {
   if (options.health_path.empty()) return;
   // Quicker than App Runner's default of every 5 s: the first answer is what a person waits for.
-  input["HealthCheckConfiguration"] = {{"Protocol", "HTTP"}, {"Path", options.health_path}, {"Interval", 1},
-                                       {"Timeout", 2}, {"HealthyThreshold", 1}, {"UnhealthyThreshold", 5}};
+  input["HealthCheckConfiguration"] = {{"Protocol", "HTTP"},    {"Path", options.health_path},
+                                       {"Interval", 1},         {"Timeout", 2},
+                                       {"HealthyThreshold", 1}, {"UnhealthyThreshold", 5}};
 }
 
-json::object source(std::string_view identifier, json::object image_configuration, bool auto_deploy) {
+json::object source(std::string_view identifier, json::object image_configuration,
+                    bool auto_deploy) {
   return {{"AutoDeploymentsEnabled", auto_deploy},
           {"ImageRepository",
            {{"ImageIdentifier", identifier},
@@ -76,9 +87,12 @@ json::object source(std::string_view identifier, json::object image_configuratio
 std::string service_name_for(std::string_view image) {
   std::string name;
   for (const char c : base_name(image)) {
-    const bool allowed = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
-    if (allowed && name.size() < kNameMax) name += c;
-    else if (!name.empty() && name.back() != '-' && name.size() < kNameMax) name += '-';
+    const bool allowed = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                         (c >= '0' && c <= '9') || c == '-' || c == '_';
+    if (allowed && name.size() < kNameMax)
+      name += c;
+    else if (!name.empty() && name.back() != '-' && name.size() < kNameMax)
+      name += '-';
   }
   while (!name.empty() && (name.front() == '-' || name.front() == '_')) name.erase(0, 1);
   while (!name.empty() && name.back() == '-') name.pop_back();
@@ -91,16 +105,20 @@ std::string repository_for(std::string_view name) {
   // A registry's host in front is not part of it.
   if (const size_t slash = name.find('/'); slash != std::string_view::npos) {
     const std::string_view first = name.substr(0, slash);
-    if (first.find_first_of(".:") != std::string_view::npos || first == "localhost") name.remove_prefix(slash + 1);
+    if (first.find_first_of(".:") != std::string_view::npos || first == "localhost")
+      name.remove_prefix(slash + 1);
   }
-  if (const size_t colon = name.rfind(':'); colon != std::string_view::npos) name = name.substr(0, colon);
+  if (const size_t colon = name.rfind(':'); colon != std::string_view::npos)
+    name = name.substr(0, colon);
   std::string out;
   for (const char c : name) {
     const char lower = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
     const bool letter = (lower >= 'a' && lower <= 'z') || (lower >= '0' && lower <= '9');
     // A separator only between letters: "a--b" and "-a" are no repository names.
-    if (letter) out += lower;
-    else if (!out.empty() && out.back() != '-' && out.back() != '/') out += lower == '/' ? '/' : '-';
+    if (letter)
+      out += lower;
+    else if (!out.empty() && out.back() != '-' && out.back() != '/')
+      out += lower == '/' ? '/' : '-';
   }
   while (!out.empty() && (out.back() == '-' || out.back() == '/')) out.pop_back();
   if (out.size() < 2) out = "image" + (out.empty() ? "" : "-" + out);
@@ -108,20 +126,25 @@ std::string repository_for(std::string_view name) {
 }
 
 Result<json::object> create_input(const DeployOptions& options, std::string_view identifier) {
-  json::object image_configuration = {{"Port", std::to_string(options.port == 0 ? 8080 : options.port)}};
+  json::object image_configuration = {
+      {"Port", std::to_string(options.port == 0 ? 8080 : options.port)}};
   HOB_CHECK(apply(options, image_configuration));
   json::object input = {{"ServiceName", options.name}};
-  input["SourceConfiguration"] = source(identifier, std::move(image_configuration), options.auto_deploy);
+  input["SourceConfiguration"] =
+      source(identifier, std::move(image_configuration), options.auto_deploy);
   apply_size(options, input);
   apply_health(options, input);
   json::array tags;
-  if (!options.request_timeout.empty()) tags.push_back({{"Key", "hob:request-timeout"}, {"Value", options.request_timeout}});
-  if (!options.idle_timeout.empty()) tags.push_back({{"Key", "hob:idle-timeout"}, {"Value", options.idle_timeout}});
+  if (!options.request_timeout.empty())
+    tags.push_back({{"Key", "hob:request-timeout"}, {"Value", options.request_timeout}});
+  if (!options.idle_timeout.empty())
+    tags.push_back({{"Key", "hob:idle-timeout"}, {"Value", options.idle_timeout}});
   if (!tags.empty()) input["Tags"] = std::move(tags);
   return input;
 }
 
-Result<json::object> update_input(const DeployOptions& options, std::string_view identifier, const json::object& service) {
+Result<json::object> update_input(const DeployOptions& options, std::string_view identifier,
+                                  const json::object& service) {
   const json::object current = object_or_empty(service, "SourceConfiguration");
   json::object image_configuration =
       object_or_empty(object_or_empty(current, "ImageRepository"), "ImageConfiguration");
@@ -129,7 +152,8 @@ Result<json::object> update_input(const DeployOptions& options, std::string_view
   json::object input = {{"ServiceArn", text_at(service, "ServiceArn")}};
   const json::value* automatic = current.if_contains("AutoDeploymentsEnabled");
   const bool was_automatic = automatic != nullptr && automatic->is_bool() && automatic->as_bool();
-  input["SourceConfiguration"] = source(identifier, std::move(image_configuration), options.auto_deploy || was_automatic);
+  input["SourceConfiguration"] =
+      source(identifier, std::move(image_configuration), options.auto_deploy || was_automatic);
   apply_size(options, input);
   apply_health(options, input);
   return input;

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <boost/json/fwd.hpp>
-
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,7 +13,7 @@ namespace hob::cli {
 struct DeployOptions {
   std::string image{};
   std::string name{};
-  int port = 0;  // 0: 8080, or what the service has
+  int port = 0;                            // 0: 8080, or what the service has
   std::vector<std::string> environment{};  // "K=V"
   std::string cpu{};
   std::string memory{};
@@ -26,7 +25,8 @@ struct DeployOptions {
   bool no_wait = false;
 };
 
-// A service name from an image's: "registry/team/my_app:1" -> "my_app". App Runner wants 4 to 40 letters, digits, - and _.
+// A service name from an image's: "registry/team/my_app:1" -> "my_app". App Runner wants 4 to 40
+// letters, digits, - and _.
 std::string service_name_for(std::string_view image);
 // The repository in our registry for an archive's name or path: lower case, [a-z0-9._-/].
 std::string repository_for(std::string_view name);

@@ -12,7 +12,10 @@ namespace {
 namespace json = boost::json;
 
 TEST(DeployOptions, NamesAServiceAfterItsImage) {
-  struct Case { const char* image; const char* want; };
+  struct Case {
+    const char* image;
+    const char* want;
+  };
   for (const Case& c : {
            Case{"hello.oci.tar", "hello-oci-tar"},
            Case{"registry.example.com:5000/team/my_app:1.2", "my_app"},
@@ -20,14 +23,18 @@ TEST(DeployOptions, NamesAServiceAfterItsImage) {
            Case{"web", "web-service"},
            Case{"./build/images/", "service"},
            Case{"-x-", "x-service"},
-           Case{"a-name-that-is-far-longer-than-forty-characters-can-hold:1", "a-name-that-is-far-longer-than-forty-cha"},
+           Case{"a-name-that-is-far-longer-than-forty-characters-can-hold:1",
+                "a-name-that-is-far-longer-than-forty-cha"},
        }) {
     EXPECT_EQ(service_name_for(c.image), c.want) << c.image;
   }
 }
 
 TEST(DeployOptions, NamesARepositoryAfterAnImage) {
-  struct Case { const char* name; const char* want; };
+  struct Case {
+    const char* name;
+    const char* want;
+  };
   for (const Case& c : {
            Case{"hello:latest", "hello"},
            Case{"localhost/team/App:1", "team/app"},
@@ -42,27 +49,50 @@ TEST(DeployOptions, NamesARepositoryAfterAnImage) {
 }
 
 TEST(DeployOptions, CreateSaysWhatWasGivenAndNoMore) {
-  const DeployOptions options{.name = "shop", .environment = {"A=1", "B=x=y", "C="}, .cpu = "0.5", .health_path = "/up"};
+  const DeployOptions options{
+      .name = "shop", .environment = {"A=1", "B=x=y", "C="}, .cpu = "0.5", .health_path = "/up"};
   const Result<json::object> input = create_input(options, "127.0.0.1:4566/shop:1");
   ASSERT_TRUE(input.has_value());
-  EXPECT_EQ(json::serialize(*input),
-            R"({"ServiceName":"shop","SourceConfiguration":{"AutoDeploymentsEnabled":false,"ImageRepository":)"
-            R"({"ImageIdentifier":"127.0.0.1:4566/shop:1","ImageRepositoryType":"ECR","ImageConfiguration":)"
-            R"({"Port":"8080","RuntimeEnvironmentVariables":{"A":"1","B":"x=y","C":""}}}},)"
-            R"("InstanceConfiguration":{"Cpu":"0.5"},"HealthCheckConfiguration":{"Protocol":"HTTP","Path":"/up",)"
-            R"("Interval":1,"Timeout":2,"HealthyThreshold":1,"UnhealthyThreshold":5}})");
+  EXPECT_EQ(
+      json::serialize(*input),
+      R"({"ServiceName":"shop","SourceConfiguration":{"AutoDeploymentsEnabled":false,"ImageRepository":)"
+      R"({"ImageIdentifier":"127.0.0.1:4566/shop:1","ImageRepositoryType":"ECR","ImageConfiguration":)"
+      R"({"Port":"8080","RuntimeEnvironmentVariables":{"A":"1","B":"x=y","C":""}}}},)"
+      R"("InstanceConfiguration":{"Cpu":"0.5 vCPU"},"HealthCheckConfiguration":{"Protocol":"HTTP","Path":"/up",)"
+      R"("Interval":1,"Timeout":2,"HealthyThreshold":1,"UnhealthyThreshold":5}})");
+}
+
+TEST(DeployOptions, GivesSizesTheirUnit) {
+  struct Case {
+    const char* cpu;
+    const char* memory;
+    const char* want;
+  };
+  for (const Case& c : {
+           Case{"0.25", "12", R"({"Cpu":"0.25 vCPU","Memory":"12 GB"})"},
+           Case{"1024", "512", R"({"Cpu":"1024","Memory":"512"})"},
+           Case{"2 vCPU", "4 GB", R"({"Cpu":"2 vCPU","Memory":"4 GB"})"},
+           Case{"much", "12288", R"({"Cpu":"much","Memory":"12288"})"},
+       }) {
+    const Result<json::object> input = create_input({.cpu = c.cpu, .memory = c.memory}, "image");
+    ASSERT_TRUE(input.has_value());
+    EXPECT_EQ(json::serialize(input->at("InstanceConfiguration")), c.want);
+  }
 }
 
 TEST(DeployOptions, UpdateKeepsWhatWasNotGiven) {
-  const json::object service = json::parse(R"({"ServiceArn":"arn","SourceConfiguration":{"AutoDeploymentsEnabled":true,
+  const json::object service =
+      json::parse(R"({"ServiceArn":"arn","SourceConfiguration":{"AutoDeploymentsEnabled":true,
       "ImageRepository":{"ImageIdentifier":"old","ImageRepositoryType":"ECR","ImageConfiguration":
-      {"Port":"3000","RuntimeEnvironmentVariables":{"A":"1","B":"2"}}}}})").as_object();
+      {"Port":"3000","RuntimeEnvironmentVariables":{"A":"1","B":"2"}}}}})")
+          .as_object();
   const Result<json::object> input = update_input({.environment = {"B=3"}}, "new", service);
   ASSERT_TRUE(input.has_value());
-  EXPECT_EQ(json::serialize(*input),
-            R"({"ServiceArn":"arn","SourceConfiguration":{"AutoDeploymentsEnabled":true,"ImageRepository":)"
-            R"({"ImageIdentifier":"new","ImageRepositoryType":"ECR","ImageConfiguration":)"
-            R"({"Port":"3000","RuntimeEnvironmentVariables":{"A":"1","B":"3"}}}}})");
+  EXPECT_EQ(
+      json::serialize(*input),
+      R"({"ServiceArn":"arn","SourceConfiguration":{"AutoDeploymentsEnabled":true,"ImageRepository":)"
+      R"({"ImageIdentifier":"new","ImageRepositoryType":"ECR","ImageConfiguration":)"
+      R"({"Port":"3000","RuntimeEnvironmentVariables":{"A":"1","B":"3"}}}}})");
 }
 
 TEST(DeployOptions, RefusesAVariableWithoutAValue) {
@@ -82,7 +112,8 @@ TEST(Terminal, ShowsControlCharacters) {
 }
 
 TEST(Terminal, PadsColumns) {
-  EXPECT_EQ(table({{"NAME", "URL"}, {"a", "http://x"}, {"longer", ""}}), "NAME    URL\na       http://x\nlonger  \n");
+  EXPECT_EQ(table({{"NAME", "URL"}, {"a", "http://x"}, {"longer", ""}}),
+            "NAME    URL\na       http://x\nlonger  \n");
 }
 
 }  // namespace

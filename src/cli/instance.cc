@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <boost/json.hpp>
-
 #include <cerrno>
 
 #include "base/ids.h"
@@ -23,7 +22,8 @@ Result<json::object> read_object(const std::filesystem::path& path) {
   HOB_TRY(std::string text, read_file(path, kFileBytesMax));
   boost::system::error_code error;
   json::value value = json::parse(text, error);
-  if (error || !value.is_object()) return fail(Code::kCorrupt, "{} is not what hob wrote", path.string());
+  if (error || !value.is_object())
+    return fail(Code::kCorrupt, "{} is not what hob wrote", path.string());
   return value.as_object();
 }
 
@@ -34,7 +34,8 @@ std::string text_of(const json::object& object, std::string_view key, std::strin
 
 uint16_t port_of(const json::object& object, std::string_view key, uint16_t otherwise) {
   const json::value* value = object.if_contains(key);
-  if (value == nullptr || !value->is_int64() || value->as_int64() < 1 || value->as_int64() > 65535) return otherwise;
+  if (value == nullptr || !value->is_int64() || value->as_int64() < 1 || value->as_int64() > 65535)
+    return otherwise;
   return static_cast<uint16_t>(value->as_int64());
 }
 
@@ -46,12 +47,16 @@ double number_of(const json::object& object, std::string_view key) {
 
 Result<void> make_owned(const std::filesystem::path& path, unsigned mode, uid_t owner) {
   HOB_CHECK(make_directories(path, mode));
-  if (chown(path.c_str(), owner, owner) != 0) return fail_errno(errno, "giving " + path.string() + " its owner");
-  if (chmod(path.c_str(), mode) != 0) return fail_errno(errno, "setting the mode of " + path.string());
+  if (chown(path.c_str(), owner, owner) != 0)
+    return fail_errno(errno, "giving " + path.string() + " its owner");
+  if (chmod(path.c_str(), mode) != 0)
+    return fail_errno(errno, "setting the mode of " + path.string());
   return {};
 }
 
-std::filesystem::path lock_path(const Instance& instance) { return instance.run() / "supervisor.lock"; }
+std::filesystem::path lock_path(const Instance& instance) {
+  return instance.run() / "supervisor.lock";
+}
 
 }  // namespace
 
@@ -69,7 +74,8 @@ Result<Instance> load_instance(const std::filesystem::path& data) {
   instance.store = text_of(object, "store", instance.store);
   instance.cpu_overcommit = number_of(object, "cpuOvercommit");
   instance.memory_overcommit = number_of(object, "memoryOvercommit");
-  if (instance.id.size() != 6 || instance.id.find_first_not_of("0123456789abcdef") != std::string::npos) {
+  if (instance.id.size() != 6 ||
+      instance.id.find_first_not_of("0123456789abcdef") != std::string::npos) {
     return fail(Code::kCorrupt, "{} names no instance", (data / "instance.json").string());
   }
   return instance;
@@ -106,13 +112,16 @@ namespace {
 // The daemons' users must be able to reach what is theirs in it.
 Result<void> check_place(const Instance& instance) {
   if (instance.run().string().size() > kRunPathBytesMax) {
-    return fail(Code::kInvalid, "--data {} is too long for a socket's path; at most {} bytes", instance.data.string(),
-                kRunPathBytesMax - 4);
+    return fail(Code::kInvalid, "--data {} is too long for a socket's path; at most {} bytes",
+                instance.data.string(), kRunPathBytesMax - 4);
   }
-  for (std::filesystem::path above = instance.data.parent_path(); above != above.root_path(); above = above.parent_path()) {
+  for (std::filesystem::path above = instance.data.parent_path(); above != above.root_path();
+       above = above.parent_path()) {
     struct stat status{};
     if (stat(above.c_str(), &status) == 0 && (status.st_mode & S_IXOTH) == 0) {
-      return fail(Code::kDenied, "{} is closed to other users, and Hob's daemons run as users of their own; choose another --data",
+      return fail(Code::kDenied,
+                  "{} is closed to other users, and Hob's daemons run as users of their own; "
+                  "choose another --data",
                   above.string());
     }
   }

@@ -22,7 +22,8 @@
 
 namespace hob::cli {
 
-// Users of their own without names: nothing on the machine knows these numbers, and files of theirs are nobody else's.
+// Users of their own without names: nothing on the machine knows these numbers, and files of theirs
+// are nobody else's.
 inline constexpr uid_t kControlUid = 64901;
 inline constexpr uid_t kEdgeUid = 64902;
 
@@ -35,14 +36,16 @@ struct Instance {
   std::string region = "us-east-1";
   uint16_t api_port = 4566;
   uint16_t http_port = 8080;
-  uint16_t https_port = 8443;    // reserved: nothing listens there until there are certificates
-  bool is_public = false;        // listens on all addresses
+  uint16_t https_port = 8443;  // reserved: nothing listens there until there are certificates
+  bool is_public = false;      // services listen on all addresses; the API never does
   std::string store = "sqlite";
-  double cpu_overcommit = 0;     // 0: the host's default
+  double cpu_overcommit = 0;  // 0: the host's default
   double memory_overcommit = 0;
 
   std::filesystem::path run() const { return data / "run"; }
-  std::filesystem::path log(const std::string& role) const { return data / "log" / (role + ".log"); }
+  std::filesystem::path log(const std::string& role) const {
+    return data / "log" / (role + ".log");
+  }
   std::string api_address() const { return "127.0.0.1:" + std::to_string(api_port); }
   std::string endpoint() const { return "http://" + api_address(); }
 };

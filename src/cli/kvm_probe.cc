@@ -36,7 +36,8 @@ constexpr uint8_t kCode[] = {0xba, 0xf1, 0x02, 0xb0, 0x2d, 0x00, 0xc0, 0xee, 0xf
 [[noreturn]] void run_guest(int to) {
   const int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
   if (kvm < 0) say(to, errno == ENOENT ? "there is no /dev/kvm" : "/dev/kvm cannot be opened");
-  if (ioctl(kvm, KVM_GET_API_VERSION, 0) != KVM_API_VERSION) say(to, "/dev/kvm speaks another version");
+  if (ioctl(kvm, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
+    say(to, "/dev/kvm speaks another version");
   const int machine = ioctl(kvm, KVM_CREATE_VM, 0);
   if (machine < 0) say(to, "a virtual machine cannot be made");
   void* memory = mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -102,7 +103,8 @@ Result<std::string> probe_kvm() {
   if (strcmp(text, "ok") != 0) return fail(Code::kUnavailable, "{}", text);
   // It runs real mode by interpreting it; an unmodified Linux is interpreted as well, and fails.
   if (access("/sys/module/kvm_pvm", F_OK) == 0) {
-    return fail(Code::kUnavailable, "the module behind /dev/kvm is kvm_pvm, which runs only guests made for it");
+    return fail(Code::kUnavailable,
+                "the module behind /dev/kvm is kvm_pvm, which runs only guests made for it");
   }
   return std::string("guest code runs");
 }

@@ -7,8 +7,9 @@
 
 namespace hob::cli {
 
-// Runs a few instructions in a virtual machine of one page, in a child process that is killed after a second: some
-// machines open /dev/kvm and then hang, or interpret instructions. The value: what worked, for people. The error's message: why not.
+// Runs a few instructions in a virtual machine of one page, in a child process that is killed after
+// a second: some machines open /dev/kvm and then hang, or interpret instructions. The value: what
+// worked, for people. The error's message: why not.
 Result<std::string> probe_kvm();
 
 }  // namespace hob::cli

@@ -16,7 +16,8 @@ void LogFile::write(std::string_view bytes) {
   while (!bytes.empty()) {
     const size_t end = bytes.find('\n');
     const std::string_view piece = bytes.substr(0, end);
-    if (rest_.size() < kLogLineBytesMax) rest_.append(piece.substr(0, kLogLineBytesMax - rest_.size()));
+    if (rest_.size() < kLogLineBytesMax)
+      rest_.append(piece.substr(0, kLogLineBytesMax - rest_.size()));
     if (end == std::string_view::npos) return;
     write_line(rest_);
     rest_.clear();

@@ -18,7 +18,8 @@ inline constexpr size_t kLogLineBytesMax = 16 * 1024;    // beyond: cut
 class LogFile {
  public:
   explicit LogFile(std::filesystem::path path);
-  // Bytes as they come from the daemon's stderr; whole lines are written. Blocks shortly. A full disk loses lines.
+  // Bytes as they come from the daemon's stderr; whole lines are written. Blocks shortly. A full
+  // disk loses lines.
   void write(std::string_view bytes);
   // Writes what a non-blocking pipe holds now, at most kLogBytesMax.
   void drain(int pipe);

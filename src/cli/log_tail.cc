@@ -1,8 +1,7 @@
 #include "cli/log_tail.h"
 
-#include <boost/json.hpp>
-
 #include <algorithm>
+#include <boost/json.hpp>
 
 namespace hob::cli {
 namespace {
@@ -14,7 +13,8 @@ constexpr int kReadMax = 10'000;  // the service's own
 // By time; lines of one time stay as they were read.
 void sort_by_time(std::vector<TailedLine>& lines) {
   for (size_t i = 0; i < lines.size(); ++i) lines[i].order = i;
-  std::ranges::sort(lines, {}, [](const TailedLine& line) { return std::pair(line.at, line.order); });
+  std::ranges::sort(lines, {},
+                    [](const TailedLine& line) { return std::pair(line.at, line.order); });
 }
 
 bool is_missing(const Error& error) { return error.aws_code == "ResourceNotFoundException"; }
@@ -24,9 +24,12 @@ bool is_missing(const Error& error) { return error.aws_code == "ResourceNotFound
 Async<Result<std::vector<std::string>>> LogTail::streams() {
   if (!stream_.empty()) co_return std::vector<std::string>{stream_};
   std::vector<std::string> names;
-  json::object input = {{"logGroupName", group_}, {"limit", kStreamsTailedMax}, {"orderBy", "LastEventTime"},
+  json::object input = {{"logGroupName", group_},
+                        {"limit", kStreamsTailedMax},
+                        {"orderBy", "LastEventTime"},
                         {"descending", true}};
-  Result<json::object> page = co_await api_.call("logs", "Logs_20140328.DescribeLogStreams", std::move(input));
+  Result<json::object> page =
+      co_await api_.call("logs", "Logs_20140328.DescribeLogStreams", std::move(input));
   if (!page && is_missing(page.error())) co_return names;
   if (!page) co_return fail(std::move(page).error());
   const json::value* list = page->if_contains("logStreams");
@@ -38,18 +41,23 @@ Async<Result<std::vector<std::string>>> LogTail::streams() {
   co_return names;
 }
 
-Async<Result<std::vector<TailedLine>>> LogTail::read(std::string stream, int limit, bool from_head) {
-  json::object input = {{"logGroupName", group_}, {"logStreamName", stream}, {"limit", limit},
+Async<Result<std::vector<TailedLine>>> LogTail::read(std::string stream, int limit,
+                                                     bool from_head) {
+  json::object input = {{"logGroupName", group_},
+                        {"logStreamName", stream},
+                        {"limit", limit},
                         {"startFromHead", from_head}};
   if (const auto token = tokens_.find(stream); token != tokens_.end()) {
     input["nextToken"] = token->second;
     input["startFromHead"] = true;
   }
   std::vector<TailedLine> lines;
-  Result<json::object> page = co_await api_.call("logs", "Logs_20140328.GetLogEvents", std::move(input));
+  Result<json::object> page =
+      co_await api_.call("logs", "Logs_20140328.GetLogEvents", std::move(input));
   if (!page && is_missing(page.error())) co_return lines;
   if (!page) co_return fail(std::move(page).error());
-  if (std::string token = text_at(*page, "nextForwardToken"); !token.empty()) tokens_[stream] = std::move(token);
+  if (std::string token = text_at(*page, "nextForwardToken"); !token.empty())
+    tokens_[stream] = std::move(token);
   const json::value* list = page->if_contains("events");
   if (list != nullptr && list->is_array()) {
     for (const json::value& event : list->as_array()) {
@@ -67,7 +75,8 @@ Async<Result<std::vector<TailedLine>>> LogTail::last(int count) {
   HOB_CO_TRY(std::vector<std::string> names, co_await streams());
   std::vector<TailedLine> all;
   for (const std::string& name : names) {
-    HOB_CO_TRY(std::vector<TailedLine> lines, co_await read(name, std::min(count, kReadMax), false));
+    HOB_CO_TRY(std::vector<TailedLine> lines,
+               co_await read(name, std::min(count, kReadMax), false));
     all.insert(all.end(), lines.begin(), lines.end());
   }
   sort_by_time(all);

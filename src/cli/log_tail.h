@@ -24,10 +24,12 @@ struct TailedLine {
 class LogTail {
  public:
   // stream: empty: all of the group.
-  LogTail(Api api, std::string group, std::string stream = {}) : api_(std::move(api)), group_(std::move(group)), stream_(std::move(stream)) {}
+  LogTail(Api api, std::string group, std::string stream = {})
+      : api_(std::move(api)), group_(std::move(group)), stream_(std::move(stream)) {}
   // The last `count` lines, in order of time. An empty group, or none, is no error.
   Async<Result<std::vector<TailedLine>>> last(int count);
-  // Lines since the last call (the first: from the beginning of each stream), in order of time. What cannot be read now comes with a later call.
+  // Lines since the last call (the first: from the beginning of each stream), in order of time.
+  // What cannot be read now comes with a later call.
   Async<std::vector<TailedLine>> next();
 
  private:

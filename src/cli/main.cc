@@ -1,5 +1,4 @@
 #include <CLI/CLI.hpp>
-
 #include <csignal>
 
 #include "base/log.h"
@@ -14,7 +13,9 @@ int main(int argc, char** argv) {
   CLI::App program("Hob runs container images as web services, through the tools of AWS.", "hob");
   program.require_subcommand(1);
   program.fallthrough();  // --data and --json may stand after the command
-  program.add_option("--data", context.data, "The instance's directory")->envname("HOB_DATA")->capture_default_str();
+  program.add_option("--data", context.data, "The instance's directory")
+      ->envname("HOB_DATA")
+      ->capture_default_str();
   program.add_flag("--json", context.json, "Print JSON");
   program.set_version_flag("--version", std::string("hob ") + hob::kVersion);
   hob::cli::add_up(program, context);

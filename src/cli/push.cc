@@ -16,7 +16,8 @@ std::unexpected<Error> refusal(const http::Response& response, std::string_view 
     const json::value* errors = value.as_object().if_contains("errors");
     if (errors != nullptr && errors->is_array() && !errors->as_array().empty()) {
       const json::value& first = errors->as_array().front();
-      if (first.is_object()) why = text_at(first.as_object(), "code") + ": " + text_at(first.as_object(), "message");
+      if (first.is_object())
+        why = text_at(first.as_object(), "code") + ": " + text_at(first.as_object(), "message");
     }
   }
   return fail(Code::kUnavailable, "{}: the registry answers {}", doing, why);
@@ -43,12 +44,14 @@ std::string location_of(const http::Response& response) {
 Async<Result<void>> push_blob(const Api& api, const Blob& blob, std::string repository,
                               const std::function<void(uint64_t)>& add) {
   const std::string base = "/v2/" + repository + "/blobs/";
-  HOB_CO_TRY(http::Response there, co_await api.registry(request_for("HEAD", base + blob.digest), ""));
+  HOB_CO_TRY(http::Response there,
+             co_await api.registry(request_for("HEAD", base + blob.digest), ""));
   if (there.status == 200) {
     add(blob.size);
     co_return Result<void>{};
   }
-  HOB_CO_TRY(http::Response begun, co_await api.registry(request_for("POST", base + "uploads/"), ""));
+  HOB_CO_TRY(http::Response begun,
+             co_await api.registry(request_for("POST", base + "uploads/"), ""));
   if (begun.status != 202) co_return refusal(begun, "starting an upload");
   std::string location = location_of(begun);
   for (uint64_t at = 0; at < blob.size;) {
@@ -64,7 +67,8 @@ Async<Result<void>> push_blob(const Api& api, const Blob& blob, std::string repo
     add(bytes);
   }
   const std::string separator = location.find('?') == std::string::npos ? "?" : "&";
-  const std::string target = location + separator + "digest=" + http::percent_encode(blob.digest, http::Slash::kEscape);
+  const std::string target =
+      location + separator + "digest=" + http::percent_encode(blob.digest, http::Slash::kEscape);
   HOB_CO_TRY(http::Response done, co_await api.registry(request_for("PUT", target), ""));
   if (done.status != 201) co_return refusal(done, "finishing " + blob.digest);
   co_return Result<void>{};
@@ -72,10 +76,12 @@ Async<Result<void>> push_blob(const Api& api, const Blob& blob, std::string repo
 
 }  // namespace
 
-Async<Result<void>> push_image(Api& api, const ArchiveImage& image, std::string repository, std::string tag,
+Async<Result<void>> push_image(Api& api, const ArchiveImage& image, std::string repository,
+                               std::string tag,
                                std::function<void(uint64_t done, uint64_t all)> progress) {
   Result<json::object> made =
-      co_await api.call("ecr", "AmazonEC2ContainerRegistry_V20150921.CreateRepository", {{"repositoryName", repository}});
+      co_await api.call("ecr", "AmazonEC2ContainerRegistry_V20150921.CreateRepository",
+                        {{"repositoryName", repository}});
   if (!made && made.error().aws_code != "RepositoryAlreadyExistsException") {
     co_return fail(std::move(made).error());
   }

@@ -1,8 +1,7 @@
 #include "cli/services.h"
 
-#include <boost/json.hpp>
-
 #include <algorithm>
+#include <boost/json.hpp>
 
 #include "cli/log_tail.h"
 
@@ -35,7 +34,8 @@ Async<Result<json::object>> find_operation(Api api, std::string arn, std::string
   const json::value* list = page.if_contains("OperationSummaryList");
   if (list != nullptr && list->is_array()) {
     for (const json::value& operation : list->as_array()) {
-      if (operation.is_object() && text_at(operation.as_object(), "Id") == id) co_return operation.as_object();
+      if (operation.is_object() && text_at(operation.as_object(), "Id") == id)
+        co_return operation.as_object();
     }
   }
   co_return json::object();
@@ -87,7 +87,8 @@ Async<Result<ServiceLine>> find_service(Api api, std::string wanted) {
     if (line.name == wanted || line.id == wanted || line.arn == wanted) co_return line;
     names += (names.empty() ? "" : ", ") + line.name;
   }
-  if (names.empty()) co_return fail(Code::kNotFound, "there is no service yet; make one with: hob deploy IMAGE");
+  if (names.empty())
+    co_return fail(Code::kNotFound, "there is no service yet; make one with: hob deploy IMAGE");
   co_return fail(Code::kNotFound, "there is no service {}; there are {}", printable(wanted), names);
 }
 
@@ -96,12 +97,14 @@ Async<Result<json::object>> call_on_service(Api api, std::string operation, std:
   co_return co_await api.call("apprunner", "AppRunner." + operation, std::move(input));
 }
 
-Async<Result<void>> follow_operation(Api api, ServiceLine service, std::string operation_id, std::string verb,
-                                     Progress& progress) {
+Async<Result<void>> follow_operation(Api api, ServiceLine service, std::string operation_id,
+                                     std::string verb, Progress& progress) {
   LogTail events(api, log_group(service, LogKind::kEvents), "deployment/" + operation_id);
   const auto started = std::chrono::steady_clock::now();
   const auto seconds = [&] {
-    return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - started).count();
+    return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() -
+                                                            started)
+        .count();
   };
   std::vector<std::string> said;
   Duration away{0};
@@ -122,10 +125,12 @@ Async<Result<void>> follow_operation(Api api, ServiceLine service, std::string o
       if (has_ended(status)) {
         if (status == "SUCCEEDED") co_return Result<void>{};
         const std::string reason = said.empty() ? "" : ": " + printable(said.back());
-        co_return fail(Code::kUnavailable, "{} {} ended with {}{}\nlook at: hob logs {} --events, hob logs {}", verb,
+        co_return fail(Code::kUnavailable,
+                       "{} {} ended with {}{}\nlook at: hob logs {} --events, hob logs {}", verb,
                        service.name, status, reason, service.name, service.name);
       }
-      progress.now(fmt::format("{} {}: {} ({} s)", verb, service.name, status.empty() ? "PENDING" : status, seconds()));
+      progress.now(fmt::format("{} {}: {} ({} s)", verb, service.name,
+                               status.empty() ? "PENDING" : status, seconds()));
     }
     if (std::chrono::steady_clock::now() - started > kOperationWithin) {
       co_return fail(Code::kTimeout, "{} {} goes on; see hob ps", verb, service.name);

@@ -1,8 +1,8 @@
-// Services as the commands see them, through App Runner's API: found by name, followed through an operation.
+// Services as the commands see them, through App Runner's API: found by name, followed through an
+// operation.
 #pragma once
 
 #include <boost/json/fwd.hpp>
-
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,8 +18,8 @@ struct ServiceLine {
   std::string name{};
   std::string id{};
   std::string arn{};
-  std::string url{};     // "http://SUBDOMAIN.REGION.hob.localhost:8080"
-  std::string status{};  // AWS's word: RUNNING, PAUSED…
+  std::string url{};      // "http://SUBDOMAIN.REGION.hob.localhost:8080"
+  std::string status{};   // AWS's word: RUNNING, PAUSED…
   double updated_at = 0;  // seconds since 1970
 };
 
@@ -33,10 +33,10 @@ Async<Result<ServiceLine>> find_service(Api api, std::string wanted);
 // One App Runner call that names the service by its ARN: "PauseService".
 Async<Result<boost::json::object>> call_on_service(Api api, std::string operation, std::string arn);
 
-// Waits until an operation has ended, showing the service's events as they come. An operation that failed is
-// kUnavailable with its reason. `verb` is for the moment's line: "deploying".
-Async<Result<void>> follow_operation(Api api, ServiceLine service, std::string operation_id, std::string verb,
-                                     Progress& progress);
+// Waits until an operation has ended, showing the service's events as they come. An operation that
+// failed is kUnavailable with its reason. `verb` is for the moment's line: "deploying".
+Async<Result<void>> follow_operation(Api api, ServiceLine service, std::string operation_id,
+                                     std::string verb, Progress& progress);
 
 // An event log's or an application's group, as App Runner names them.
 enum class LogKind { kApplication, kEvents };

@@ -34,14 +34,15 @@ struct Failure {
 }
 
 // Between fork and exec: system calls only.
-[[noreturn]] void become(const DaemonCommand& command, char* const* argv, pid_t supervisor, int report,
-                         int name_space, int program) {
+[[noreturn]] void become(const DaemonCommand& command, char* const* argv, pid_t supervisor,
+                         int report, int name_space, int program) {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
   signal(SIGPIPE, SIG_IGN);
 
-  // First above everything in use, then to their places: a number wanted by one may be another's now.
+  // First above everything in use, then to their places: a number wanted by one may be another's
+  // now.
   int highest = report;
   for (const auto& [ours, theirs] : command.fds) highest = std::max({highest, ours, theirs});
   highest = std::max({highest, name_space, program});
@@ -53,9 +54,11 @@ struct Failure {
     moved[i] = fcntl(command.fds[i].first, F_DUPFD_CLOEXEC, highest + 1);
     if (moved[i] < 0) give_up(report_high, "keeping a descriptor");
   }
-  if (name_space >= 0 && setns(name_space, CLONE_NEWNET) != 0) give_up(report_high, "entering the VPC");
+  if (name_space >= 0 && setns(name_space, CLONE_NEWNET) != 0)
+    give_up(report_high, "entering the VPC");
   const int nothing = open("/dev/null", O_RDWR);
-  if (nothing < 0 || dup2(nothing, 0) < 0 || dup2(nothing, 1) < 0) give_up(report_high, "opening /dev/null");
+  if (nothing < 0 || dup2(nothing, 0) < 0 || dup2(nothing, 1) < 0)
+    give_up(report_high, "opening /dev/null");
   int last = 2;
   for (size_t i = 0; i < moved.size(); ++i) {
     if (dup2(moved[i], command.fds[i].second) < 0) give_up(report_high, "placing a descriptor");
@@ -71,11 +74,14 @@ struct Failure {
   }
   if (command.uid != 0) {
     if (setgroups(0, nullptr) != 0) give_up(report_high, "leaving groups");
-    if (setresgid(command.uid, command.uid, command.uid) != 0) give_up(report_high, "changing group");
-    if (setresuid(command.uid, command.uid, command.uid) != 0) give_up(report_high, "changing user");
+    if (setresgid(command.uid, command.uid, command.uid) != 0)
+      give_up(report_high, "changing group");
+    if (setresuid(command.uid, command.uid, command.uid) != 0)
+      give_up(report_high, "changing user");
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) give_up(report_high, "no_new_privs");
   }
-  // After changing user, which clears it. Not SIGTERM: there is nobody left to wait for a graceful end.
+  // After changing user, which clears it. Not SIGTERM: there is nobody left to wait for a graceful
+  // end.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) give_up(report_high, "PR_SET_PDEATHSIG");
   if (getppid() != supervisor) _exit(0);
   if (chdir("/") != 0) give_up(report_high, "changing directory");
@@ -100,13 +106,15 @@ Result<Child> spawn_daemon(const DaemonCommand& command) {
   const Fd program(open(command.argv.front().c_str(), O_PATH | O_CLOEXEC));
   if (!program) return fail_errno(errno, "opening " + command.argv.front());
   std::vector<char*> argv;
-  for (const std::string& argument : command.argv) argv.push_back(const_cast<char*>(argument.c_str()));
+  for (const std::string& argument : command.argv)
+    argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
 
   const pid_t supervisor = getpid();
   const pid_t pid = fork();
   if (pid < 0) return fail_errno(errno, "forking");
-  if (pid == 0) become(command, argv.data(), supervisor, writing.get(), name_space.get(), program.get());
+  if (pid == 0)
+    become(command, argv.data(), supervisor, writing.get(), name_space.get(), program.get());
   writing.reset();
   Child child{.pid = pid, .pidfd = Fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)))};
   Failure failure;

@@ -1,5 +1,5 @@
-// Starts one daemon as the supervisor's child: with the descriptors it is given, as a user of its own, in a network
-// namespace, gone when the supervisor is.
+// Starts one daemon as the supervisor's child: with the descriptors it is given, as a user of its
+// own, in a network namespace, gone when the supervisor is.
 #pragma once
 
 #include <sys/types.h>
@@ -15,10 +15,12 @@
 namespace hob::cli {
 
 struct DaemonCommand {
-  std::vector<std::string> argv{};          // argv[0] is a path
-  std::vector<std::pair<int, int>> fds{};   // (ours, the child's number, 2 or above); all else is closed
-  uid_t uid = 0;                            // not 0: every capability and group is given up
-  std::filesystem::path network_namespace{};  // a handle to enter before giving up root; empty: ours
+  std::vector<std::string> argv{};  // argv[0] is a path
+  std::vector<std::pair<int, int>>
+      fds{};      // (ours, the child's number, 2 or above); all else is closed
+  uid_t uid = 0;  // not 0: every capability and group is given up
+  std::filesystem::path
+      network_namespace{};  // a handle to enter before giving up root; empty: ours
 };
 
 struct Child {

@@ -6,13 +6,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/json.hpp>
-
-#include <array>
 #include <cerrno>
 
 #include "base/ids.h"
@@ -57,7 +56,8 @@ Result<Fd> duplicate_of(const std::filesystem::path& path) {
 Result<Fd> listen_for(const std::filesystem::path& path, uid_t owner) {
   unlink(path.c_str());
   HOB_TRY(Fd fd, http::listen_unix(path.string(), 0600));
-  if (chown(path.c_str(), owner, owner) != 0) return fail_errno(errno, "giving " + path.string() + " its owner");
+  if (chown(path.c_str(), owner, owner) != 0)
+    return fail_errno(errno, "giving " + path.string() + " its owner");
   return fd;
 }
 
@@ -81,7 +81,8 @@ struct Supervisor::Role {
   bool kept = false;
 };
 
-Supervisor::Supervisor(Executor executor, Instance instance, std::function<void(const std::string&)> say)
+Supervisor::Supervisor(Executor executor, Instance instance,
+                       std::function<void(const std::string&)> say)
     : executor_(executor),
       instance_(std::move(instance)),
       say_(std::move(say)),
@@ -95,24 +96,29 @@ Result<std::string> find_hobd() {
   std::error_code error;
   const std::filesystem::path own = std::filesystem::read_symlink("/proc/self/exe", error);
   if (error) return fail(Code::kUnavailable, "/proc is not mounted");
-  for (const std::filesystem::path& place : {own.parent_path() / "hobd", own.parent_path().parent_path() / "sbin/hobd"}) {
+  for (const std::filesystem::path& place :
+       {own.parent_path() / "hobd", own.parent_path().parent_path() / "sbin/hobd"}) {
     if (access(place.c_str(), X_OK) == 0) return place.string();
   }
-  return fail(Code::kNotFound, "hobd is not beside {}; `make build` or `make install` puts it there", own.string());
+  return fail(Code::kNotFound,
+              "hobd is not beside {}; `make build` or `make install` puts it there", own.string());
 }
 
 Result<void> Supervisor::open_sockets() {
-  const std::string address = instance_.is_public ? "0.0.0.0" : "127.0.0.1";
-  const auto listen = [&](uint16_t port, const char* what, const char* flag) {
+  // --public is for services: the API and its unencrypted keys stay on this machine.
+  const std::string public_address = instance_.is_public ? "0.0.0.0" : "127.0.0.1";
+  const auto listen = [](const std::string& address, uint16_t port, const char* what,
+                         const char* flag) {
     Result<Fd> fd = http::listen_tcp(address, port);
     if (!fd && fd.error().code == Code::kExists) {
-      return Result<Fd>(fail(Code::kExists, "port {} for {} is taken by another program; choose one with {}", port,
+      return Result<Fd>(fail(Code::kExists,
+                             "port {} for {} is taken by another program; choose one with {}", port,
                              what, flag));
     }
     return context(std::move(fd), "listening for {}", what);
   };
-  HOB_TRY(api_socket_, listen(instance_.api_port, "the API", "--api-port"));
-  HOB_TRY(http_socket_, listen(instance_.http_port, "services", "--http-port"));
+  HOB_TRY(api_socket_, listen("127.0.0.1", instance_.api_port, "the API", "--api-port"));
+  HOB_TRY(http_socket_, listen(public_address, instance_.http_port, "services", "--http-port"));
   HOB_TRY(link_socket_, listen_for(instance_.run() / "control.sock", kEdgeUid));
   HOB_TRY(edge_metrics_socket_, listen_for(instance_.run() / "edge-metrics.sock", kControlUid));
   HOB_TRY(host_metrics_socket_, listen_for(instance_.run() / "host-metrics.sock", kControlUid));
@@ -141,23 +147,27 @@ Async<Result<void>> Supervisor::start_all() {
   HOB_CO_TRY(Fd control_socket, listen_for(instance_.run() / "supervisor.sock", 0));
   server_ = std::make_unique<http::Server>(
       executor_, std::move(control_socket),
-      [this](const http::Request& request, http::BodyReader&, http::Responder& responder) -> Async<> {
-        co_await answer(request, responder);
-      });
+      [this](const http::Request& request, http::BodyReader&,
+             http::Responder& responder) -> Async<> { co_await answer(request, responder); });
   server_->start();
   scope_.spawn("signals", wait_for_signal());
 
   const std::string zone = instance_.region + "a";
   const std::string link = (instance_.run() / "control.sock").string();
-  const std::vector<std::string> common = {"--data", instance_.data.string(), "--instance", instance_.id,
-                                           "--region", instance_.region, "--zone", zone, "--link", link,
+  const std::vector<std::string> common = {"--data",     instance_.data.string(),
+                                           "--instance", instance_.id,
+                                           "--region",   instance_.region,
+                                           "--zone",     zone,
+                                           "--link",     link,
                                            "--ready-fd", std::to_string(kReadyFd)};
-  const auto add = [&](const char* name, std::vector<std::string> more, std::vector<int> fds, uid_t uid) {
+  const auto add = [&](const char* name, std::vector<std::string> more, std::vector<int> fds,
+                       uid_t uid) {
     auto role = std::make_unique<Role>(executor_, name, instance_);
     role->command.argv = {program_, "--role", name};
     role->command.argv.insert(role->command.argv.end(), common.begin(), common.end());
     role->command.argv.insert(role->command.argv.end(), more.begin(), more.end());
-    for (size_t i = 0; i < fds.size(); ++i) role->command.fds.emplace_back(fds[i], kFirstFd + static_cast<int>(i));
+    for (size_t i = 0; i < fds.size(); ++i)
+      role->command.fds.emplace_back(fds[i], kFirstFd + static_cast<int>(i));
     role->command.uid = uid;
     roles_.push_back(std::move(role));
     return roles_.back().get();
@@ -166,13 +176,14 @@ Async<Result<void>> Supervisor::start_all() {
               {"--metrics-fd", "4", "--cpu-overcommit", fmt::format("{}", instance_.cpu_overcommit),
                "--memory-overcommit", fmt::format("{}", instance_.memory_overcommit)},
               {host_metrics_socket_.get()}, 0);
-  control_ = add("control",
-                 {"--api-fd", "4", "--link-fd", "5", "--credentials-fd", "6", "--api-port",
-                  std::to_string(instance_.api_port), "--http-port", std::to_string(instance_.http_port), "--store",
-                  instance_.store, "--edge-uid", std::to_string(kEdgeUid)},
-                 {api_socket_.get(), link_socket_.get(), credentials_.get()}, kControlUid);
-  edge_ = add("edge", {"--http-fd", "4", "--metrics-fd", "5"}, {http_socket_.get(), edge_metrics_socket_.get()},
-              kEdgeUid);
+  control_ =
+      add("control",
+          {"--api-fd", "4", "--link-fd", "5", "--credentials-fd", "6", "--api-port",
+           std::to_string(instance_.api_port), "--http-port", std::to_string(instance_.http_port),
+           "--store", instance_.store, "--edge-uid", std::to_string(kEdgeUid)},
+          {api_socket_.get(), link_socket_.get(), credentials_.get()}, kControlUid);
+  edge_ = add("edge", {"--http-fd", "4", "--metrics-fd", "5"},
+              {http_socket_.get(), edge_metrics_socket_.get()}, kEdgeUid);
   edge_->command.network_namespace = instance_.run() / "netns" / "vpc";
 
   for (Role* role : {host_, control_}) {
@@ -196,12 +207,14 @@ Async<Result<void>> Supervisor::await_ready(Role& role, bool first_word) {
     for (const std::string& line : role.log.last_lines()) words += "\n  " + words_of(line);
     const std::string path = instance_.log(role.name).string();
     if (role.failures >= kStartsMax) {
-      co_return fail(Code::kUnavailable, "{} does not start; its log ({}) ends:{}", role.name, path, words);
+      co_return fail(Code::kUnavailable, "{} does not start; its log ({}) ends:{}", role.name, path,
+                     words);
     }
-    const auto left = std::chrono::duration_cast<Duration>(deadline - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::duration_cast<Duration>(deadline - std::chrono::steady_clock::now());
     if (left <= Duration(0)) {
-      co_return fail(Code::kTimeout, "{} was not ready within {} s; its log ({}) ends:{}", role.name,
-                     kReadyWithin.count() / 1000, path, words);
+      co_return fail(Code::kTimeout, "{} was not ready within {} s; its log ({}) ends:{}",
+                     role.name, kReadyWithin.count() / 1000, path, words);
     }
     if (ending_asked_.is_set()) co_return fail(Code::kCancelled, "stopped while starting");
     role.changed.reset();
@@ -221,6 +234,8 @@ Async<> Supervisor::keep(Role& role) {
     int ready[2] = {-1, -1};
     HOB_ASSERT(pipe2(errors, O_CLOEXEC) == 0);
     HOB_ASSERT(pipe2(ready, O_CLOEXEC) == 0);
+    // A daemon that logs must never wait for us: when the pipe is full its line is lost (log.cc).
+    HOB_ASSERT(fcntl(errors[1], F_SETFL, O_NONBLOCK) == 0);
     Fd errors_in(errors[0]), errors_out(errors[1]), ready_in(ready[0]), ready_out(ready[1]);
     DaemonCommand command = role.command;
     command.fds.emplace_back(errors_out.get(), kErrorsFd);
@@ -231,7 +246,8 @@ Async<> Supervisor::keep(Role& role) {
     ready_out.reset();
     if (child) {
       role.pid = child->pid;
-      // Something that the daemon left running may hold its stderr: what is there at the daemon's end is all.
+      // Something that the daemon left running may hold its stderr: what is there at the daemon's
+      // end is all.
       Fd left_over(fcntl(errors_in.get(), F_DUPFD_CLOEXEC, 3));
       AsyncScope readers(executor_);
       readers.spawn("log", pump_errors(role, std::move(errors_in)));
@@ -248,8 +264,9 @@ Async<> Supervisor::keep(Role& role) {
       role.log.drain(left_over.get());
       const bool failed = !role.stopping;
       if (failed) {
-        log::warn("daemon ended", {{"role", role.name},
-                                   {"exit", WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status)}});
+        log::warn("daemon ended",
+                  {{"role", role.name},
+                   {"exit", WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status)}});
       }
     } else {
       role.log.write(child.error().message + "\n");
@@ -274,8 +291,8 @@ Async<> Supervisor::pump_errors(Role& role, Fd errors) {
   std::array<char, 16 * 1024> buffer;
   while (true) {
     boost::system::error_code error;
-    const size_t got =
-        co_await stream.async_read_some(asio::buffer(buffer), asio::redirect_error(asio::use_awaitable, error));
+    const size_t got = co_await stream.async_read_some(
+        asio::buffer(buffer), asio::redirect_error(asio::use_awaitable, error));
     if (error) break;
     role.log.write(std::string_view(buffer.data(), got));
   }
@@ -287,8 +304,8 @@ Async<> Supervisor::watch_ready(Role& role, Fd ready) {
   std::string said;
   while (true) {
     boost::system::error_code error;
-    const size_t got =
-        co_await stream.async_read_some(asio::buffer(buffer), asio::redirect_error(asio::use_awaitable, error));
+    const size_t got = co_await stream.async_read_some(
+        asio::buffer(buffer), asio::redirect_error(asio::use_awaitable, error));
     if (error) break;
     if (said.size() < 256) said.append(buffer.data(), got);
     role.prepared = role.prepared || said.find("prepared\n") != std::string::npos;
@@ -305,7 +322,8 @@ Async<> Supervisor::stop_role(Role& role) {
   while (!role.ended.is_set()) {
     // Each time round: it may have been between two lives when asked first.
     if (role.pid > 0) kill(role.pid, killed ? SIGKILL : SIGTERM);
-    const auto left = std::chrono::duration_cast<Duration>(deadline - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::duration_cast<Duration>(deadline - std::chrono::steady_clock::now());
     killed = killed || left <= Duration(0);
     co_await role.ended.wait_for(killed ? Duration(1000) : std::min(left, Duration(2000)));
   }
@@ -315,7 +333,8 @@ Async<> Supervisor::wait_for_signal() {
   asio::signal_set signals(executor_, SIGINT, SIGTERM, SIGHUP);
   while (true) {
     boost::system::error_code error;
-    const int number = co_await signals.async_wait(asio::redirect_error(asio::use_awaitable, error));
+    const int number =
+        co_await signals.async_wait(asio::redirect_error(asio::use_awaitable, error));
     if (error) co_return;
     if (number == SIGHUP) continue;  // the terminal it was started from has gone; it has not
     ending_ = number == SIGINT ? Ending::kDown : Ending::kLeaveTasks;
@@ -376,9 +395,11 @@ Async<> Supervisor::answer(const http::Request& request, http::Responder& respon
 
 Async<Result<void>> tear_down(Instance instance) {
   HOB_CO_TRY(std::string program, find_hobd());
-  Command command{.argv = {program, "--role", "host", "--tear-down", "--data", instance.data.string(), "--instance",
-                           instance.id, "--region", instance.region}};
-  HOB_CO_CHECK(context(co_await run_ok(std::move(command), kTearDownWithin), "taking down what runs"));
+  Command command{.argv = {program, "--role", "host", "--tear-down", "--data",
+                           instance.data.string(), "--instance", instance.id, "--region",
+                           instance.region}};
+  HOB_CO_CHECK(
+      context(co_await run_ok(std::move(command), kTearDownWithin), "taking down what runs"));
   co_return Result<void>{};
 }
 

@@ -1,8 +1,9 @@
 // `hob up`: starts control, edge and host, keeps them running, and takes everything down again.
 //
-// It opens every listening socket itself and keeps them open, so that a daemon that dies and comes back loses no
-// connection that waits (docs/decisions/listening-sockets.md). It does nothing else that can fail: what Hob is doing is
-// in the daemons. Answers on DATA/run/supervisor.sock (root only):
+// It opens every listening socket itself and keeps them open, so that a daemon that dies and comes
+// back loses no connection that waits (docs/decisions/listening-sockets.md). It does nothing else
+// that can fail: what Hob is doing is in the daemons. Answers on DATA/run/supervisor.sock (root
+// only):
 //   GET /status -> {"pid", "roles": {"control": {"pid", "restarts", "ready"}, …}}
 //   POST /down  -> answers when everything is gone; the supervisor ends after it
 // Belongs to the main thread and its one loop.
@@ -25,9 +26,9 @@
 
 namespace hob::cli {
 
-inline constexpr Duration kReadyWithin{60'000};      // a start slower than this has failed
+inline constexpr Duration kReadyWithin{60'000};       // a start slower than this has failed
 inline constexpr Duration kDaemonStopWithin{15'000};  // from SIGTERM to SIGKILL
-inline constexpr int kStartsMax = 3;                 // failures in a row before ready: `hob up` gives up
+inline constexpr int kStartsMax = 3;  // failures in a row before ready: `hob up` gives up
 
 // Why the supervisor ends.
 enum class Ending {
@@ -40,8 +41,8 @@ class Supervisor {
   // `say` shows progress to whoever started it, a line each.
   Supervisor(Executor executor, Instance instance, std::function<void(const std::string&)> say);
   ~Supervisor();
-  // Starts everything; returns when API, edge and host answer. An error has been cleaned up after, and says which
-  // daemon failed and its last words.
+  // Starts everything; returns when API, edge and host answer. An error has been cleaned up after,
+  // and says which daemon failed and its last words.
   Async<Result<void>> start();
   // Waits until it is asked to end, by signal or socket.
   Async<Ending> wait();
@@ -65,7 +66,8 @@ class Supervisor {
   Instance instance_;
   std::function<void(const std::string&)> say_;
   std::string program_;  // hobd
-  Fd api_socket_, http_socket_, link_socket_, edge_metrics_socket_, host_metrics_socket_, credentials_;
+  Fd api_socket_, http_socket_, link_socket_, edge_metrics_socket_, host_metrics_socket_,
+      credentials_;
   std::vector<std::unique_ptr<Role>> roles_;
   Role* host_ = nullptr;
   Role* control_ = nullptr;
@@ -82,8 +84,8 @@ class Supervisor {
 // The path of hobd: beside this program, or where `make install` puts it. kNotFound.
 Result<std::string> find_hobd();
 
-// Removes what the instance left on the machine: tasks, mounts, namespaces, interfaces, cgroups, nftables tables.
-// For an instance whose daemons have ended. Idempotent.
+// Removes what the instance left on the machine: tasks, mounts, namespaces, interfaces, cgroups,
+// nftables tables. For an instance whose daemons have ended. Idempotent.
 Async<Result<void>> tear_down(Instance instance);
 
 }  // namespace hob::cli

@@ -16,7 +16,8 @@ Result<std::string> read_at(const Fd& file, uint64_t offset, size_t size) {
   std::string bytes(size, '\0');
   size_t done = 0;
   while (done < size) {
-    const ssize_t got = pread(file.get(), bytes.data() + done, size - done, static_cast<off_t>(offset + done));
+    const ssize_t got =
+        pread(file.get(), bytes.data() + done, size - done, static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return fail_errno(errno, "reading the archive");
     if (got == 0) return fail(Code::kInvalid, "the archive is cut off");
@@ -33,7 +34,8 @@ std::string text_field(std::string_view block, size_t at, size_t size) {
 bool checksum_fits(std::string_view block) {
   uint64_t sum = 0;
   for (size_t i = 0; i < kBlock; ++i) {
-    sum += i >= 148 && i < 156 ? static_cast<unsigned char>(' ') : static_cast<unsigned char>(block[i]);
+    sum += i >= 148 && i < 156 ? static_cast<unsigned char>(' ')
+                               : static_cast<unsigned char>(block[i]);
   }
   const Result<uint64_t> said = tar_number(block.substr(148, 8));
   return said && *said == sum;
@@ -57,7 +59,8 @@ Result<void> read_pax(std::string_view text, Overrides& overrides) {
     size_t length = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), length);
     const size_t digits = static_cast<size_t>(end - text.data());
-    if (error != std::errc() || length > text.size() || length < digits + 3 || text[length - 1] != '\n') {
+    if (error != std::errc() || length > text.size() || length < digits + 3 ||
+        text[length - 1] != '\n') {
       return fail(Code::kInvalid, "the archive has a broken pax header");
     }
     const std::string_view record = text.substr(digits + 1, length - digits - 2);
@@ -66,9 +69,12 @@ Result<void> read_pax(std::string_view text, Overrides& overrides) {
     if (equals == std::string_view::npos) continue;
     const std::string_view key = record.substr(0, equals);
     const std::string value(record.substr(equals + 1));
-    if (key == "path") overrides.name = value;
-    else if (key == "linkpath") overrides.link = value;
-    else if (key == "size") overrides.size = value;
+    if (key == "path")
+      overrides.name = value;
+    else if (key == "linkpath")
+      overrides.link = value;
+    else if (key == "size")
+      overrides.size = value;
   }
   return {};
 }
@@ -105,10 +111,12 @@ Result<std::map<std::string, FileRange>> index_tar(const Fd& file) {
   Overrides overrides;
   uint64_t at = 0;
   for (size_t entries = 0; bytes - at >= kBlock; ++entries) {
-    if (entries > kTarEntriesMax) return fail(Code::kLimit, "the archive has over {} files", kTarEntriesMax);
+    if (entries > kTarEntriesMax)
+      return fail(Code::kLimit, "the archive has over {} files", kTarEntriesMax);
     HOB_TRY(const std::string block, read_at(file, at, kBlock));
     if (block.find_first_not_of('\0') == std::string::npos) break;
-    if (!checksum_fits(block)) return fail(Code::kInvalid, "this is no tar archive (or it is compressed)");
+    if (!checksum_fits(block))
+      return fail(Code::kInvalid, "this is no tar archive (or it is compressed)");
     HOB_TRY(uint64_t size, tar_number(std::string_view(block).substr(124, 12)));
     if (!overrides.size.empty()) {
       std::from_chars(overrides.size.data(), overrides.size.data() + overrides.size.size(), size);
@@ -120,7 +128,8 @@ Result<std::map<std::string, FileRange>> index_tar(const Fd& file) {
     if (padded > bytes - data) return fail(Code::kInvalid, "the archive is cut off");
     at = data + padded;
     if (type == 'x' || type == 'g' || type == 'L' || type == 'K') {
-      if (size > kTarNameBytesMax) return fail(Code::kLimit, "the archive has a name of {} bytes", size);
+      if (size > kTarNameBytesMax)
+        return fail(Code::kLimit, "the archive has a name of {} bytes", size);
       HOB_TRY(std::string text, read_at(file, data, size));
       if (type == 'x') HOB_CHECK(read_pax(text, overrides));
       if (type == 'L') overrides.name = text.substr(0, text.find('\0'));
@@ -129,7 +138,8 @@ Result<std::map<std::string, FileRange>> index_tar(const Fd& file) {
     }
     std::string name = text_field(block, 0, 100);
     const std::string prefix = text_field(block, 345, 155);
-    if (block.substr(257, 5) == "ustar" && block[262] == '\0' && !prefix.empty()) name = prefix + "/" + name;
+    if (block.substr(257, 5) == "ustar" && block[262] == '\0' && !prefix.empty())
+      name = prefix + "/" + name;
     if (!overrides.name.empty()) name = overrides.name;
     std::string link = overrides.link.empty() ? text_field(block, 157, 100) : overrides.link;
     overrides = {};
@@ -137,8 +147,10 @@ Result<std::map<std::string, FileRange>> index_tar(const Fd& file) {
     if (type == '0' || type == '\0') {
       files[name] = {data, size};
     } else if (type == '1' || type == '2') {
-      // "../ID/layer.tar" beside "ID2/layer.tar": resolved against the link's directory, within the archive.
-      const std::filesystem::path base = type == '2' ? std::filesystem::path(name).parent_path() : "";
+      // "../ID/layer.tar" beside "ID2/layer.tar": resolved against the link's directory, within the
+      // archive.
+      const std::filesystem::path base =
+          type == '2' ? std::filesystem::path(name).parent_path() : "";
       const auto target = files.find((base / link).lexically_normal().string());
       if (target != files.end()) files[name] = FileRange(target->second);
     }

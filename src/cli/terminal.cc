@@ -32,8 +32,10 @@ std::string shell_quoted(std::string_view text) {
   if (!text.empty() && std::ranges::all_of(text, plain)) return std::string(text);
   std::string out = "'";
   for (const char c : text) {
-    if (c == '\'') out += "'\\''";
-    else out += c;
+    if (c == '\'')
+      out += "'\\''";
+    else
+      out += c;
   }
   return out + "'";
 }
@@ -42,9 +44,12 @@ std::string printable(std::string_view text) {
   std::string out;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    if (c == '\t' || (byte >= 0x20 && byte != 0x7f)) out += c;
-    else if (c == '\n') out += "\\n";
-    else out += "\\x" + std::string(1, "0123456789abcdef"[byte >> 4]) + "0123456789abcdef"[byte & 15];
+    if (c == '\t' || (byte >= 0x20 && byte != 0x7f))
+      out += c;
+    else if (c == '\n')
+      out += "\\n";
+    else
+      out += "\\x" + std::string(1, "0123456789abcdef"[byte >> 4]) + "0123456789abcdef"[byte & 15];
   }
   return out;
 }

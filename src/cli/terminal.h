@@ -14,7 +14,8 @@ std::string shell_quoted(std::string_view text);
 // Control characters of what came from outside, made visible, so that it cannot steer a terminal.
 std::string printable(std::string_view text);
 
-// One line that is rewritten while something goes on, and a line for each thing that is done. Without a terminal: lines alone.
+// One line that is rewritten while something goes on, and a line for each thing that is done.
+// Without a terminal: lines alone.
 class Progress {
  public:
   // quiet: says nothing (--json).

@@ -183,7 +183,10 @@ class Cluster::Impl {
       } else if (result.error().code == Code::kConflict) {
         outcome.conflict = true;
       } else {
-        outcome.failed = true;
+        // A transaction that breaks a rule of the store will not get better: it must not hold up
+        // the others.
+        const Code code = result.error().code;
+        outcome.failed = outcome.failed || (code != Code::kLimit && code != Code::kInvalid);
         log::error("cluster cannot write", {{"error", result.error().message}});
       }
     }

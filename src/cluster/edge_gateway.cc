@@ -44,7 +44,7 @@ EdgeGateway::EdgeGateway(const ClusterPorts& ports, const Clock& clock, Instant 
 Async<> EdgeGateway::serve(std::shared_ptr<link::Session> session, link::EdgeHello hello) {
   const Registration registration(*this, hello, session);
   log::info("edge connected", {{"edge", hello.edge.value}, {"version", hello.version}});
-  if (published_) (void)session->send(encode(table_));
+  if (published_) send(*session);
   changed_();
   for (;;) {
     Result<link::Message> message = co_await session->receive();
@@ -68,7 +68,14 @@ void EdgeGateway::publish(std::vector<link::Route> routes, int64_t revision) {
   table_ = {.version = version, .routes = std::move(routes)};
   published_ = true;
   tracker_.sent(table_, clock_.now());
-  for (auto& [edge, link] : links_) (void)link.session->send(encode(table_));
+  for (auto& [edge, link] : links_) send(*link.session);
+}
+
+void EdgeGateway::send(link::Session& session) {
+  if (const Result<void> sent = session.send(encode(table_)); !sent) {
+    log::error("edge link ended", {{"error", sent.error().message}});
+    session.close();
+  }
 }
 
 void EdgeGateway::expect(const std::vector<EdgeId>& edges) {

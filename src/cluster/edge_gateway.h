@@ -38,6 +38,8 @@ class EdgeGateway {
 
  private:
   class Registration;
+  // The table as it is.
+  void send(link::Session& session);
   const ClusterPorts& ports_;
   const Clock& clock_;
   std::function<void()> changed_;

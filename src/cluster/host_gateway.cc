@@ -104,9 +104,24 @@ void HostGateway::welcome(Link& link) {
     const Task& task = state_.task(key)->record;
     if (!is_present(task)) continue;
     link.told[task.id] = task.desired;
+    if (welcome.assignments.size() == kAssignmentsPerMessage) {
+      welcome.more = true;
+      send(link, encode(welcome));
+      welcome = {};
+    }
     welcome.assignments.push_back(assignment(task));
   }
-  (void)link.session->send(encode(welcome));  // if it has ended, its receive() says so
+  send(link, encode(welcome));
+}
+
+// A message that cannot be sent would leave the host believing something else than we do: better no
+// link, and a welcome anew.
+void HostGateway::send(Link& link, link::Message message) {
+  if (const Result<void> sent = link.session->send(std::move(message)); !sent) {
+    log::error("host link ended",
+               {{"host", link.hello.host.value}, {"error", sent.error().message}});
+    link.session->close();
+  }
 }
 
 void HostGateway::sync() {
@@ -123,13 +138,17 @@ void HostGateway::sync(Link& link) {
     const auto told = link.told.find(task.id);
     if (told == link.told.end() || told->second != task.desired)
       change.put.push_back(assignment(task));
+    if (change.put.size() == kAssignmentsPerMessage) {
+      send(link, encode(change));
+      change = {};
+    }
   }
   for (const auto& [task, desired] : link.told) {
     if (!now.contains(task)) change.remove.push_back(task);
   }
   link.told = std::move(now);
   if (change.put.empty() && change.remove.empty()) return;
-  (void)link.session->send(encode(change));
+  send(link, encode(change));
 }
 
 void HostGateway::close() {
@@ -140,7 +159,7 @@ void HostGateway::accept(const HostId& host, link::TaskReport report) {
   const auto* task = state_.task(report.task);
   if (task == nullptr) {
     // Not ours, or long forgotten: it is not to run.
-    (void)links_[host].session->send(encode(link::AssignmentChange{.remove = {report.task}}));
+    send(links_[host], encode(link::AssignmentChange{.remove = {report.task}}));
     return;
   }
   if (task->record.host != host) {

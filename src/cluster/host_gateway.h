@@ -23,6 +23,9 @@ namespace hob::cluster {
 
 inline constexpr size_t kLogBatchesWaitingMax =
     1000;  // of one host; it sends one per stream and waits for its ack
+// An assignment's variables may take 256 KiB, six times that as JSON of odd bytes: so many stay
+// below kFrameBytesMax.
+inline constexpr size_t kAssignmentsPerMessage = 8;
 inline constexpr size_t kReportsWaitingMax =
     100'000;  // tasks with a report not stored yet; beyond: the link ends
 
@@ -59,6 +62,7 @@ class HostGateway {
   link::Assignment assignment(const Task& task) const;
   void welcome(Link& link);
   void sync(Link& link);
+  static void send(Link& link, link::Message message);
   void accept(const HostId& host, link::TaskReport report);
   static Async<> store_logs(const ClusterPorts& ports, std::shared_ptr<link::Session> session,
                             std::shared_ptr<Channel<link::LogBatch>> batches);

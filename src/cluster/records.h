@@ -107,6 +107,7 @@ struct Task {
   Health health = Health::kUnknown;
   bool was_healthy = false;
   std::optional<Instant> unhealthy_since{};  // was healthy, is not: since when, by control's clock
+  std::string unhealthy_reason{};            // as its host says it; empty: healthy, or not known
   std::optional<Instant> draining_since{};   // out of the routes, waiting for its requests to end
   StopCode stop_code = StopCode::kNone;
   std::string stopped_reason{};
@@ -121,8 +122,8 @@ struct Task {
 BOOST_DESCRIBE_STRUCT(Task, (),
                       (id, account, cluster, service, deployment, host, zone, address, cpu,
                        memory_mib, desired, status, health, was_healthy, unhealthy_since,
-                       draining_since, stop_code, stopped_reason, exit_code, image_digest, restarts,
-                       last_lines, created_at, started_at, stopped_at))
+                       unhealthy_reason, draining_since, stop_code, stopped_reason, exit_code,
+                       image_digest, restarts, last_lines, created_at, started_at, stopped_at))
 
 // A host as control knows it.
 struct Host {

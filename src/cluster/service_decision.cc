@@ -190,7 +190,9 @@ class Decision {
       if (!wanted(*task) || task->was_healthy) continue;
       if (task->health == Health::kUnhealthy) {
         failed_now_ = true;
-        stop(*task, std::string(kReasonUnhealthy));
+        // The host's words, which say what it found: the port that does listen, say.
+        stop(*task, task->unhealthy_reason.empty() ? std::string(kReasonUnhealthy)
+                                                   : task->unhealthy_reason);
       } else if (now_ - task->created_at >= kTaskStartMax) {
         failed_now_ = true;
         stop(*task, fmt::format("{}: {} minutes", kReasonStartTimeout,

@@ -98,10 +98,13 @@ Task merged(Task task, const link::TaskReport& report, Instant now) {
     task.unhealthy_since.reset();
     return task;
   }
+  if (report.health == Health::kUnhealthy && report.reason.starts_with(kReasonUnhealthy))
+    task.unhealthy_reason = report.reason.substr(0, kReasonBytesMax);
   const bool healthy = task.status == TaskStatus::kRunning && task.health == Health::kHealthy;
   if (healthy) {
     task.was_healthy = true;
     task.unhealthy_since.reset();
+    task.unhealthy_reason.clear();
   } else if (task.was_healthy && !task.unhealthy_since) {
     task.unhealthy_since = now;
   }

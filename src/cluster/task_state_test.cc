@@ -55,6 +55,17 @@ TEST(MergedReport, HealthAndSinceWhen) {
   EXPECT_EQ(task.health, Health::kUnhealthy) << "its container is being started again";
 }
 
+TEST(MergedReport, KeepsWhyItsHostCallsItUnhealthy) {
+  Task task{.id = TaskId{"t"}, .status = TaskStatus::kRunning};
+  link::TaskReport bad = report(TaskStatus::kRunning, Health::kUnhealthy);
+  bad.reason = std::string(kReasonUnhealthy) + "; the container listens on port 9999";
+  task = merged(task, bad, t0);
+  EXPECT_EQ(task.unhealthy_reason, bad.reason);
+  EXPECT_EQ(task.stopped_reason, "") << "it runs";
+  task = merged(task, report(TaskStatus::kRunning, Health::kHealthy), t0 + 1s);
+  EXPECT_EQ(task.unhealthy_reason, "");
+}
+
 TEST(MergedReport, KeepsWhyControlStoppedIt) {
   Task task = running();
   task.desired = link::DesiredStatus::kStopped;

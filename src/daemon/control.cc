@@ -48,12 +48,14 @@ Result<FirstAccount> read_credentials(int fd) {
   text.resize(static_cast<size_t>(got));
   boost::system::error_code error;
   const boost::json::value value = boost::json::parse(text, error);
-  if (error || !value.is_object()) return fail(Code::kCorrupt, "credentials.json is not what hob wrote");
+  if (error || !value.is_object())
+    return fail(Code::kCorrupt, "credentials.json is not what hob wrote");
   const auto text_of = [&](const char* name) {
     const boost::json::value* field = value.as_object().if_contains(name);
     return field != nullptr && field->is_string() ? std::string(field->as_string()) : std::string();
   };
-  return FirstAccount{text_of("account"), text_of("accessKeyId"), Secret<std::string>(text_of("secretAccessKey"))};
+  return FirstAccount{text_of("account"), text_of("accessKeyId"),
+                      Secret<std::string>(text_of("secretAccessKey"))};
 }
 
 // Everything of control, in the order it is made; each part outlives those below it.
@@ -94,11 +96,16 @@ class Control {
     endpoint_.add(make_hob_service(directory_, catalog_));
     endpoint_.mount("/v2", registry_.handler());
     work_.spawn("registry collection", registry_.run());
-    endpoint_.mount("/metrics", [this](const http::Request& request, http::BodyReader&, http::Responder& responder)
-                                    -> Async<> { return answer_metrics(request, responder); });
+    endpoint_.mount("/metrics",
+                    [this](const http::Request& request, http::BodyReader&,
+                           http::Responder& responder) -> Async<> {
+                      return answer_metrics(request, responder);
+                    });
     links_ = std::make_unique<link::Listener>(
         executor_, Fd(options_.link_fd), std::set<uid_t>{0, options_.edge_uid},
-        [this](std::shared_ptr<link::Session> session) -> Async<> { return cluster_.serve(std::move(session)); });
+        [this](std::shared_ptr<link::Session> session) -> Async<> {
+          return cluster_.serve(std::move(session));
+        });
     links_->start();
     server_ = std::make_unique<http::Server>(executor_, Fd(options_.api_fd), endpoint_.handler());
     server_->start();
@@ -127,17 +134,21 @@ class Control {
   }
 
   cluster::ClusterPorts cluster_ports() {
-    return {.credentials = [this](const std::string& account, link::ImageSource source) {
-              return images_.with_credentials(account, std::move(source));
-            },
+    return {.credentials =
+                [this](const std::string& account, link::ImageSource source) {
+                  return images_.with_credentials(account, std::move(source));
+                },
             .store_logs = [this](link::LogBatch batch) -> Async<Result<void>> {
-              observe::StreamName name{.account = batch.account, .group = batch.group, .stream = batch.stream};
-              HOB_CO_CHECK(co_await logs_.append(std::move(name), std::move(batch.lines), batch.position));
+              observe::StreamName name{
+                  .account = batch.account, .group = batch.group, .stream = batch.stream};
+              HOB_CO_CHECK(
+                  co_await logs_.append(std::move(name), std::move(batch.lines), batch.position));
               co_return Result<void>{};
             }};
   }
 
-  // /metrics is control's own; /metrics/edge and /metrics/host are theirs, which listen on sockets beside us.
+  // /metrics is control's own; /metrics/edge and /metrics/host are theirs, which listen on sockets
+  // beside us.
   Async<> answer_metrics(const http::Request& request, http::Responder& responder) {
     http::Response response;
     const std::string path = request.path;
@@ -146,10 +157,15 @@ class Control {
     } else if (path == "/metrics/edge" || path == "/metrics/host") {
       const std::string role = path.substr(std::string_view("/metrics/").size());
       http::Request ask{.method = "GET", .target = "/metrics", .path = "/metrics"};
-      const http::Endpoint peer{.host = (options_.data / "run" / (role + "-metrics.sock")).string()};
-      Result<http::Response> answer = co_await http::fetch(peer, std::move(ask), "", kRelayWithin, kMetricsBytesMax);
-      if (answer) response.body = std::move(answer->body);
-      else response = {.status = 503, .body = role + " does not answer: " + answer.error().message + "\n"};
+      const http::Endpoint peer{.host =
+                                    (options_.data / "run" / (role + "-metrics.sock")).string()};
+      Result<http::Response> answer =
+          co_await http::fetch(peer, std::move(ask), "", kRelayWithin, kMetricsBytesMax);
+      if (answer)
+        response.body = std::move(answer->body);
+      else
+        response = {.status = 503,
+                    .body = role + " does not answer: " + answer.error().message + "\n"};
     } else {
       response.status = 404;
     }
@@ -188,7 +204,8 @@ class Control {
 Async<Result<void>> run_control(Options options) {
   const Executor executor = co_await boost::asio::this_coro::executor;
   HOB_CO_TRY(std::unique_ptr<store::Store> store,
-             context(store::open_sqlite(options.data / "control" / "store.db", executor), "opening the store"));
+             context(store::open_sqlite(options.data / "control" / "store.db", executor),
+                     "opening the store"));
   Control control(options, executor, std::move(store));
   Result<void> started = co_await control.start();
   if (started) {

@@ -1,8 +1,7 @@
 #include "daemon/hob_service.h"
 
-#include <boost/json.hpp>
-
 #include <array>
+#include <boost/json.hpp>
 
 #include "image/records.h"
 
@@ -13,10 +12,22 @@ namespace json = boost::json;
 
 constexpr std::string_view kFirstAccount = "000000000001";
 constexpr std::array<aws::ErrorShape, 4> kErrors = {{
-    {.name = "AccessDeniedException", .code = "AccessDeniedException", .status = 400, .message_member = "message"},
-    {.name = "ResourceNotFoundException", .code = "ResourceNotFoundException", .status = 400, .message_member = "message"},
-    {.name = "ServiceUnavailableException", .code = "ServiceUnavailableException", .status = 503, .message_member = "message"},
-    {.name = "ValidationException", .code = "ValidationException", .status = 400, .message_member = "message"},
+    {.name = "AccessDeniedException",
+     .code = "AccessDeniedException",
+     .status = 400,
+     .message_member = "message"},
+    {.name = "ResourceNotFoundException",
+     .code = "ResourceNotFoundException",
+     .status = 400,
+     .message_member = "message"},
+    {.name = "ServiceUnavailableException",
+     .code = "ServiceUnavailableException",
+     .status = 503,
+     .message_member = "message"},
+    {.name = "ValidationException",
+     .code = "ValidationException",
+     .status = 400,
+     .message_member = "message"},
 }};
 constexpr aws::ServiceModel kModel = {.name = "hob",
                                       .signing_name = "hob",
@@ -30,7 +41,8 @@ constexpr aws::ServiceModel kModel = {.name = "hob",
                                       .errors = kErrors};
 
 std::unexpected<Error> refuse(std::string_view shape, std::string message) {
-  return fail(Error{.code = Code::kInvalid, .message = std::move(message), .aws_code = std::string(shape)});
+  return fail(
+      Error{.code = Code::kInvalid, .message = std::move(message), .aws_code = std::string(shape)});
 }
 
 std::unexpected<Error> refuse(const Error& error) {
@@ -47,24 +59,28 @@ Result<std::string> wanted(const json::object& input, std::string_view name) {
     return refuse("ValidationException", fmt::format("{} is missing", name));
   }
   if (value->as_string().size() > kRegistryLoginBytesMax) {
-    return refuse("ValidationException", fmt::format("{} is longer than {} bytes", name, kRegistryLoginBytesMax));
+    return refuse("ValidationException",
+                  fmt::format("{} is longer than {} bytes", name, kRegistryLoginBytesMax));
   }
   return std::string(value->as_string());
 }
 
 class HobService final : public aws::Service {
  public:
-  HobService(identity::Directory& directory, image::Catalog& catalog) : directory_(directory), catalog_(catalog) {}
+  HobService(identity::Directory& directory, image::Catalog& catalog)
+      : directory_(directory), catalog_(catalog) {}
 
   const aws::ServiceModel& model() const override { return kModel; }
   std::vector<std::string_view> operations() const override {
-    return {"CreateAccount", "DeleteRegistryLogin", "ListAccounts", "ListRegistryLogins", "PutRegistryLogin"};
+    return {"CreateAccount", "DeleteRegistryLogin", "ListAccounts", "ListRegistryLogins",
+            "PutRegistryLogin"};
   }
 
   Async<Result<std::string>> call(aws::Call call, aws::Caller caller) override {
     boost::system::error_code error;
     json::value parsed = json::parse(call.body.empty() ? "{}" : call.body, error);
-    if (error || !parsed.is_object()) co_return refuse("ValidationException", "the body is no JSON object");
+    if (error || !parsed.is_object())
+      co_return refuse("ValidationException", "the body is no JSON object");
     const json::object input = std::move(parsed.as_object());
     if (call.operation == "PutRegistryLogin") co_return co_await put_login(input, caller);
     if (call.operation == "DeleteRegistryLogin") co_return co_await delete_login(input, caller);
@@ -100,7 +116,8 @@ class HobService final : public aws::Service {
     HOB_CO_TRY(login.username, wanted(input, "Username"));
     HOB_CO_TRY(login.password, wanted(input, "Password"));
     if (login.registry.find('/') != std::string::npos) {
-      co_return refuse("ValidationException", "Registry must be a host name, with a port if it needs one");
+      co_return refuse("ValidationException",
+                       "Registry must be a host name, with a port if it needs one");
     }
     Result<void> done = co_await catalog_.put_login(caller.account, std::move(login));
     if (!done) co_return refuse(done.error());
@@ -130,7 +147,8 @@ class HobService final : public aws::Service {
 
 }  // namespace
 
-std::unique_ptr<aws::Service> make_hob_service(identity::Directory& directory, image::Catalog& catalog) {
+std::unique_ptr<aws::Service> make_hob_service(identity::Directory& directory,
+                                               image::Catalog& catalog) {
   return std::make_unique<HobService>(directory, catalog);
 }
 

@@ -1,10 +1,11 @@
-// What AWS has no API for and `hob` needs, as one more JSON service beside AWS's, signed and authorized alike: signing
-// name and target prefix "hob".
+// What AWS has no API for and `hob` needs, as one more JSON service beside AWS's, signed and
+// authorized alike: signing name and target prefix "hob".
 //
-//   CreateAccount {Name}                       -> {AccountId, AccessKeyId, SecretAccessKey}; the first account alone
-//   ListAccounts {}                            -> {Accounts: [{AccountId, Name}]}; the first account alone
-//   PutRegistryLogin {Registry, Username, Password}, DeleteRegistryLogin {Registry}
-//   ListRegistryLogins {}                      -> {Logins: [{Registry, Username}]}
+//   CreateAccount {Name}                       -> {AccountId, AccessKeyId, SecretAccessKey}; the
+//   first account alone ListAccounts {}                            -> {Accounts: [{AccountId,
+//   Name}]}; the first account alone PutRegistryLogin {Registry, Username, Password},
+//   DeleteRegistryLogin {Registry} ListRegistryLogins {}                      -> {Logins:
+//   [{Registry, Username}]}
 // Belongs to control's loop.
 #pragma once
 
@@ -16,9 +17,11 @@
 
 namespace hob::daemon {
 
-inline constexpr size_t kRegistryLoginBytesMax = 16 * 1024;  // of a registry's name, a user's, a password
+inline constexpr size_t kRegistryLoginBytesMax =
+    16 * 1024;  // of a registry's name, a user's, a password
 
 // Both must outlive it.
-std::unique_ptr<aws::Service> make_hob_service(identity::Directory& directory, image::Catalog& catalog);
+std::unique_ptr<aws::Service> make_hob_service(identity::Directory& directory,
+                                               image::Catalog& catalog);
 
 }  // namespace hob::daemon

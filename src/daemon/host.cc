@@ -43,8 +43,9 @@ struct HostParts {
       : pool(kBlockingThreads),
         images(options.data / "host" / "images", pool),
         vpc(vpc_options(options)),
-        sandbox(sandbox::make_container_sandbox({.directory = options.data / "host" / "sandbox", .instance = options.instance},
-                                                executor, pool)),
+        sandbox(sandbox::make_container_sandbox(
+            {.directory = options.data / "host" / "sandbox", .instance = options.instance},
+            executor, pool)),
         image_port(host::make_image_port(images)),
         network_port(host::make_network_port(vpc, pool)),
         probe_port(host::make_probe_port(vpc.handle())) {}
@@ -59,7 +60,9 @@ struct HostParts {
   std::unique_ptr<host::NetworkPort> network_port;
   std::unique_ptr<host::ProbePort> probe_port;
 
-  host::TaskPorts ports() { return {*image_port, *network_port, *probe_port, *sandbox, clock, pool}; }
+  host::TaskPorts ports() {
+    return {*image_port, *network_port, *probe_port, *sandbox, clock, pool};
+  }
 };
 
 Result<host::AgentOptions> agent_options(const Options& options) {
@@ -87,7 +90,8 @@ Async<> prune_images(image::ImageStore& images, const host::Agent& agent) {
 Async<Result<void>> serve(const Options& options, const Executor& executor, HostParts& parts) {
   HOB_CO_CHECK(context(co_await parts.images.open(), "opening the images"));
   HOB_CO_TRY(host::AgentOptions agent_settings, agent_options(options));
-  host::Agent agent(executor, std::move(agent_settings), parts.ports(), parts.random, parts.metrics);
+  host::Agent agent(executor, std::move(agent_settings), parts.ports(), parts.random,
+                    parts.metrics);
   std::unique_ptr<http::Server> metrics_server = serve_metrics(executor, options, parts.metrics);
   Result<void> started = co_await agent.start();
   AsyncScope chores(executor);
@@ -109,7 +113,8 @@ Async<Result<void>> serve(const Options& options, const Executor& executor, Host
 Async<Result<void>> run_host(Options options) {
   const Executor executor = co_await boost::asio::this_coro::executor;
   HostParts parts(options, executor);
-  HOB_CO_CHECK(context(co_await on_pool(parts.pool, [&vpc = parts.vpc] { return vpc.set_up(); }), "making the VPC"));
+  HOB_CO_CHECK(context(co_await on_pool(parts.pool, [&vpc = parts.vpc] { return vpc.set_up(); }),
+                       "making the VPC"));
   tell_supervisor(options, "prepared");
   network::DnsForwarder dns({.vpc = parts.vpc.handle()}, executor);
   const Result<void> resolves = dns.start();
@@ -126,7 +131,8 @@ Async<Result<void>> run_tear_down(Options options) {
   const Executor executor = co_await boost::asio::this_coro::executor;
   HostParts parts(options, executor);
   HOB_CO_TRY(host::AgentOptions agent_settings, agent_options(options));
-  host::Agent agent(executor, std::move(agent_settings), parts.ports(), parts.random, parts.metrics);
+  host::Agent agent(executor, std::move(agent_settings), parts.ports(), parts.random,
+                    parts.metrics);
   // What can be removed is removed, whatever else fails.
   Result<void> stopped = co_await agent.start();
   co_await agent.stop(host::Agent::Tasks::kStop);

@@ -1,10 +1,8 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
-
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
-
 #include <csignal>
 #include <cstdlib>
 #include <exception>
@@ -33,7 +31,9 @@ int main(int argc, char** argv) {
   Options options;
   CLI::App program("Hob's daemon; hob up starts one for each role.", "hobd");
   program.set_version_flag("--version", std::string("hobd ") + hob::kVersion);
-  program.add_option("--role", options.role)->required()->check(CLI::IsMember({"control", "host", "edge"}));
+  program.add_option("--role", options.role)
+      ->required()
+      ->check(CLI::IsMember({"control", "host", "edge"}));
   program.add_option("--data", options.data)->required();
   program.add_option("--instance", options.instance)->required();
   program.add_option("--region", options.region);
@@ -57,11 +57,12 @@ int main(int argc, char** argv) {
 
   boost::asio::io_context loop(1);
   Result<void> outcome;
-  boost::asio::co_spawn(loop, run_role(options), [&](std::exception_ptr exception, Result<void> result) {
-    if (exception) std::rethrow_exception(exception);
-    outcome = std::move(result);
-    loop.stop();
-  });
+  boost::asio::co_spawn(loop, run_role(options),
+                        [&](std::exception_ptr exception, Result<void> result) {
+                          if (exception) std::rethrow_exception(exception);
+                          outcome = std::move(result);
+                          loop.stop();
+                        });
   loop.run();
   if (!outcome) {
     hob::log::error("cannot go on", {{"error", outcome.error().message}});

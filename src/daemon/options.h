@@ -13,32 +13,34 @@
 namespace hob::daemon {
 
 struct Options {
-  std::string role{};                 // control, host, edge
-  std::filesystem::path data{};       // the instance's directory
-  std::string instance{};             // 6 hex
+  std::string role{};            // control, host, edge
+  std::filesystem::path data{};  // the instance's directory
+  std::string instance{};        // 6 hex
   std::string region = "us-east-1";
   std::string zone = "us-east-1a";
-  std::filesystem::path link{};       // path of control's socket for hosts and edges
-  int ready_fd = -1;                  // "prepared …" and "ready" are written here, a line each
-  int metrics_fd = -1;                // listening: GET /metrics (host, edge)
-  int api_fd = -1;                    // listening (control)
-  int link_fd = -1;                   // listening (control)
-  int credentials_fd = -1;            // the first account's keys, JSON (control)
-  int http_fd = -1;                   // listening (edge)
+  std::filesystem::path link{};  // path of control's socket for hosts and edges
+  int ready_fd = -1;             // "prepared …" and "ready" are written here, a line each
+  int metrics_fd = -1;           // listening: GET /metrics (host, edge)
+  int api_fd = -1;               // listening (control)
+  int link_fd = -1;              // listening (control)
+  int credentials_fd = -1;       // the first account's keys, JSON (control)
+  int http_fd = -1;              // listening (edge)
   uint16_t api_port = 4566;
   uint16_t http_port = 8080;
   std::string store = "sqlite";
   uid_t edge_uid = 0;
-  double cpu_overcommit = 0;          // 0: the default
+  double cpu_overcommit = 0;  // 0: the default
   double memory_overcommit = 0;
-  bool tear_down = false;             // host: remove all of the instance from this machine, then end
+  bool tear_down = false;  // host: remove all of the instance from this machine, then end
 };
 
-// Each builds its role, runs until it is cancelled (the root scope of main), and has ended everything when it returns.
+// Each builds its role, runs until it is cancelled (the root scope of main), and has ended
+// everything when it returns.
 Async<Result<void>> run_control(Options options);
 Async<Result<void>> run_host(Options options);
 Async<Result<void>> run_edge(Options options);
-// For an instance without daemons: stops its tasks and removes what they left on this machine. Idempotent.
+// For an instance without daemons: stops its tasks and removes what they left on this machine.
+// Idempotent.
 Async<Result<void>> run_tear_down(Options options);
 
 }  // namespace hob::daemon

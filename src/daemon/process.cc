@@ -1,10 +1,10 @@
 #include "daemon/process.h"
 
-#include <csignal>
 #include <unistd.h>
 
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <csignal>
 
 #include "base/log.h"
 
@@ -13,14 +13,17 @@ namespace hob::daemon {
 void tell_supervisor(const Options& options, const std::string& line) {
   if (options.ready_fd < 0) return;
   const std::string text = line + "\n";
-  if (write(options.ready_fd, text.data(), text.size()) < 0) log::warn("the supervisor does not listen");
+  if (write(options.ready_fd, text.data(), text.size()) < 0)
+    log::warn("the supervisor does not listen");
 }
 
-std::unique_ptr<http::Server> serve_metrics(Executor executor, const Options& options, const Metrics& metrics) {
+std::unique_ptr<http::Server> serve_metrics(Executor executor, const Options& options,
+                                            const Metrics& metrics) {
   if (options.metrics_fd < 0) return nullptr;
   auto server = std::make_unique<http::Server>(
       executor, Fd(options.metrics_fd),
-      [&metrics](const http::Request& request, http::BodyReader&, http::Responder& responder) -> Async<> {
+      [&metrics](const http::Request& request, http::BodyReader&,
+                 http::Responder& responder) -> Async<> {
         http::Response response;
         if (request.path == "/metrics") {
           response.headers.set("Content-Type", "text/plain; version=0.0.4");
@@ -38,7 +41,8 @@ std::unique_ptr<http::Server> serve_metrics(Executor executor, const Options& op
 Async<> wait_for_end() {
   boost::asio::signal_set signals(co_await boost::asio::this_coro::executor, SIGTERM, SIGINT);
   boost::system::error_code error;
-  const int number = co_await signals.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, error));
+  const int number =
+      co_await signals.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, error));
   log::info("ending", {{"signal", number}});
 }
 

@@ -14,7 +14,8 @@ constexpr Duration kPullPasswordLife = std::chrono::hours(1);
 }  // namespace
 
 RunnerImages::RunnerImages(store::Store& store, const Executor& executor, image::Catalog& catalog,
-                           const identity::Directory& directory, uint16_t api_port, std::string region)
+                           const identity::Directory& directory, uint16_t api_port,
+                           std::string region)
     : catalog_(catalog),
       directory_(directory),
       api_port_(api_port),
@@ -39,13 +40,17 @@ bool RunnerImages::is_ours(const std::string& identifier) const {
   return reference && image::match_own_registry(reference->registry, api_port_).ours;
 }
 
-Async<Result<runner::ResolvedImage>> RunnerImages::resolve(std::string account, std::string identifier) {
+Async<Result<runner::ResolvedImage>> RunnerImages::resolve(std::string account,
+                                                           std::string identifier) {
   HOB_CO_TRY(const image::ImageReference reference, image::parse_reference(identifier));
   const image::OwnRegistry ours = image::match_own_registry(reference.registry, api_port_);
   runner::ResolvedImage resolved;
   resolved.source.repository = reference.repository;
   if (!ours.ours) {
     resolved.source.registry = reference.host();
+    // As Docker does: a registry of this machine has no certificate, and nobody is on the way to
+    // it.
+    resolved.source.plain_http = image::is_loopback_registry(reference.registry);
     resolved.source.reference = reference.reference();
     resolved.digest = reference.digest;
     co_return resolved;
@@ -53,7 +58,8 @@ Async<Result<runner::ResolvedImage>> RunnerImages::resolve(std::string account, 
   if (!ours.account.empty() && (ours.account != account || ours.region != region_)) {
     co_return fail(Code::kNotFound, "{} belongs to another account or region", identifier);
   }
-  HOB_CO_TRY(resolved.digest, co_await catalog_.resolve(account, reference.repository, reference.reference()));
+  HOB_CO_TRY(resolved.digest,
+             co_await catalog_.resolve(account, reference.repository, reference.reference()));
   resolved.source.registry = address_;
   resolved.source.plain_http = true;
   resolved.source.reference = resolved.digest;
@@ -73,17 +79,21 @@ Async<Result<void>> RunnerImages::changed() {
   co_return Result<void>{};
 }
 
-link::ImageSource RunnerImages::with_credentials(const std::string& account, link::ImageSource source) const {
+link::ImageSource RunnerImages::with_credentials(const std::string& account,
+                                                 link::ImageSource source) const {
   if (source.registry == address_) {
     source.username = "AWS";
-    source.password = directory_.mint_pull_password(account, identity::root_arn(account), kPullPasswordLife).password;
+    source.password =
+        directory_.mint_pull_password(account, identity::root_arn(account), kPullPasswordLife)
+            .password;
     return source;
   }
   const store::Entry* entry = logins_.find(image::login_key(account, source.registry));
   if (entry == nullptr) return source;
   Result<image::LoginRecord> login = image::decode_login(entry->value);
   if (!login) {
-    log::error("a registry login cannot be read", {{"key", entry->key}, {"error", login.error().message}});
+    log::error("a registry login cannot be read",
+               {{"key", entry->key}, {"error", login.error().message}});
     return source;
   }
   source.username = login->username;

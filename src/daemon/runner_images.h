@@ -1,4 +1,5 @@
-// What runner and cluster ask about images, answered from our registry's catalog and the logins to others.
+// What runner and cluster ask about images, answered from our registry's catalog and the logins to
+// others.
 //
 // Belongs to control's loop.
 #pragma once
@@ -25,7 +26,8 @@ class RunnerImages final : public runner::Images {
   Async<> start();
   Async<> stop();
 
-  Async<Result<runner::ResolvedImage>> resolve(std::string account, std::string identifier) override;
+  Async<Result<runner::ResolvedImage>> resolve(std::string account,
+                                               std::string identifier) override;
   Result<void> check(const std::string& identifier) const override;
   bool is_ours(const std::string& identifier) const override;
   Async<Result<void>> changed() override;

@@ -19,6 +19,7 @@
 namespace hob::edge {
 namespace {
 
+constexpr size_t kIdDigits = 32;
 constexpr size_t kRouteTableBytesMax = 64 * 1024 * 1024;
 constexpr Duration kReportInterval{1'000};
 constexpr Duration kDrainPoll{10};
@@ -180,24 +181,37 @@ class Edge::Impl {
     version_ = -1;
   }
 
-  void keep_table(const link::RouteTable& table) {
+  // On the pool: it waits for the disk.
+  void keep_table(const link::RouteTable& table) const {
     if (options_.directory.empty()) return;
     const auto kept = write_file_durably(table_path(), link::encode_json(table), 0600);
     if (!kept) log::error("route table cannot be kept", {{"error", kept.error().message}});
   }
 
+  // The same over restarts: control then knows that the edge it waits for is back, and not another
+  // one.
+  EdgeId own_id(Random& random) const {
+    EdgeId id{random_hex(random, kIdDigits)};
+    if (options_.directory.empty()) return id;
+    const std::string path = options_.directory + "/id";
+    if (const auto known = read_file(path, kIdDigits); known && known->size() == kIdDigits)
+      return {*known};
+    if (const auto kept = write_file_durably(path, id.value, 0600); !kept)
+      log::warn("the edge's id cannot be kept", {{"error", kept.error().message}});
+    return id;
+  }
+
   Async<> keep_link() {
     SystemRandom random;
-    const EdgeId id{random_hex(random, 32)};
+    const EdgeId id = own_id(random);
     Backoff backoff{.min = Duration(50), .max = Duration(2'000)};
     for (;;) {
       auto session = co_await link::connect(scope_, options_.control_socket);
       if (session) {
-        backoff.reset();
         session_ = *session;
         version_ = -1;
         const link::EdgeHello hello{.edge = id, .zone = options_.zone, .version = options_.version};
-        if (session_->send(link::encode(hello))) co_await follow();
+        if (session_->send(link::encode(hello))) co_await follow(backoff);
         session_->close();
         session_ = nullptr;
         log::warn("link to control ended; serving on with the last routes");
@@ -209,7 +223,7 @@ class Edge::Impl {
   }
 
   // Until the link ends.
-  Async<> follow() {
+  Async<> follow(Backoff& backoff) {
     const std::shared_ptr<link::Session> session = session_;
     for (;;) {
       auto message = co_await session->receive();
@@ -221,8 +235,9 @@ class Edge::Impl {
         co_return;
       }
       apply(table);
-      keep_table(table);
       report_soon_->set();  // says that it is applied, as soon as it is
+      backoff.reset();      // control is well: the next link may be tried at once
+      co_await on_pool(pool_, [this, table] { keep_table(table); });
     }
   }
 
@@ -246,6 +261,7 @@ class Edge::Impl {
 
   Options options_;
   Executor executor_;
+  BlockingPool pool_{1};
   AsyncScope scope_;
   std::shared_ptr<Event> report_soon_;
   RouteBook book_;

@@ -194,11 +194,12 @@ Result<void> Agent::take(const link::Message& message) {
 void Agent::welcome(const link::HostWelcome& welcome) {
   *linked_gauge_ = 1;
   logs_->connected();
-  std::set<TaskId> listed;
   for (const link::Assignment& assignment : welcome.assignments) {
-    listed.insert(assignment.task);
+    welcomed_.insert(assignment.task);
     assign(assignment);
   }
+  if (welcome.more) return;  // only with the last part is it known what is not listed
+  const std::set<TaskId> listed = std::exchange(welcomed_, {});
   for (auto& [task, actor] : tasks_) {
     if (listed.contains(task))
       send_report(actor->report());
@@ -206,7 +207,7 @@ void Agent::welcome(const link::HostWelcome& welcome) {
       actor->unassign();
   }
   reap_.set();
-  log::info("linked to control", {{"assignments", welcome.assignments.size()}});
+  log::info("linked to control", {{"assignments", listed.size()}});
 }
 
 void Agent::assign(const link::Assignment& assignment) {
@@ -271,9 +272,10 @@ Async<> Agent::reap() {
       if (!actor->done()) continue;
       const Instant since = done_since.try_emplace(task, ports_.clock.now()).first->second;
       const bool given_up = ports_.clock.now() - since > kLogKeptMax;
-      if (logs_->drained(task) || given_up) gone.push_back(task);
+      if ((logs_->drained(task) || given_up) && !logs_->holds(task)) gone.push_back(task);
     }
     for (const TaskId& task : gone) {
+      if (logs_->holds(task)) continue;  // since we looked
       done_since.erase(task);
       co_await remove_done(task);
     }

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -80,6 +81,7 @@ class Agent {
   Counter& reports_;
   Counter& assigned_;
   std::map<TaskId, std::unique_ptr<TaskActor>> tasks_;
+  std::set<TaskId> welcomed_;               // listed by the parts of a welcome so far
   std::shared_ptr<link::Session> session_;  // nullptr: not linked, or not welcomed yet
   Event reap_;
   std::unique_ptr<LogShipper> logs_;

@@ -87,10 +87,12 @@ Async<bool> LogShipper::ship(TaskId task) {
   }
   if (read->next == from) {
     // What was sent and never acknowledged is not there any more: it cannot be repeated.
-    if (repeats)
+    if (repeats) {
+      const Busy busy(*this, task);
       co_await actor->set_log_sent(from);
-    else if (was_done)
+    } else if (was_done) {
       drained_.insert(task);
+    }
     co_return false;
   }
   if (read->lines.empty()) {  // nothing but what is not in the format
@@ -101,7 +103,10 @@ Async<bool> LogShipper::ship(TaskId task) {
   batch.lines = std::move(read->lines);
   const std::shared_ptr<link::Session> session = agent_.session_;
   waiting_.insert(task);
-  co_await actor->set_log_sent(read->next);
+  {
+    const Busy busy(*this, task);
+    co_await actor->set_log_sent(read->next);
+  }
   if (agent_.session_ != session) co_return false;  // a new link: connected() has started all over
   lines_.add(batch.lines.size());
   // A link that has ended is seen by its reader; the batch is read again on the next.

@@ -26,8 +26,21 @@ class LogShipper {
   // Control has all that the task wrote.
   bool drained(const TaskId& task) const { return drained_.contains(task); }
   void forget(const TaskId& task);
+  // It waits inside the task's actor, which must not go now.
+  bool holds(const TaskId& task) const { return held_ == task; }
 
  private:
+  // Marks the one task whose actor the shipper waits in.
+  class Busy {
+   public:
+    Busy(LogShipper& shipper, TaskId task) : shipper_(shipper) { shipper_.held_ = std::move(task); }
+    ~Busy() { shipper_.held_ = {}; }
+    Busy(const Busy&) = delete;
+    Busy& operator=(const Busy&) = delete;
+
+   private:
+    LogShipper& shipper_;
+  };
   // True: a batch was sent.
   Async<bool> ship(TaskId task);
 
@@ -35,6 +48,7 @@ class LogShipper {
   Event wake_;
   std::set<TaskId> waiting_;  // for an ack
   std::set<TaskId> drained_;
+  TaskId held_{};  // empty: none
   Counter& lines_;
 };
 

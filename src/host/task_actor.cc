@@ -107,6 +107,14 @@ void TaskActor::assign(const link::Assignment& assignment) {
   if (view_.assignment.desired == link::DesiredStatus::kRunning)
     view_.assignment.desired = assignment.desired;
   view_.assignment.restart = assignment.restart;
+  // Control mints a fresh password with every welcome; the one on our disk may have run out.
+  auto fresh = assignment.containers.begin();
+  for (link::Container& container : view_.assignment.containers) {
+    if (fresh == assignment.containers.end()) break;
+    container.image.username = fresh->image.username;
+    container.image.password = fresh->image.password;
+    ++fresh;
+  }
   wake();
 }
 
@@ -161,7 +169,7 @@ Async<> TaskActor::keep_saved() {
     saved_version_ = version;
     saved_.set();
     if (!view_.saved)
-      co_await sleep_for(kCleanUpBackoff.max);
+      co_await unsaved_.wait_for(kCleanUpBackoff.max);
     else if (first)
       wake();
     else
@@ -263,7 +271,8 @@ Async<> TaskActor::pull() {
                              .repository = source.repository,
                              .reference = source.reference,
                              .username = source.username,
-                             .password = source.password};
+                             .password = source.password,
+                             .account = view_.assignment.account};
   // What it ran before is what it runs again, wherever the tag has gone meanwhile.
   if (!view_.state.image_digest.empty()) request.reference = view_.state.image_digest;
   if (!view_.state.pull_started_at) view_.state.pull_started_at = ports_.clock.now();

@@ -26,7 +26,7 @@ namespace hob::image {
 inline constexpr size_t kUploadsMax = 1'000;               // unfinished ones; beyond: kLimit
 inline constexpr Duration kUploadIdleMax{24 * 3'600'000};  // then it is forgotten
 inline constexpr Duration kBlobIdleMin{
-    3'600'000};  // an unreferenced blob stays this long: a push may be on its way
+    24 * 3'600'000};  // an unreferenced blob stays this long: a push may be on its way
 
 struct Upload {
   std::string id{};

@@ -47,11 +47,22 @@ Async<std::invoke_result_t<F>> on_pool_abortable(BlockingPool& pool,
 // The same pull asked for twice is one; what tells them apart.
 std::string pull_key(const PullRequest& request) {
   std::string text;
-  for (const std::string* part : {&request.registry, &request.repository, &request.reference,
-                                  &request.username, &request.password}) {
+  for (const std::string* part : {&request.account, &request.registry, &request.repository,
+                                  &request.reference, &request.username, &request.password}) {
     text += std::to_string(part->size()) + ":" + *part;
   }
   return digest_of(text + (request.plain_http ? "p" : "s"));
+}
+
+// Who has shown a registry that it may have what a record names. Not by the password: those of a
+// token live for hours alone, and a task must start again while nobody can give a new one.
+std::string source_key(const PullRequest& request) {
+  std::string text;
+  for (const std::string* part :
+       {&request.account, &request.registry, &request.repository, &request.username}) {
+    text += std::to_string(part->size()) + ":" + *part;
+  }
+  return std::string(digest_hex(digest_of(text)));
 }
 
 }  // namespace
@@ -129,8 +140,9 @@ class ImageStore::Impl {
 
   Async<Result<LocalImage>> pull_now(PullRequest request) {
     if (is_digest(request.reference)) {
-      const auto look = [layers = layers_, directory = directory_, digest = request.reference] {
-        return find(*layers, directory, digest);
+      const auto look = [layers = layers_,
+                         file = image_file(directory_, request.reference, source_key(request))] {
+        return find(*layers, file);
       };
       std::optional<StoredImage> here = co_await on_pool(pool_, look);
       if (here) co_return local(*here);
@@ -153,22 +165,25 @@ class ImageStore::Impl {
                                              const PullSettings& settings,
                                              const PullRequest& request,
                                              const std::atomic<bool>& abort) {
-    const auto known = [&](const std::string& digest) { return find(layers, directory, digest); };
+    const std::string source = source_key(request);
+    const auto known = [&](const std::string& digest) {
+      return find(layers, image_file(directory, digest, source));
+    };
     HOB_TRY(PulledImage pulled, pull_image(request, settings, layers, known, abort));
     for (const std::string& digest : pulled.digests) {
-      HOB_CHECK(write_file_durably(image_file(directory, digest), encode(pulled.image), 0600));
+      HOB_CHECK(
+          write_file_durably(image_file(directory, digest, source), encode(pulled.image), 0600));
     }
     return pulled;
   }
 
-  static fs::path image_file(const fs::path& directory, const std::string& digest) {
-    return directory / "images" / (std::string(digest_hex(digest)) + ".json");
+  static fs::path image_file(const fs::path& directory, const std::string& digest,
+                             const std::string& source) {
+    return directory / "images" / (std::string(digest_hex(digest)) + "-" + source + ".json");
   }
 
   // The image, if it is here whole; that counts as a use of it.
-  static std::optional<StoredImage> find(LayerStore& layers, const fs::path& directory,
-                                         const std::string& digest) {
-    const fs::path file = image_file(directory, digest);
+  static std::optional<StoredImage> find(LayerStore& layers, const fs::path& file) {
     const std::shared_lock no_pruning(layers.pruning());
     const Result<std::string> text = read_file(file, kStoredImageBytesMax);
     if (!text) return std::nullopt;
@@ -206,7 +221,8 @@ class ImageStore::Impl {
          at.increment(error)) {
       const Result<std::string> text = read_file(at->path(), kStoredImageBytesMax);
       const Result<StoredImage> image = text ? decode_stored_image(*text) : fail(text.error());
-      const std::string digest = std::string(kDigestPrefix) + at->path().stem().string();
+      const std::string name = at->path().stem().string();
+      const std::string digest = std::string(kDigestPrefix) + name.substr(0, name.find('-'));
       std::error_code gone;
       const auto used = fs::last_write_time(at->path(), gone);
       const bool kept = image && (keep.contains(digest) || keep.contains(image->digest) ||

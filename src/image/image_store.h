@@ -1,9 +1,9 @@
 // A host's images: pulled once, verified, unpacked into layers that tasks share.
 //
 // Layout under its directory (0700 root): layers/sha256/<diff id>/ (one unpacked layer each, owned
-// by plain root; the sandbox maps ids when it mounts), images/<key>.json, tmp/ (emptied at start).
-// An image or layer is there whole or not at all, also after kill -9. Belongs to one loop; blocking
-// work runs on the pool.
+// by plain root; the sandbox maps ids when it mounts), images/<digest>-<source>.json, tmp/ (emptied
+// at start). An image or layer is there whole or not at all, also after kill -9. Belongs to one
+// loop; blocking work runs on the pool.
 #pragma once
 
 #include <filesystem>
@@ -26,6 +26,7 @@ struct PullRequest {
   std::string reference{};  // digest or tag
   std::string username{};
   std::string password{};
+  std::string account{};  // for whom; what one pulled says nothing of what another may
 };
 
 // The part of an image's config that running it needs.
@@ -58,7 +59,9 @@ class ImageStore {
   // Empties tmp/, forgets what is damaged. Call first.
   Async<Result<void>> open();
   // The image, pulled if it (or some layer of it) is not here. Pulls of one image at the same time
-  // are one pull. A digest that is here whole is answered without a network. Errors, ready for
+  // are one pull. A digest that the same account and user have pulled from the same repository, and
+  // that is here whole, is answered without a network; anybody else asks the registry first, and
+  // shares the layers. Errors, ready for
   // "CannotPullContainerError: …": kNotFound (no such image), kDenied (credentials), kUnavailable
   // (network), kTimeout (stalled), kCorrupt (a digest does not match, a layer is no archive or
   // breaks a rule), kLimit (too large, too many layers or entries).

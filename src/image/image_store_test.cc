@@ -222,6 +222,33 @@ TEST_F(ImageStoreTest, PullsOnceAndSharesLayers) {
   EXPECT_TRUE(registry_.asked.empty());
 }
 
+TEST_F(ImageStoreTest, ADigestThatIsHereIsShownOnlyToWhoPulledIt) {
+  serve(kImage, "1");
+  const std::string digest = digest_of(kImage.manifest);
+  PullRequest first = request(digest);
+  first.account = "1";
+  ASSERT_TRUE(run(images_->pull(first)));
+  PullRequest another = first;
+  another.account = "2";
+  PullRequest elsewhere = first;
+  elsewhere.repository = "app2";
+  registry_.manifests.clear();
+  for (const PullRequest& asks : {another, elsewhere}) {
+    registry_.asked.clear();
+    EXPECT_EQ(run(images_->pull(asks)).error().code, Code::kNotFound);
+    EXPECT_FALSE(registry_.asked.empty());
+  }
+  // Who may have it gets it by the manifest and the config: the layers are shared.
+  serve(kImage, "1");
+  registry_.asked.clear();
+  EXPECT_TRUE(run(images_->pull(another)));
+  EXPECT_EQ(registry_.asked["/v2/app/blobs/" + digest_of(kImage.layers[0])], 0);
+  registry_ = {};
+  EXPECT_TRUE(run(images_->pull(first)));
+  EXPECT_TRUE(run(images_->pull(another)));
+  EXPECT_TRUE(registry_.asked.empty());
+}
+
 TEST_F(ImageStoreTest, FollowsAnIndexATokenAndARedirect) {
   serve(kImage, "x");
   registry_.manifests["1"] = fmt::format(
@@ -238,7 +265,9 @@ TEST_F(ImageStoreTest, FollowsAnIndexATokenAndARedirect) {
   EXPECT_EQ(image->digest, digest_of(kImage.manifest));
   const std::string index = digest_of(registry_.manifests["1"]);
   registry_ = {};
-  EXPECT_EQ(pull(index)->digest, image->digest);  // the index's digest names it, too
+  const auto again = pull(index, "me");
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(again->digest, image->digest);  // the index's digest names it, too
 }
 
 TEST_F(ImageStoreTest, GoesOnAfterFailures) {

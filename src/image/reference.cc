@@ -147,13 +147,20 @@ std::string format_reference(const ImageReference& reference) {
   return text;
 }
 
+bool is_loopback_registry(std::string_view registry) {
+  const std::string_view host = host_part(registry);
+  if (host == "localhost" || host == "[::1]") return true;
+  // An address of 127.0.0.0/8, and not a name that begins like one.
+  return host.starts_with("127.") &&
+         host.find_first_not_of("0123456789.") == std::string_view::npos;
+}
+
 OwnRegistry match_own_registry(std::string_view registry, uint16_t api_port) {
   const std::string_view host = host_part(registry);
   const std::string_view port =
       host.size() < registry.size() ? registry.substr(host.size() + 1) : std::string_view();
   const bool at_port = port == std::to_string(api_port);
-  const bool loopback = host == "localhost" || host == "[::1]" || host.starts_with("127.");
-  if (loopback) return {.ours = at_port};
+  if (is_loopback_registry(registry)) return {.ours = at_port};
   const size_t part = host.find(kEcrPart);
   if (part != kAccountDigits || !is_digits(host.substr(0, part))) return {};
   const std::string_view rest = host.substr(part + kEcrPart.size());

@@ -24,6 +24,8 @@ bool is_repository_name(std::string_view text);
 bool is_tag(std::string_view text);
 // "docker.io", "127.0.0.1:4566", "[::1]:5000".
 bool is_registry_name(std::string_view text);
+// Whether it is on this machine by its name: "localhost", "127.0.0.1:5000", "[::1]".
+bool is_loopback_registry(std::string_view registry);
 
 struct ImageReference {
   std::string registry{};    // as written; "docker.io" where none was

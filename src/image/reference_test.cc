@@ -69,5 +69,15 @@ TEST(Reference, KnowsOurRegistry) {
   }
 }
 
+TEST(Reference, KnowsWhatIsOnThisMachine) {
+  for (const char* registry :
+       {"localhost", "localhost:5000", "127.0.0.1:5000", "127.8.9.1", "[::1]:80"})
+    EXPECT_TRUE(is_loopback_registry(registry)) << registry;
+  for (const char* registry :
+       {"127.example.com", "127.0.0.1.example.com:80", "localhost.example.com", "quay.io",
+        "10.0.0.1:5000", "[::2]", "000000000001.dkr.ecr.eu-west-1.hob.localhost"})
+    EXPECT_FALSE(is_loopback_registry(registry)) << registry;
+}
+
 }  // namespace
 }  // namespace hob::image

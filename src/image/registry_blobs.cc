@@ -126,9 +126,10 @@ Async<Result<void>> Registry::send_blob(Exchange& exchange, std::string digest, 
     co_return co_await exchange.refuse(416, "SIZE_INVALID", "the range is outside of the blob",
                                        std::move(wrong));
   }
-  const auto open = [path = repositories_.blobs().path(digest)]() -> Result<std::shared_ptr<Fd>> {
+  const auto open = [path = repositories_.blobs().path(digest),
+                     digest]() -> Result<std::shared_ptr<Fd>> {
     auto file = std::make_shared<Fd>(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!*file) return fail_errno(errno, "opening a blob");
+    if (!*file) return fail_errno(errno, "opening the blob " + digest);
     return file;
   };
   const auto file = co_await on_pool(pool_, open);

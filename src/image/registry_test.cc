@@ -1,4 +1,4 @@
-// The registry served on loopback: real skopeo and buildah push to it, the host's ImageStore pulls
+// The registry served on loopback: a real skopeo pushes to it, the host's ImageStore pulls
 // from it.
 #include "image/registry.h"
 

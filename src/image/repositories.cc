@@ -159,7 +159,7 @@ Async<Result<Repository>> Repositories::remove(std::string account, std::string 
 Async<Result<void>> Repositories::remove_keys(Keys keys) {
   while (!keys.empty()) {
     store::Transaction transaction;
-    while (!keys.empty() && transaction.remove.size() < store::kTransactionKeysMax) {
+    while (!keys.empty() && transaction.remove.size() < kRemovalsPerTransaction) {
       const auto first = keys.extract(keys.begin());
       transaction.remove.push_back(first.key());
       transaction.expect.emplace(first.key(), first.mapped());
@@ -365,7 +365,32 @@ Async<Result<std::vector<TaggedImage>>> Repositories::images(Repository reposito
   co_return images;
 }
 
+// Writing the repository's record again, as it is, makes a removal and a push exclude each other: a
+// manifest that names what is removed here was either seen, or is refused.
+Async<Result<void>> Repositories::add_guard(store::Transaction& transaction,
+                                            const Repository& repository) {
+  const std::string home = repository_key(repository.account, repository.name);
+  HOB_CO_TRY(const std::optional<store::Entry> owner, co_await store_.get(home));
+  if (!owner) co_return repository_not_found(repository.account, repository.name);
+  transaction.expect[home] = owner->revision;
+  transaction.put[home] = owner->value;
+  co_return Result<void>();
+}
+
 Async<Result<void>> Repositories::remove_image(Repository repository, std::string digest) {
+  for (int tries = 0; tries < kRemovalTriesMax; ++tries) {
+    bool overtaken = false;
+    Result<void> removed = co_await try_remove_image(repository, digest, overtaken);
+    if (!overtaken) co_return removed;
+  }
+  co_return fail(Code::kUnavailable, "others change the repository '{}' all the time",
+                 repository.name);
+}
+
+Async<Result<void>> Repositories::try_remove_image(const Repository& repository,
+                                                   const std::string& digest, bool& overtaken) {
+  store::Transaction transaction;
+  HOB_CO_CHECK(co_await add_guard(transaction, repository));
   const std::string key = image_key(repository.account, repository.id, digest);
   HOB_CO_TRY(const std::optional<store::Entry> entry, co_await store_.get(key));
   if (!entry) co_return image_not_found(repository, digest);
@@ -389,9 +414,16 @@ Async<Result<void>> Repositories::remove_image(Repository repository, std::strin
     HOB_CO_TRY(const std::optional<store::Entry> found, co_await store_.get(reference));
     if (found) keys[reference] = found->revision;
   }
-  if (keys.size() > store::kTransactionKeysMax)
-    co_return fail(Code::kLimit, "the image has too many tags");
-  co_return co_await remove_keys(std::move(keys));
+  if (keys.size() > kRemovalsPerTransaction)
+    co_return fail(Code::kLimit, "the image has too many tags: remove some of them first");
+  for (const auto& [dead, revision] : keys) {
+    transaction.expect[dead] = revision;
+    transaction.remove.push_back(dead);
+  }
+  const Result<store::Revision> written = co_await store_.commit(std::move(transaction));
+  overtaken = !written && written.error().code == Code::kConflict;
+  HOB_CO_CHECK(written);
+  co_return Result<void>();
 }
 
 Async<Result<std::string>> Repositories::remove_tag(Repository repository, std::string tag,
@@ -444,6 +476,19 @@ Async<Result<void>> Repositories::link_blob(Repository repository, std::string d
 }
 
 Async<Result<bool>> Repositories::unlink_blob(Repository repository, std::string digest) {
+  for (int tries = 0; tries < kRemovalTriesMax; ++tries) {
+    bool overtaken = false;
+    Result<bool> unlinked = co_await try_unlink_blob(repository, digest, overtaken);
+    if (!overtaken) co_return unlinked;
+  }
+  co_return fail(Code::kUnavailable, "others change the repository '{}' all the time",
+                 repository.name);
+}
+
+Async<Result<bool>> Repositories::try_unlink_blob(const Repository& repository,
+                                                  const std::string& digest, bool& overtaken) {
+  store::Transaction transaction;
+  HOB_CO_CHECK(co_await add_guard(transaction, repository));
   const std::string key = blob_key(repository.account, repository.id, digest);
   HOB_CO_TRY(const std::optional<store::Entry> entry, co_await store_.get(key));
   if (!entry) co_return false;
@@ -454,9 +499,11 @@ Async<Result<bool>> Repositories::unlink_blob(Repository repository, std::string
       co_return fail(Code::kConflict, "the image {} needs this blob", tagged.image.digest);
     }
   }
-  store::Transaction transaction{.expect = {{key, entry->revision}}, .remove = {key}};
-  HOB_CO_TRY([[maybe_unused]] const store::Revision revision,
-             co_await store_.commit(std::move(transaction)));
+  transaction.expect[key] = entry->revision;
+  transaction.remove.push_back(key);
+  const Result<store::Revision> written = co_await store_.commit(std::move(transaction));
+  overtaken = !written && written.error().code == Code::kConflict;
+  HOB_CO_CHECK(written);
   co_return true;
 }
 

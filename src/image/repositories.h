@@ -23,6 +23,10 @@
 
 namespace hob::image {
 
+// A removal expects what it removes, and both count.
+inline constexpr size_t kRemovalsPerTransaction = store::kTransactionKeysMax / 2 - 1;
+inline constexpr int kRemovalTriesMax = 10;  // when pushes come in between
+
 inline constexpr size_t kRepositoriesMax = 10'000;  // of an account; ECR's quota
 inline constexpr size_t kResourceTagsMax = 50;      // of a repository
 inline constexpr size_t kCommitAttemptsMax = 8;     // against others who write the same records
@@ -118,6 +122,12 @@ class Repositories {
   using Keys = std::map<std::string, store::Revision>;
   // kUnavailable: one of them was written meanwhile.
   Async<Result<void>> remove_keys(Keys keys);
+  Async<Result<void>> add_guard(store::Transaction& transaction, const Repository& repository);
+  // `overtaken`: somebody changed the repository meanwhile; try again.
+  Async<Result<void>> try_remove_image(const Repository& repository, const std::string& digest,
+                                       bool& overtaken);
+  Async<Result<bool>> try_unlink_blob(const Repository& repository, const std::string& digest,
+                                      bool& overtaken);
 
   store::Store& store_;
   BlobStore& blobs_;

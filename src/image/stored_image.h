@@ -1,4 +1,4 @@
-// What an image store keeps of an image beside its layers: images/<digest's hex>.json.
+// What an image store keeps of an image beside its layers: images/<digest's hex>-<source>.json.
 #pragma once
 
 #include <string>

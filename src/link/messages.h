@@ -1,13 +1,14 @@
-// What travels on a link. Each struct is one message, sent as its name and its JSON (encode/decode in messages.cc).
+// What travels on a link. Each struct is one message, sent as its name and its JSON (encode/decode
+// in messages.cc).
 //
-// Order of a host's stream: HostHello up; HostWelcome down (the whole of what it should run); TaskReport up for every
-// task it has, and then again at each change; AssignmentChange down at each change. An edge's: EdgeHello up;
-// RouteTable down (the whole, again at each change: versions only grow); EdgeReport up every second and when a drained target is idle.
-// Fields are only added, each with a default that means what its absence meant (style.md §12).
+// Order of a host's stream: HostHello up; HostWelcome down (the whole of what it should run);
+// TaskReport up for every task it has, and then again at each change; AssignmentChange down at each
+// change. An edge's: EdgeHello up; RouteTable down (the whole, again at each change: versions only
+// grow); EdgeReport up every second and when a drained target is idle. Fields are only added, each
+// with a default that means what its absence meant (style.md §12).
 #pragma once
 
 #include <boost/describe.hpp>
-
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -20,9 +21,9 @@
 #include "base/time.h"
 
 namespace hob {
-using TaskId = Id<struct TaskTag>;        // 32 hex
-using HostId = Id<struct HostTag>;        // 32 hex
-using EdgeId = Id<struct EdgeTag>;        // 32 hex
+using TaskId = Id<struct TaskTag>;  // 32 hex
+using HostId = Id<struct HostTag>;  // 32 hex
+using EdgeId = Id<struct EdgeTag>;  // 32 hex
 using DeploymentId = Id<struct DeploymentTag>;
 }  // namespace hob
 
@@ -33,7 +34,8 @@ namespace hob::link {
 enum class ProbeProtocol { kTcp, kHttp };
 BOOST_DESCRIBE_ENUM(ProbeProtocol, kTcp, kHttp)
 
-// How a host finds out whether a task is healthy. App Runner's defaults. Thresholds: probes in a row.
+// How a host finds out whether a task is healthy. App Runner's defaults. Thresholds: probes in a
+// row.
 struct Probe {
   ProbeProtocol protocol = ProbeProtocol::kTcp;
   int port = 8080;
@@ -44,19 +46,23 @@ struct Probe {
   int unhealthy_threshold = 5;
   bool operator==(const Probe&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(Probe, (), (protocol, port, path, interval, timeout, healthy_threshold, unhealthy_threshold))
+BOOST_DESCRIBE_STRUCT(Probe, (),
+                      (protocol, port, path, interval, timeout, healthy_threshold,
+                       unhealthy_threshold))
 
 // Where an image is pulled from and how. `repository` and `digest` name it at `registry`.
 struct ImageSource {
   std::string registry{};    // "127.0.0.1:4566", "registry-1.docker.io"
   bool plain_http = false;   // ours on loopback; others speak TLS
   std::string repository{};  // "library/nginx"
-  std::string reference{};   // a digest "sha256:…" where control knows it (always for ours), else a tag
-  std::string username{};    // empty: anonymous
-  std::string password{};    // secret: never logged
+  std::string
+      reference{};  // a digest "sha256:…" where control knows it (always for ours), else a tag
+  std::string username{};  // empty: anonymous
+  std::string password{};  // secret: never logged
   bool operator==(const ImageSource&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(ImageSource, (), (registry, plain_http, repository, reference, username, password))
+BOOST_DESCRIBE_STRUCT(ImageSource, (),
+                      (registry, plain_http, repository, reference, username, password))
 
 // A container of a task as the host runs it.
 struct Container {
@@ -69,35 +75,39 @@ struct Container {
   std::string log_stream{};
   bool operator==(const Container&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(Container, (), (name, image, entry_point, command, environment, log_group, log_stream))
+BOOST_DESCRIBE_STRUCT(Container, (),
+                      (name, image, entry_point, command, environment, log_group, log_stream))
 
 enum class DesiredStatus { kRunning, kStopped };
 BOOST_DESCRIBE_ENUM(DesiredStatus, kRunning, kStopped)
 
-// One task that a host should run. Immutable but for `desired` and `restart`, and gone from the list when
-// control has seen it STOPPED.
+// One task that a host should run. Immutable but for `desired` and `restart`, and gone from the
+// list when control has seen it STOPPED.
 struct Assignment {
   TaskId task{};
   std::string account{};
   std::string service{};  // for logs and cgroup names; empty: a task of its own
   DesiredStatus desired = DesiredStatus::kRunning;
-  std::vector<Container> containers{};  // exactly one for now; more is refused by the host as a TaskReport
-  int cpu = 1024;                       // units of 1/1024 vCPU: a limit
-  int memory_mib = 2048;                // a limit
-  int ephemeral_storage_mib = 3072;     // of the writable layer: a limit where the driver can
-  std::string address{};                // "198.18.0.17"
-  int prefix_length = 20;               // of its subnet
-  std::string gateway{};                // "198.18.0.1", which also answers DNS as "198.18.0.2"
-  std::optional<Probe> probe{};         // nullopt: healthy as soon as it runs
-  // Once it was healthy, a task whose container exits is started again by the host (same task, same address), with
-  // back-off, control alive or dead. Before that, an exit ends the task: STOPPED, and control decides.
+  std::vector<Container>
+      containers{};       // exactly one for now; more is refused by the host as a TaskReport
+  int cpu = 1024;         // units of 1/1024 vCPU: a limit
+  int memory_mib = 2048;  // a limit
+  int ephemeral_storage_mib = 3072;  // of the writable layer: a limit where the driver can
+  std::string address{};             // "198.18.0.17"
+  int prefix_length = 20;            // of its subnet
+  std::string gateway{};             // "198.18.0.1", which also answers DNS as "198.18.0.2"
+  std::optional<Probe> probe{};      // nullopt: healthy as soon as it runs
+  // Once it was healthy, a task whose container exits is started again by the host (same task, same
+  // address), with back-off, control alive or dead. Before that, an exit ends the task: STOPPED,
+  // and control decides.
   bool restart = true;
   Duration stop_timeout{30'000};  // SIGTERM to SIGKILL
   bool operator==(const Assignment&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Assignment, (),
-                      (task, account, service, desired, containers, cpu, memory_mib, ephemeral_storage_mib, address,
-                       prefix_length, gateway, probe, restart, stop_timeout))
+                      (task, account, service, desired, containers, cpu, memory_mib,
+                       ephemeral_storage_mib, address, prefix_length, gateway, probe, restart,
+                       stop_timeout))
 
 struct HostHello {
   HostId host{};
@@ -110,9 +120,10 @@ struct HostHello {
 BOOST_DESCRIBE_STRUCT(HostHello, (), (host, zone, version, cpu, memory_mib, microvm))
 
 struct HostWelcome {
-  std::vector<Assignment> assignments{};  // all of this host's
+  std::vector<Assignment> assignments{};  // this host's
+  bool more = false;  // another HostWelcome follows: only all of them together are the whole
 };
-BOOST_DESCRIBE_STRUCT(HostWelcome, (), (assignments))
+BOOST_DESCRIBE_STRUCT(HostWelcome, (), (assignments, more))
 
 struct AssignmentChange {
   std::vector<Assignment> put{};
@@ -121,15 +132,32 @@ struct AssignmentChange {
 BOOST_DESCRIBE_STRUCT(AssignmentChange, (), (put, remove))
 
 // ECS's lastStatus, as far as a host knows it.
-enum class TaskStatus { kProvisioning, kPending, kActivating, kRunning, kDeactivating, kStopping, kDeprovisioning, kStopped };
-BOOST_DESCRIBE_ENUM(TaskStatus, kProvisioning, kPending, kActivating, kRunning, kDeactivating, kStopping, kDeprovisioning, kStopped)
+enum class TaskStatus {
+  kProvisioning,
+  kPending,
+  kActivating,
+  kRunning,
+  kDeactivating,
+  kStopping,
+  kDeprovisioning,
+  kStopped
+};
+BOOST_DESCRIBE_ENUM(TaskStatus, kProvisioning, kPending, kActivating, kRunning, kDeactivating,
+                    kStopping, kDeprovisioning, kStopped)
 
 enum class Health { kUnknown, kHealthy, kUnhealthy };
 BOOST_DESCRIBE_ENUM(Health, kUnknown, kHealthy, kUnhealthy)
 
 // ECS's stopCode.
-enum class StopCode { kNone, kTaskFailedToStart, kEssentialContainerExited, kUserInitiated, kServiceSchedulerInitiated };
-BOOST_DESCRIBE_ENUM(StopCode, kNone, kTaskFailedToStart, kEssentialContainerExited, kUserInitiated, kServiceSchedulerInitiated)
+enum class StopCode {
+  kNone,
+  kTaskFailedToStart,
+  kEssentialContainerExited,
+  kUserInitiated,
+  kServiceSchedulerInitiated
+};
+BOOST_DESCRIBE_ENUM(StopCode, kNone, kTaskFailedToStart, kEssentialContainerExited, kUserInitiated,
+                    kServiceSchedulerInitiated)
 
 // The whole of what a host knows of one task: repeating it does no harm.
 struct TaskReport {
@@ -137,11 +165,12 @@ struct TaskReport {
   TaskStatus status = TaskStatus::kPending;
   Health health = Health::kUnknown;
   StopCode stop_code = StopCode::kNone;
-  std::string reason{};          // "CannotPullContainerError: …", "Essential container in task exited"
+  std::string reason{};  // "CannotPullContainerError: …", "Essential container in task exited"
   std::optional<int> exit_code{};
-  std::string image_digest{};    // once pulled
+  std::string image_digest{};  // once pulled
   int restarts = 0;
-  std::vector<std::string> last_lines{};  // of its output (at most 20 × 1 kB), when it stopped or is unhealthy
+  std::vector<std::string>
+      last_lines{};  // of its output (at most 20 × 1 kB), when it stopped or is unhealthy
   std::optional<Instant> pull_started_at{};
   std::optional<Instant> pull_stopped_at{};
   std::optional<Instant> started_at{};
@@ -149,8 +178,8 @@ struct TaskReport {
   bool operator==(const TaskReport&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(TaskReport, (),
-                      (task, status, health, stop_code, reason, exit_code, image_digest, restarts, last_lines,
-                       pull_started_at, pull_stopped_at, started_at, stopped_at))
+                      (task, status, health, stop_code, reason, exit_code, image_digest, restarts,
+                       last_lines, pull_started_at, pull_stopped_at, started_at, stopped_at))
 
 struct LogLine {
   Instant at{};
@@ -158,8 +187,9 @@ struct LogLine {
 };
 BOOST_DESCRIBE_STRUCT(LogLine, (), (at, text))
 
-// Lines of one stream. The host sends the next batch of a stream after LogAck; `position` is the host's own offset
-// after this batch, which makes a repeated batch harmless: control keeps the last position of each stream.
+// Lines of one stream. The host sends the next batch of a stream after LogAck; `position` is the
+// host's own offset after this batch, which makes a repeated batch harmless: control keeps the last
+// position of each stream.
 struct LogBatch {
   std::string account{};
   std::string group{};
@@ -200,14 +230,15 @@ struct Route {
   std::string service_name{};             // for people
   std::vector<std::string> host_names{};  // lower case, no port
   RouteState state = RouteState::kServing;
-  int max_concurrency = 100;              // requests a target takes at once
-  Duration request_timeout{120'000};      // whole request; 0: none
-  Duration idle_timeout{60'000};          // between bytes
+  int max_concurrency = 100;          // requests a target takes at once
+  Duration request_timeout{120'000};  // whole request; 0: none
+  Duration idle_timeout{60'000};      // between bytes
   std::vector<Target> targets{};
   bool operator==(const Route&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Route, (),
-                      (account, service, service_name, host_names, state, max_concurrency, request_timeout, idle_timeout, targets))
+                      (account, service, service_name, host_names, state, max_concurrency,
+                       request_timeout, idle_timeout, targets))
 
 struct EdgeHello {
   EdgeId edge{};
@@ -237,9 +268,9 @@ struct ServiceLoad {
 BOOST_DESCRIBE_STRUCT(ServiceLoad, (), (service, in_flight, queued, requests_total))
 
 struct EdgeReport {
-  int64_t applied_version = 0;           // every loop of the edge uses this table or a newer one
-  std::vector<TargetLoad> targets{};     // those with requests in flight, and all draining ones
-  std::vector<ServiceLoad> services{};   // those with any load since the last report
+  int64_t applied_version = 0;          // every loop of the edge uses this table or a newer one
+  std::vector<TargetLoad> targets{};    // those with requests in flight, and all draining ones
+  std::vector<ServiceLoad> services{};  // those with any load since the last report
 };
 BOOST_DESCRIBE_STRUCT(EdgeReport, (), (applied_version, targets, services))
 
@@ -250,10 +281,12 @@ struct Message {
   std::string body{};  // JSON
 };
 
-#define HOB_LINK_MESSAGES(X) \
-  X(HostHello) X(HostWelcome) X(AssignmentChange) X(TaskReport) X(LogBatch) X(LogAck) X(EdgeHello) X(RouteTable) X(EdgeReport)
-#define HOB_LINK_DECLARE(T)            \
-  Message encode(const T& message);    \
+#define HOB_LINK_MESSAGES(X)                                                          \
+  X(HostHello)                                                                        \
+  X(HostWelcome) X(AssignmentChange) X(TaskReport) X(LogBatch) X(LogAck) X(EdgeHello) \
+      X(RouteTable) X(EdgeReport)
+#define HOB_LINK_DECLARE(T)         \
+  Message encode(const T& message); \
   Result<void> decode(const Message& message, T& into);
 HOB_LINK_MESSAGES(HOB_LINK_DECLARE)
 #undef HOB_LINK_DECLARE

@@ -8,6 +8,8 @@ Result<std::vector<std::string>> split_command_line(std::string_view text) {
   std::vector<std::string> words;
   std::optional<std::string> word;  // '' is a word, too
   size_t i = 0;
+  if (text.find('\0') != std::string_view::npos)
+    return fail(Code::kInvalid, "it holds a NUL character");
   const auto append = [&word](char c) {
     if (!word) word.emplace();
     word->push_back(c);
