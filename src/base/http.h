@@ -1,6 +1,7 @@
 // HTTP/1.1 as our own endpoints speak it: messages, the server and the client on coroutines.
 //
-// Not the edge's request path (that has its own loop and connections), but the same strict parser (http_parser.h).
+// Not the edge's request path (that has its own loop and connections), but the same strict parser
+// (http_parser.h).
 #pragma once
 
 #include <functional>
@@ -17,10 +18,8 @@
 
 namespace hob::http {
 
-inline constexpr size_t kHeaderBytesMax = 64 * 1024;  // request line and fields; beyond: 431
-inline constexpr size_t kHeadersMax = 128;            // fields; beyond: 431
-inline constexpr size_t kChunkBytesMax = 64 * 1024;   // what one read of a body gives at most
-inline constexpr size_t kConnectionsMax = 4096;       // a server's; beyond: new ones wait in the backlog
+inline constexpr size_t kChunkBytesMax = 64 * 1024;  // what one read of a body gives at most
+inline constexpr size_t kConnectionsMax = 4096;  // a server's; beyond: new ones wait in the backlog
 
 // Fields in the order they came. Names compare without case.
 class Headers {
@@ -54,7 +53,7 @@ struct Request {
   std::string path{};    // before '?', still percent-encoded
   std::string query{};   // after '?', still encoded
   Headers headers{};
-  std::string peer{};                  // "127.0.0.1:51234", or "unix:uid=0"
+  std::string peer{};                   // "127.0.0.1:51234", or "unix:uid=0"
   std::optional<uint64_t> body_size{};  // nullopt: chunked
 };
 
@@ -75,8 +74,8 @@ class Responder {
   virtual Async<Result<void>> end() = 0;
 };
 
-// Handles one request. What it leaves unread of the body is drained within a bound, or the connection closed; a
-// handler that answers nothing gives 500.
+// Handles one request. What it leaves unread of the body is drained within a bound, or the
+// connection closed; a handler that answers nothing gives 500.
 using Handler = std::function<Async<>(const Request&, BodyReader&, Responder&)>;
 
 struct ServerOptions {
@@ -107,11 +106,13 @@ struct Endpoint {
 };
 
 // One request on a connection of its own; the whole answer in memory.
-// kUnavailable: refused or broken off. kTimeout: not done in `timeout`. kLimit: the body is over `bytes_max`.
-Async<Result<Response>> fetch(Endpoint endpoint, Request request, std::string body, Duration timeout,
-                              size_t bytes_max);
+// kUnavailable: refused or broken off. kTimeout: not done in `timeout`. kLimit: the body is over
+// `bytes_max`.
+Async<Result<Response>> fetch(Endpoint endpoint, Request request, std::string body,
+                              Duration timeout, size_t bytes_max);
 // The same, the body given to `sink` piece by piece as it comes; an error of the sink ends it.
-Async<Result<Response>> fetch_streaming(Endpoint endpoint, Request request, std::string body, Duration idle_timeout,
+Async<Result<Response>> fetch_streaming(Endpoint endpoint, Request request, std::string body,
+                                        Duration idle_timeout,
                                         std::function<Async<Result<void>>(std::string)> sink);
 
 // "a%2Fb+c" -> "a/b+c" (plus_is_space: "a/b c"). nullopt: a broken escape.
@@ -120,12 +121,14 @@ std::optional<std::string> percent_decode(std::string_view text, Plus plus);
 // Everything but A-Z a-z 0-9 - . _ ~ is escaped, '/' too unless kept.
 enum class Slash { kEscape, kKeep };
 std::string percent_encode(std::string_view text, Slash slash);
-// Decoded pairs of a query string or form, in order. kInvalid: a broken escape, or over 1,000 pairs.
+// Decoded pairs of a query string or form, in order. kInvalid: a broken escape, or over 1,000
+// pairs.
 Result<std::vector<std::pair<std::string, std::string>>> parse_query(std::string_view query);
 // "Not Found" for 404.
 std::string_view reason_phrase(int status);
 
-// A listening TCP socket on `address` ("127.0.0.1"), or a unix one (mode as given). kExists: the port is taken.
+// A listening TCP socket on `address` ("127.0.0.1"), or a unix one (mode as given). kExists: the
+// port is taken.
 Result<Fd> listen_tcp(const std::string& address, uint16_t port);
 Result<Fd> listen_unix(const std::string& path, unsigned mode);
 

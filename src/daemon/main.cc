@@ -28,6 +28,10 @@ Async<Result<void>> run_role(Options options) {
 
 int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
+  if (const char* level = std::getenv("HOB_LOG");
+      level != nullptr && std::string_view(level) == "debug") {
+    hob::log::set_level(hob::log::Level::kDebug);
+  }
   Options options;
   CLI::App program("Hob's daemon; hob up starts one for each role.", "hobd");
   program.set_version_flag("--version", std::string("hobd ") + hob::kVersion);

@@ -30,7 +30,6 @@ class UpstreamConnection final : public Socket {
   void pause_reading();
   void resume_reading();
   Target& target() { return *target_; }
-  const std::shared_ptr<Target>& shared_target() const { return target_; }
   void close();
 
  private:

@@ -171,9 +171,4 @@ OwnRegistry match_own_registry(std::string_view registry, uint16_t api_port) {
           .region = std::string(rest.substr(0, rest.size() - kOwnSuffix.size()))};
 }
 
-std::string own_registry_host(std::string_view account, std::string_view region,
-                              uint16_t api_port) {
-  return fmt::format("{}{}{}{}:{}", account, kEcrPart, region, kOwnSuffix, api_port);
-}
-
 }  // namespace hob::image

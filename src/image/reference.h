@@ -55,7 +55,4 @@ struct OwnRegistry {
 };
 OwnRegistry match_own_registry(std::string_view registry, uint16_t api_port);
 
-// "000000000001.dkr.ecr.us-east-1.hob.localhost:4566".
-std::string own_registry_host(std::string_view account, std::string_view region, uint16_t api_port);
-
 }  // namespace hob::image

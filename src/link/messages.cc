@@ -4,21 +4,21 @@
 
 namespace hob::link {
 
-#define HOB_LINK_DEFINE(T)                                                             \
+#define HOB_LINK_DEFINE(T)                                                                   \
   Message encode(const T& message) { return {.type = #T, .body = record::encode(message)}; } \
-  Result<void> decode(const Message& message, T& into) {                               \
-    if (message.type != #T) {                                                          \
-      return fail(Code::kInvalid, "a {} where {} was expected", message.type, #T);     \
-    }                                                                                  \
-    HOB_TRY(into, record::decode<T>(message.body));                                    \
-    return {};                                                                         \
+  Result<void> decode(const Message& message, T& into) {                                     \
+    if (message.type != #T) {                                                                \
+      return fail(Code::kInvalid, "a {} where {} was expected", message.type, #T);           \
+    }                                                                                        \
+    HOB_TRY(into, record::decode<T>(message.body));                                          \
+    return {};                                                                               \
   }
 HOB_LINK_MESSAGES(HOB_LINK_DEFINE)
 #undef HOB_LINK_DEFINE
 
-std::string encode_json(const HostWelcome& message) { return record::encode(message); }
-Result<HostWelcome> decode_host_welcome(std::string_view json) { return record::decode<HostWelcome>(json); }
 std::string encode_json(const RouteTable& message) { return record::encode(message); }
-Result<RouteTable> decode_route_table(std::string_view json) { return record::decode<RouteTable>(json); }
+Result<RouteTable> decode_route_table(std::string_view json) {
+  return record::decode<RouteTable>(json);
+}
 
 }  // namespace hob::link

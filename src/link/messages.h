@@ -281,19 +281,17 @@ struct Message {
   std::string body{};  // JSON
 };
 
-#define HOB_LINK_MESSAGES(X)                                                          \
-  X(HostHello)                                                                        \
-  X(HostWelcome) X(AssignmentChange) X(TaskReport) X(LogBatch) X(LogAck) X(EdgeHello) \
-      X(RouteTable) X(EdgeReport)
+#define HOB_LINK_MESSAGES(X) \
+  X(HostHello)               \
+  X(HostWelcome)             \
+  X(AssignmentChange) X(TaskReport) X(LogBatch) X(LogAck) X(EdgeHello) X(RouteTable) X(EdgeReport)
 #define HOB_LINK_DECLARE(T)         \
   Message encode(const T& message); \
   Result<void> decode(const Message& message, T& into);
 HOB_LINK_MESSAGES(HOB_LINK_DECLARE)
 #undef HOB_LINK_DECLARE
 
-// For a host's and an edge's own disk, where they keep what they were last told.
-std::string encode_json(const HostWelcome& message);
-Result<HostWelcome> decode_host_welcome(std::string_view json);
+// For an edge's own disk, where it keeps what it was last told.
 std::string encode_json(const RouteTable& message);
 Result<RouteTable> decode_route_table(std::string_view json);
 
