@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 
 namespace hob {
@@ -47,8 +48,11 @@ Result<void> sync_directory(const std::filesystem::path& path) {
 
 Result<void> write_file_durably(const std::filesystem::path& path, std::string_view content,
                                 unsigned mode) {
-  // The process id keeps two processes that replace one file from writing into each other's temporary.
-  const std::filesystem::path temporary = path.string() + ".tmp" + std::to_string(::getpid());
+  // A name of its own: neither two processes nor two threads that replace one file write into each
+  // other's.
+  static std::atomic<uint64_t> count = 0;
+  const std::filesystem::path temporary =
+      path.string() + ".tmp" + std::to_string(::getpid()) + "-" + std::to_string(++count);
   const auto abandon = [&](const char* doing) {
     const int error = errno;
     ::unlink(temporary.c_str());

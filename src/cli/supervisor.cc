@@ -21,6 +21,8 @@
 
 namespace hob::cli {
 namespace {
+constexpr Duration kPortsFreeWithin{2'000};
+constexpr Duration kPortsFreePoll{50};
 
 namespace asio = boost::asio;
 namespace json = boost::json;
@@ -143,7 +145,18 @@ Async<Result<void>> Supervisor::start() {
 
 Async<Result<void>> Supervisor::start_all() {
   HOB_CO_TRY(program_, find_hobd());
-  HOB_CO_CHECK(open_sockets());
+  // After kill -9 the kernel lets go of an edge's listening socket a moment later than of its
+  // process (io_uring).
+  Result<void> opened = open_sockets();
+  for (Duration waited{0};
+       !opened && opened.error().code == Code::kExists && waited < kPortsFreeWithin;
+       waited += kPortsFreePoll) {
+    api_socket_.reset();
+    http_socket_.reset();
+    co_await sleep_for(kPortsFreePoll);
+    opened = open_sockets();
+  }
+  HOB_CO_CHECK(opened);
   HOB_CO_TRY(Fd control_socket, listen_for(instance_.run() / "supervisor.sock", 0));
   server_ = std::make_unique<http::Server>(
       executor_, std::move(control_socket),

@@ -79,7 +79,9 @@ Async<Result<void>> Agent::load() {
     if (saved && saved->assignment.task.value != file.stem())
       saved = fail(Code::kCorrupt, "it is another task's");
     if (!saved) {
-      // Control has the truth: it assigns the task again when the link is made.
+      // Control has the truth: it assigns the task again when the link is made. Until then its
+      // container runs on.
+      if (adopted.contains(file.stem())) unclaimed_.insert(TaskId{file.stem()});
       log::error("task record not readable, dropped",
                  {{"file", file.string()}, {"error", saved.error().message}});
       HOB_CO_CHECK(remove_tree(file));
@@ -90,14 +92,15 @@ Async<Result<void>> Agent::load() {
   }
 
   for (const std::string& task : found) {
-    if (tasks_.contains(TaskId{task})) continue;
+    if (tasks_.contains(TaskId{task}) || unclaimed_.contains(TaskId{task})) continue;
     log::warn("a container that is nobody's task, removed", {{"task", task}});
     HOB_CO_CHECK(co_await ports_.sandbox.remove(task));
     HOB_CO_CHECK(co_await ports_.sandbox.remove_log(task));
   }
   HOB_CO_TRY(const std::vector<std::string> attached, co_await ports_.network.attached());
   for (const std::string& task : attached) {
-    if (!tasks_.contains(TaskId{task})) HOB_CO_CHECK(co_await ports_.network.detach(task));
+    if (!tasks_.contains(TaskId{task}) && !unclaimed_.contains(TaskId{task}))
+      HOB_CO_CHECK(co_await ports_.network.detach(task));
   }
   log::info("host agent started", {{"tasks", tasks_.size()}, {"adopted", adopted.size()}});
   co_return Result<void>{};
@@ -120,6 +123,11 @@ Async<> Agent::stop(Tasks tasks) {
       co_await reap_.wait_for(kReapPoll);
     }
     while (!tasks_.empty()) co_await remove_done(tasks_.begin()->first);
+    while (!unclaimed_.empty()) {
+      const TaskId task = *unclaimed_.begin();
+      unclaimed_.erase(task);
+      co_await remove_unclaimed(task);
+    }
   }
   for (auto& [id, actor] : tasks_) co_await actor->stop();
   tasks_.clear();
@@ -206,6 +214,8 @@ void Agent::welcome(const link::HostWelcome& welcome) {
     else
       actor->unassign();
   }
+  for (const TaskId& task : std::exchange(unclaimed_, {}))
+    scope_.spawn("remove unclaimed", [this, task] { return remove_unclaimed(task); });
   reap_.set();
   log::info("linked to control", {{"assignments", listed.size()}});
 }
@@ -225,7 +235,8 @@ void Agent::assign(const link::Assignment& assignment) {
     return;
   }
   assigned_.add();
-  add({.assignment = assignment}, false);
+  const bool runs = unclaimed_.erase(assignment.task) > 0;
+  add({.assignment = assignment}, runs);
 }
 
 void Agent::add(SavedTask saved, bool adopted) {
@@ -284,6 +295,17 @@ Async<> Agent::reap() {
     else
       co_await reap_.wait_for(kReapPoll);
   }
+}
+
+// A container without a record that control does not know either.
+Async<> Agent::remove_unclaimed(TaskId task) {
+  log::warn("a container that is nobody's task, removed", {{"task", task.value}});
+  Result<void> removed = co_await ports_.sandbox.remove(task.value);
+  if (removed) removed = co_await ports_.sandbox.remove_log(task.value);
+  if (removed) removed = co_await ports_.network.detach(task.value);
+  if (!removed)
+    log::warn("what is left of it stays until the next start",
+              {{"task", task.value}, {"error", removed.error().message}});
 }
 
 Async<> Agent::remove_done(TaskId task) {

@@ -69,6 +69,7 @@ class Agent {
   link::HostHello hello() const;
   Async<> reap();
   Async<> remove_done(TaskId task);
+  Async<> remove_unclaimed(TaskId task);
   std::filesystem::path state_file(const TaskId& task) const;
 
   Executor executor_;
@@ -81,6 +82,7 @@ class Agent {
   Counter& reports_;
   Counter& assigned_;
   std::map<TaskId, std::unique_ptr<TaskActor>> tasks_;
+  std::set<TaskId> unclaimed_;              // they run, but their records could not be read
   std::set<TaskId> welcomed_;               // listed by the parts of a welcome so far
   std::shared_ptr<link::Session> session_;  // nullptr: not linked, or not welcomed yet
   Event reap_;

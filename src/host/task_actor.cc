@@ -100,6 +100,8 @@ Async<> TaskActor::stop() {
   scope_.cancel();
   co_await pull_scope_.join();
   co_await scope_.join();
+  // What was reported last may not be on disk yet, and the next agent begins with what is there.
+  if (!done_) co_await save();
 }
 
 void TaskActor::assign(const link::Assignment& assignment) {

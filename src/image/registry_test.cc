@@ -329,7 +329,7 @@ TEST_F(RegistryTest, GarbageGoesAndTheRestStays) {
   EXPECT_EQ(*run(repositories_->collect_garbage()), 0u);  // young: a push may be on its way
   ASSERT_TRUE(run(repositories_->remove(kAccount, "app", Repositories::Force::kYes)));
   for (const auto& entry : fs::directory_iterator(directory_ / "registry/blobs/sha256")) {
-    fs::last_write_time(entry.path(), fs::file_time_type::clock::now() - 2h);
+    fs::last_write_time(entry.path(), fs::file_time_type::clock::now() - 25h);
   }
   EXPECT_EQ(*run(repositories_->collect_garbage()), 5u);  // two layers, config, manifest, orphan
   EXPECT_TRUE(fs::is_empty(directory_ / "registry/blobs/sha256"));

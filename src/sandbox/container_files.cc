@@ -133,11 +133,18 @@ Result<void> ContainerFiles::clear_leftovers() {
     if (!was_started(task) && std::ranges::find(leftovers, task) == leftovers.end())
       leftovers.push_back(task);
   }
+  std::vector<std::string> kept = tasks();
   for (const std::string& task : leftovers) {
     log::warn("removing a half-made task", {{"task", task}});
-    HOB_CHECK(context(remove(task), "removing what is left of task {}", task));
+    // One that cannot be removed (a process that the kernel holds, say) must not keep all others
+    // from being run: it is tried again at the next start, and keeps its range of ids until then.
+    if (const Result<void> removed = remove(task); !removed) {
+      log::error("what is left of a task cannot be removed now",
+                 {{"task", task}, {"error", removed.error().message}});
+      kept.push_back(task);
+    }
   }
-  return ids_.release_others(tasks());
+  return ids_.release_others(kept);
 }
 
 std::vector<std::string> ContainerFiles::tasks() const {
