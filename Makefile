@@ -27,6 +27,7 @@ $(BUILD)/build.ninja: CMakeLists.txt cmake/rooms.cmake
 # The programs and the sample image; what tests need is built by `make test`.
 build: deps-build
 	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+	@echo "building; the first time takes about five minutes on two cores"
 	@ninja -C $(BUILD) -j $(JOBS) --quiet hob hobd hello_image
 	@echo "built $(BUILD)/bin/hob, $(BUILD)/bin/hobd, $(BUILD)/images/hello.oci.tar"
 
@@ -36,7 +37,7 @@ run: build deps-run
 
 # Stops what `make run` started, its data too.
 stop:
-	@$(BUILD)/bin/hob down --purge
+	@[ ! -e /var/lib/hob/instance.json ] || $(BUILD)/bin/hob down --purge
 
 test: deps
 	@$(MAKE) --no-print-directory $(BUILD)/build.ninja

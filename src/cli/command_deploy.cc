@@ -202,8 +202,9 @@ void add_deploy(CLI::App& program, Context& context) {
   command->add_option("--memory", options->memory,
                       "Of an instance in GB: 0.5, 1, 2, 3, 4, 6, 8, 10, 12 (2)");
   command->add_option("--health-path", options->health_path,
-                      "Healthy when this path answers 200 (when the port is open)");
-  command->add_option("--command", options->command, "Instead of the image's own");
+                      "Healthy when this path answers 200 to 399 (when the port is open)");
+  command->add_option("--command", options->command,
+                      "What the image's entry point is given, instead of the image's own (CMD)");
   command->add_option("--request-timeout", options->request_timeout,
                       "Of a whole request: 30s, 10m, 0s for none (120s)");
   command->add_option("--idle-timeout", options->idle_timeout,

@@ -25,7 +25,7 @@ Words words(const Page& page) {
               "client"};
     case Refusal::kPaused:
       return {"The service is paused",
-              fmt::format("{} is paused. Resume it with: hob resume", service), "service"};
+              fmt::format("{} is paused. Resume it with: hob resume {}", service, service), "service"};
     case Refusal::kNoTarget:
       return {
           "The service is not ready",
