@@ -3,7 +3,7 @@
 //
 // One loop, one object: it follows cluster's records, asks the pure decisions what to do, writes
 // that under optimistic concurrency, and tells hosts and edges what concerns them. Whoever wants
-// something writes a Service record (records.h) and reads service_view.h; nothing else is called.
+// something writes a Service record (records.h) and reads it back; nothing else is called.
 #pragma once
 
 #include <functional>
