@@ -4,8 +4,10 @@
 // Order of a host's stream: HostHello up; HostWelcome down (the whole of what it should run);
 // TaskReport up for every task it has, and then again at each change; AssignmentChange down at each
 // change. An edge's: EdgeHello up; RouteTable down (the whole, again at each change: versions only
-// grow); EdgeReport up every second and when a drained target is idle. Fields are only added, each
-// with a default that means what its absence meant (style.md §12).
+// grow); EdgeReport up every second and when a drained target is idle. Between an edge and a host,
+// without control: EdgeHello up; TargetHold up (the whole at first, then changes); TargetsAwake down
+// in answer (docs/decisions/sleep.md). Fields are only added, each with a default that means what its
+// absence meant (style.md §12).
 #pragma once
 
 #include <boost/describe.hpp>
@@ -175,11 +177,12 @@ struct TaskReport {
   std::optional<Instant> pull_stopped_at{};
   std::optional<Instant> started_at{};
   std::optional<Instant> stopped_at{};
+  bool asleep = false;  // frozen: it has its memory and no CPU; its health is what it was
   bool operator==(const TaskReport&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(TaskReport, (),
                       (task, status, health, stop_code, reason, exit_code, image_digest, restarts,
-                       last_lines, pull_started_at, pull_stopped_at, started_at, stopped_at))
+                       last_lines, pull_started_at, pull_stopped_at, started_at, stopped_at, asleep))
 
 struct LogLine {
   Instant at{};
@@ -234,11 +237,17 @@ struct Route {
   Duration request_timeout{120'000};  // whole request; 0: none
   Duration idle_timeout{60'000};      // between bytes
   std::vector<Target> targets{};
+  // Targets that stay awake without visitors; those beyond sleep when they are not needed. -1: none
+  // ever sleeps.
+  int awake_min = -1;
+  Duration sleep_after{20'000};    // a target not needed for so long goes to sleep
+  Duration queue_timeout{10'000};  // how long a request waits for a free target; then 503
   bool operator==(const Route&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Route, (),
                       (account, service, service_name, host_names, state, max_concurrency,
-                       request_timeout, idle_timeout, targets))
+                       request_timeout, idle_timeout, targets, awake_min, sleep_after,
+                       queue_timeout))
 
 struct EdgeHello {
   EdgeId edge{};
@@ -263,9 +272,14 @@ struct ServiceLoad {
   std::string service{};
   int in_flight = 0;
   int queued = 0;
-  int64_t requests_total = 0;
+  int64_t requests_total = 0;  // ended ones; this and the next two only grow while the edge lives
+  int64_t in_flight_us = 0;    // the integral of in_flight (queued ones among them) over time
+  int64_t service_us = 0;      // of ended requests: time from head to end, without what they queued
+  bool short_of_targets = false;  // requests wait, and no sleeping target is left to be woken
 };
-BOOST_DESCRIBE_STRUCT(ServiceLoad, (), (service, in_flight, queued, requests_total))
+BOOST_DESCRIBE_STRUCT(ServiceLoad, (),
+                      (service, in_flight, queued, requests_total, in_flight_us, service_us,
+                       short_of_targets))
 
 struct EdgeReport {
   int64_t applied_version = 0;          // every loop of the edge uses this table or a newer one
@@ -273,6 +287,22 @@ struct EdgeReport {
   std::vector<ServiceLoad> services{};  // those with any load since the last report
 };
 BOOST_DESCRIBE_STRUCT(EdgeReport, (), (applied_version, targets, services))
+
+// ---- edge and host ----
+
+// What an edge needs awake. The first after EdgeHello names all it holds; repeats do no harm.
+struct TargetHold {
+  std::vector<TaskId> hold{};     // shall be awake, from now on until released
+  std::vector<TaskId> release{};  // this edge sends it nothing any more: it may sleep
+};
+BOOST_DESCRIBE_STRUCT(TargetHold, (), (hold, release))
+
+// The answer to each hold: once the task runs, or that it cannot.
+struct TargetsAwake {
+  std::vector<TaskId> awake{};
+  std::vector<TaskId> unknown{};  // not running here (any more)
+};
+BOOST_DESCRIBE_STRUCT(TargetsAwake, (), (awake, unknown))
 
 // ---- encoding, in messages.cc ----
 
@@ -284,7 +314,9 @@ struct Message {
 #define HOB_LINK_MESSAGES(X) \
   X(HostHello)               \
   X(HostWelcome)             \
-  X(AssignmentChange) X(TaskReport) X(LogBatch) X(LogAck) X(EdgeHello) X(RouteTable) X(EdgeReport)
+  X(AssignmentChange)        \
+  X(TaskReport)              \
+  X(LogBatch) X(LogAck) X(EdgeHello) X(RouteTable) X(EdgeReport) X(TargetHold) X(TargetsAwake)
 #define HOB_LINK_DECLARE(T)         \
   Message encode(const T& message); \
   Result<void> decode(const Message& message, T& into);
