@@ -15,6 +15,7 @@ from hob_instance import alive, output, wait_until
 from images import Root, push, source
 
 QUICK = {"Interval": 1, "Timeout": 1, "UnhealthyThreshold": 3}
+PATIENT = {"Interval": 20, "Timeout": 1, "UnhealthyThreshold": 3}  # for what ends by itself, however busy the machine
 SMALL = {"Cpu": "0.25 vCPU", "Memory": "0.5 GB"}
 DOCKER_CAPABILITIES = 0xA80425FB  # the 14 of Docker's default set
 LOG_BYTES_MAX = 3 * 8 * 1024 * 1024 + 1024 * 1024  # of one task, see src/sandbox/limits.h
@@ -58,19 +59,19 @@ def shell_image(hob):
 class Service:
     """A service of the shell image: what it runs is asked over HTTP."""
 
-    def __init__(self, hob, image, name, start=None):
+    def __init__(self, hob, image, name, start=None, health=QUICK):
         self.hob = hob
         self.client = hob.boto("apprunner")
         made = self.client.create_service(
             ServiceName=fresh(name), SourceConfiguration=source(image, 8080, start), InstanceConfiguration=SMALL,
-            HealthCheckConfiguration=QUICK)
+            HealthCheckConfiguration=health)
         self.arn, self.operation = made["Service"]["ServiceArn"], made["OperationId"]
         self.name, self.host = made["Service"]["ServiceName"], made["Service"]["ServiceUrl"]
 
     def now(self):
         return self.client.describe_service(ServiceArn=self.arn)["Service"]
 
-    def ended(self, seconds=90):
+    def ended(self, seconds=180):
         wait_until(f"{self.name} settled", seconds, lambda: self.now()["Status"] != "OPERATION_IN_PROGRESS", every=0.2)
         return self.now()
 
@@ -132,8 +133,8 @@ def stubborn(hob, shell_image):
 def make(hob, shell_image, stubborn):
     made = []
 
-    def go(name, start=None, image="shell"):
-        made.append(Service(hob, shell_image[image], name, start))
+    def go(name, start=None, image="shell", health=QUICK):
+        made.append(Service(hob, shell_image[image], name, start, health))
         return made[-1]
 
     yield go
@@ -143,14 +144,14 @@ def make(hob, shell_image, stubborn):
 
 
 def test_images_that_do_not_start_fail_their_service_and_say_why(hob, make, neighbour):
-    cases = [("exits", "/srv/exits", "shell", ["exit code 3", "the database is not there"]),
-             ("elsewhere", "httpd -f -p 9999 -h /www", "shell", ["listens on port 9999", "8080"]),
-             ("loopback", "httpd -f -p 127.0.0.1:8080 -h /www", "shell", ["127.0.0.1:8080", "listen on 0.0.0.0"]),
-             ("no-program", "/no/such/program", "shell", ["CannotStartContainerError", "/no/such/program"]),
-             ("no-user", None, "no-user", ["CannotStartContainerError", "ghost"]),
-             ("too-big", "tail /dev/zero", "shell", ["OutOfMemoryError", "137"])]
-    services = [make(name, start, image) for name, start, image, _ in cases]
-    for service, (name, _, _, wanted) in zip(services, cases):
+    cases = [("exits", "/srv/exits", "shell", PATIENT, ["exit code 3", "the database is not there"]),
+             ("elsewhere", "httpd -f -p 9999 -h /www", "shell", QUICK, ["listens on port 9999", "8080"]),
+             ("loopback", "httpd -f -p 127.0.0.1:8080 -h /www", "shell", QUICK, ["127.0.0.1:8080", "listen on 0.0.0.0"]),
+             ("no-program", "/no/such/program", "shell", PATIENT, ["CannotStartContainerError", "/no/such/program"]),
+             ("no-user", None, "no-user", PATIENT, ["CannotStartContainerError", "ghost"]),
+             ("too-big", "tail /dev/zero", "shell", PATIENT, ["OutOfMemoryError", "137"])]
+    services = [make(name, start, image, health) for name, start, image, health, _ in cases]
+    for service, (name, _, _, _, wanted) in zip(services, cases):
         assert service.ended()["Status"] == "CREATE_FAILED", name
         said = service.logged("service")
         for words in wanted:
