@@ -1,7 +1,6 @@
 // hob ps: the services there are.
 #include <CLI/App.hpp>
 #include <boost/json.hpp>
-#include <chrono>
 #include <cstdio>
 
 #include "cli/commands.h"
@@ -9,15 +8,6 @@
 
 namespace hob::cli {
 namespace {
-
-std::string age(double since) {
-  const double now = epoch_seconds(SystemClock().now());
-  const auto seconds = static_cast<int64_t>(std::max(0.0, now - since));
-  if (seconds < 120) return fmt::format("{} s", seconds);
-  if (seconds < 7200) return fmt::format("{} min", seconds / 60);
-  if (seconds < 172'800) return fmt::format("{} h", seconds / 3600);
-  return fmt::format("{} d", seconds / 86'400);
-}
 
 Async<Result<void>> ps(const Context& options) {
   HOB_CO_TRY(Api api, Api::open(options));

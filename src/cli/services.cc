@@ -97,6 +97,18 @@ Async<Result<json::object>> call_on_service(Api api, std::string operation, std:
   co_return co_await api.call("apprunner", "AppRunner." + operation, std::move(input));
 }
 
+Async<Result<std::string>> await_operation(Api api, ServiceLine service, std::string operation_id) {
+  const auto until = std::chrono::steady_clock::now() + kOperationWithin;
+  while (std::chrono::steady_clock::now() < until) {
+    HOB_CO_TRY(const json::object operation,
+               co_await find_operation(api, service.arn, operation_id));
+    const std::string status = text_at(operation, "Status");
+    if (has_ended(status)) co_return status;
+    co_await sleep_for(kPollInterval);
+  }
+  co_return fail(Code::kTimeout, "the operation on {} goes on; see hob ps", service.name);
+}
+
 Async<Result<void>> follow_operation(Api api, ServiceLine service, std::string operation_id,
                                      std::string verb, Progress& progress) {
   LogTail events(api, log_group(service, LogKind::kEvents), "deployment/" + operation_id);

@@ -38,6 +38,9 @@ Async<Result<boost::json::object>> call_on_service(Api api, std::string operatio
 Async<Result<void>> follow_operation(Api api, ServiceLine service, std::string operation_id,
                                      std::string verb, Progress& progress);
 
+// Waits until an operation has ended, however it did; answers its status.
+Async<Result<std::string>> await_operation(Api api, ServiceLine service, std::string operation_id);
+
 // An event log's or an application's group, as App Runner names them.
 enum class LogKind { kApplication, kEvents };
 std::string log_group(const ServiceLine& service, LogKind kind);

@@ -9,6 +9,8 @@ namespace hob::cli {
 
 // Columns padded to their widest cell; the first row is the heading.
 std::string table(const std::vector<std::vector<std::string>>& rows);
+// How long ago, in the unit that says enough: "40 s", "3 h". `since`: seconds since 1970.
+std::string age(double since);
 // A word for a POSIX shell: quoted where it must be.
 std::string shell_quoted(std::string_view text);
 // Control characters of what came from outside, made visible, so that it cannot steer a terminal.

@@ -93,7 +93,7 @@ class Control {
     endpoint_.add(aws::ecr::make_service(ecr_));
     endpoint_.add(aws::logs::make_service(logs_api_));
     endpoint_.add(aws::sts::make_service(sts_));
-    endpoint_.add(make_hob_service(directory_, catalog_));
+    endpoint_.add(make_hob_service(directory_, catalog_, runner_.api()));
     endpoint_.mount("/v2", registry_.handler());
     work_.spawn("registry collection", registry_.run());
     endpoint_.mount("/metrics",

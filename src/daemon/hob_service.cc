@@ -11,9 +11,17 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::string_view kFirstAccount = "000000000001";
-constexpr std::array<aws::ErrorShape, 4> kErrors = {{
+constexpr std::array<aws::ErrorShape, 6> kErrors = {{
     {.name = "AccessDeniedException",
      .code = "AccessDeniedException",
+     .status = 400,
+     .message_member = "message"},
+    {.name = "InvalidRequestException",
+     .code = "InvalidRequestException",
+     .status = 400,
+     .message_member = "message"},
+    {.name = "InvalidStateException",
+     .code = "InvalidStateException",
      .status = 400,
      .message_member = "message"},
     {.name = "ResourceNotFoundException",
@@ -67,13 +75,13 @@ Result<std::string> wanted(const json::object& input, std::string_view name) {
 
 class HobService final : public aws::Service {
  public:
-  HobService(identity::Directory& directory, image::Catalog& catalog)
-      : directory_(directory), catalog_(catalog) {}
+  HobService(identity::Directory& directory, image::Catalog& catalog, runner::Api& runner)
+      : directory_(directory), catalog_(catalog), runner_(runner) {}
 
   const aws::ServiceModel& model() const override { return kModel; }
   std::vector<std::string_view> operations() const override {
-    return {"CreateAccount", "DeleteRegistryLogin", "ListAccounts", "ListRegistryLogins",
-            "PutRegistryLogin"};
+    return {"CancelOperation",    "CreateAccount", "DeleteRegistryLogin", "ListAccounts",
+            "ListRegistryLogins", "ListRevisions", "PutRegistryLogin",    "RollBack"};
   }
 
   Async<Result<std::string>> call(aws::Call call, aws::Caller caller) override {
@@ -85,6 +93,9 @@ class HobService final : public aws::Service {
     if (call.operation == "PutRegistryLogin") co_return co_await put_login(input, caller);
     if (call.operation == "DeleteRegistryLogin") co_return co_await delete_login(input, caller);
     if (call.operation == "ListRegistryLogins") co_return co_await list_logins(caller);
+    if (call.operation == "CancelOperation") co_return co_await cancel_operation(input, caller);
+    if (call.operation == "ListRevisions") co_return co_await list_revisions(input, caller);
+    if (call.operation == "RollBack") co_return co_await roll_back(input, caller);
     if (caller.account != kFirstAccount) {
       co_return refuse("AccessDeniedException", "only the first account manages accounts");
     }
@@ -141,15 +152,53 @@ class HobService final : public aws::Service {
     co_return json::serialize(json::object{{"Logins", std::move(logins)}});
   }
 
+  Async<Result<std::string>> cancel_operation(const json::object& input,
+                                              const aws::Caller& caller) {
+    HOB_CO_TRY(std::string arn, wanted(input, "ServiceArn"));
+    HOB_CO_TRY(const runner::Operation operation,
+               co_await runner_.cancel_operation(std::move(arn), caller));
+    co_return json::serialize(json::object{{"OperationId", operation.id}});
+  }
+
+  Async<Result<std::string>> list_revisions(const json::object& input, const aws::Caller& caller) {
+    HOB_CO_TRY(std::string arn, wanted(input, "ServiceArn"));
+    HOB_CO_TRY(const std::vector<runner::RevisionLine> revisions,
+               co_await runner_.list_revisions(std::move(arn), caller));
+    json::array list;
+    for (const runner::RevisionLine& line : revisions) {
+      list.push_back({{"Revision", line.revision.number},
+                      {"ImageIdentifier", line.revision.configuration.image},
+                      {"Digest", line.revision.digest},
+                      {"CreatedAt", epoch_seconds(line.revision.created_at)},
+                      {"Serves", line.serves}});
+    }
+    co_return json::serialize(json::object{{"Revisions", std::move(list)}});
+  }
+
+  Async<Result<std::string>> roll_back(const json::object& input, const aws::Caller& caller) {
+    HOB_CO_TRY(std::string arn, wanted(input, "ServiceArn"));
+    std::optional<int> to;
+    if (const json::value* revision = input.if_contains("Revision"); revision != nullptr) {
+      boost::system::error_code error;
+      to = revision->to_number<int>(error);
+      if (error) co_return refuse("ValidationException", "Revision is no number of a revision");
+    }
+    HOB_CO_TRY(const runner::Operation operation,
+               co_await runner_.roll_back(std::move(arn), to, caller));
+    co_return json::serialize(
+        json::object{{"OperationId", operation.id}, {"Revision", operation.rolls_back_to}});
+  }
+
   identity::Directory& directory_;
   image::Catalog& catalog_;
+  runner::Api& runner_;
 };
 
 }  // namespace
 
 std::unique_ptr<aws::Service> make_hob_service(identity::Directory& directory,
-                                               image::Catalog& catalog) {
-  return std::make_unique<HobService>(directory, catalog);
+                                               image::Catalog& catalog, runner::Api& runner) {
+  return std::make_unique<HobService>(directory, catalog, runner);
 }
 
 }  // namespace hob::daemon

@@ -6,6 +6,10 @@
 //   Name}]}; the first account alone PutRegistryLogin {Registry, Username, Password},
 //   DeleteRegistryLogin {Registry} ListRegistryLogins {}                      -> {Logins:
 //   [{Registry, Username}]}
+//   CancelOperation {ServiceArn}               -> {OperationId}
+//   ListRevisions {ServiceArn}                 -> {Revisions: [{Revision, ImageIdentifier, Digest,
+//   CreatedAt, Serves}]}, oldest first
+//   RollBack {ServiceArn, Revision?}           -> {OperationId, Revision}
 // Belongs to control's loop.
 #pragma once
 
@@ -14,14 +18,15 @@
 #include "aws/service.h"
 #include "identity/directory.h"
 #include "image/catalog.h"
+#include "runner/api.h"
 
 namespace hob::daemon {
 
 inline constexpr size_t kRegistryLoginBytesMax =
     16 * 1024;  // of a registry's name, a user's, a password
 
-// Both must outlive it.
+// All must outlive it.
 std::unique_ptr<aws::Service> make_hob_service(identity::Directory& directory,
-                                               image::Catalog& catalog);
+                                               image::Catalog& catalog, runner::Api& runner);
 
 }  // namespace hob::daemon

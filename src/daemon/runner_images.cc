@@ -35,6 +35,14 @@ Result<void> RunnerImages::check(const std::string& identifier) const {
   return {};
 }
 
+Result<std::string> RunnerImages::at_digest(const std::string& identifier,
+                                            const std::string& digest) const {
+  HOB_TRY(image::ImageReference reference, image::parse_reference(identifier));
+  reference.tag.clear();
+  reference.digest = digest;
+  return image::format_reference(reference);
+}
+
 bool RunnerImages::is_ours(const std::string& identifier) const {
   const Result<image::ImageReference> reference = image::parse_reference(identifier);
   return reference && image::match_own_registry(reference->registry, api_port_).ours;

@@ -29,6 +29,8 @@ class RunnerImages final : public runner::Images {
   Async<Result<runner::ResolvedImage>> resolve(std::string account,
                                                std::string identifier) override;
   Result<void> check(const std::string& identifier) const override;
+  Result<std::string> at_digest(const std::string& identifier,
+                                const std::string& digest) const override;
   bool is_ours(const std::string& identifier) const override;
   Async<Result<void>> changed() override;
 

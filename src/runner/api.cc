@@ -19,10 +19,6 @@ using RunnerService = runner::Service;
 constexpr std::string_view kSubdomainAlphabet = "abcdefghijklmnopqrstuvwxyz23456789";
 constexpr size_t kSubdomainLength = 10;
 
-std::unexpected<Error> overtaken() {
-  return fail(Code::kUnavailable, "the record kept being changed by others; try again");
-}
-
 std::unexpected<Error> wrong_state(const char* done, const RunnerService& service) {
   return invalid_state_exception(
       fmt::format("Service cannot be {} in the current state: {}.", done, word(service.status)));
@@ -41,6 +37,10 @@ Api::Api(store::Store& store, Clock& clock, Random& random, Images& images, ApiO
       random_(random),
       images_(images),
       options_(std::move(options)) {}
+
+std::unexpected<Error> Api::overtaken() {
+  return fail(Code::kUnavailable, "the record kept being changed by others; try again");
+}
 
 Operation Api::new_operation(const runner::Service& service, OperationType type, Instant now) {
   return {.id = random_uuid(random_),
@@ -177,13 +177,14 @@ Async<Result<ListServicesResponse>> Api::list_services(ListServicesRequest reque
 }
 
 Async<Result<Api::Begun>> Api::begin(std::string arn, OperationType type, aws::Caller caller,
-                                     Change check) {
+                                     Change check, Mark mark) {
   for (int attempt = 0; attempt < kConflictRetriesMax; ++attempt) {
     HOB_CO_TRY(auto stored, co_await find_service(arn, caller));
     RunnerService service = std::move(stored.value);
     HOB_CO_CHECK(check(service));
     const Instant now = clock_.now();
-    const Operation operation = new_operation(service, type, now);
+    Operation operation = new_operation(service, type, now);
+    if (mark) mark(operation);
     service.operation = operation.id;
     service.status = ServiceStatus::kOperationInProgress;
     service.updated_at = now;
@@ -196,7 +197,7 @@ Async<Result<Api::Begun>> Api::begin(std::string arn, OperationType type, aws::C
     if (committed) {
       log::info("operation accepted",
                 {{"service", service.id}, {"type", word(type)}, {"operation", operation.id}});
-      co_return Begun{.service = std::move(service), .operation = operation.id};
+      co_return Begun{.service = std::move(service), .operation = std::move(operation)};
     }
     if (committed.error().code != Code::kConflict) co_return fail(committed.error());
   }
@@ -235,7 +236,7 @@ Async<Result<UpdateServiceResponse>> Api::update_service(UpdateServiceRequest re
   HOB_CO_TRY(const Begun begun, co_await begin(request.service_arn, OperationType::kUpdateService,
                                                std::move(caller), change));
   co_return UpdateServiceResponse{.service = runner::show(begun.service),
-                                  .operation_id = begun.operation};
+                                  .operation_id = begun.operation.id};
 }
 
 Async<Result<DeleteServiceResponse>> Api::delete_service(DeleteServiceRequest request,
@@ -250,7 +251,7 @@ Async<Result<DeleteServiceResponse>> Api::delete_service(DeleteServiceRequest re
   HOB_CO_TRY(const Begun begun, co_await begin(request.service_arn, OperationType::kDeleteService,
                                                std::move(caller), change));
   co_return DeleteServiceResponse{.service = runner::show(begun.service),
-                                  .operation_id = begun.operation};
+                                  .operation_id = begun.operation.id};
 }
 
 Async<Result<PauseServiceResponse>> Api::pause_service(PauseServiceRequest request,
@@ -262,7 +263,7 @@ Async<Result<PauseServiceResponse>> Api::pause_service(PauseServiceRequest reque
   HOB_CO_TRY(const Begun begun, co_await begin(request.service_arn, OperationType::kPauseService,
                                                std::move(caller), change));
   co_return PauseServiceResponse{.service = runner::show(begun.service),
-                                 .operation_id = begun.operation};
+                                 .operation_id = begun.operation.id};
 }
 
 Async<Result<ResumeServiceResponse>> Api::resume_service(ResumeServiceRequest request,
@@ -274,7 +275,7 @@ Async<Result<ResumeServiceResponse>> Api::resume_service(ResumeServiceRequest re
   HOB_CO_TRY(const Begun begun, co_await begin(request.service_arn, OperationType::kResumeService,
                                                std::move(caller), change));
   co_return ResumeServiceResponse{.service = runner::show(begun.service),
-                                  .operation_id = begun.operation};
+                                  .operation_id = begun.operation.id};
 }
 
 Async<Result<StartDeploymentResponse>> Api::start_deployment(StartDeploymentRequest request,
@@ -288,7 +289,7 @@ Async<Result<StartDeploymentResponse>> Api::start_deployment(StartDeploymentRequ
   };
   HOB_CO_TRY(const Begun begun, co_await begin(request.service_arn, OperationType::kStartDeployment,
                                                std::move(caller), change));
-  co_return StartDeploymentResponse{.operation_id = begun.operation};
+  co_return StartDeploymentResponse{.operation_id = begun.operation.id};
 }
 
 Async<Result<ListOperationsResponse>> Api::list_operations(ListOperationsRequest request,

@@ -34,6 +34,12 @@ struct ApiOptions {
   std::string url_suffix = "hob.localhost";  // a service's host name is SUBDOMAIN.REGION.<this>
 };
 
+// One of a service's revisions.
+struct RevisionLine {
+  Revision revision{};
+  bool serves = false;  // now, or it served last
+};
+
 class Api final : public aws::apprunner::Handler {
  public:
   // All must outlive it.
@@ -88,6 +94,18 @@ class Api final : public aws::apprunner::Handler {
   Async<Result<aws::apprunner::ListTagsForResourceResponse>> list_tags_for_resource(
       aws::apprunner::ListTagsForResourceRequest request, aws::Caller caller) override;
 
+  // Not AWS's; in api_revisions.cc. Errors are App Runner's shapes.
+
+  // Asks the operation in progress to end without effect; the answer is its record. It may still
+  // complete if it was about to. InvalidStateException: there is none, or it is a deletion.
+  Async<Result<Operation>> cancel_operation(std::string arn, aws::Caller caller);
+  // What the service ran after each successful deployment, oldest first; the last kRevisionsKept.
+  Async<Result<std::vector<RevisionLine>>> list_revisions(std::string arn, aws::Caller caller);
+  // Begins a deployment of an earlier revision, its image by digest; nullopt: the one before that
+  // which serves. The next deployment or update takes what the image's tag names then.
+  // InvalidStateException: not RUNNING. ResourceNotFoundException: no such revision.
+  Async<Result<Operation>> roll_back(std::string arn, std::optional<int> to, aws::Caller caller);
+
  private:
   // A record with what was read, for expectations and encode_over.
   template <class T>
@@ -97,7 +115,7 @@ class Api final : public aws::apprunner::Handler {
   };
   struct Begun {
     Service service{};
-    std::string operation{};
+    Operation operation{};
   };
   struct Scalings {
     std::vector<Stored<AutoScalingConfiguration>> all{};  // inactive ones, too
@@ -106,13 +124,18 @@ class Api final : public aws::apprunner::Handler {
   };
   // Changes a service before its operation begins, or says why it may not.
   using Change = std::function<Result<void>(Service&)>;
+  // Says more of the operation that is about to begin.
+  using Mark = std::function<void(Operation&)>;
 
   // InvalidRequestException: no service ARN. ResourceNotFoundException: none of this account and
   // region.
   Async<Result<Stored<Service>>> find_service(std::string arn, aws::Caller caller);
   Async<Result<std::vector<Service>>> services_of_account(std::string account);
   // Begins an operation if `check` allows it, in one commit.
-  Async<Result<Begun>> begin(std::string arn, OperationType type, aws::Caller caller, Change check);
+  Async<Result<Begun>> begin(std::string arn, OperationType type, aws::Caller caller, Change check,
+                             Mark mark = {});
+  // A mutation that others kept from being written.
+  static std::unexpected<Error> overtaken();
   Operation new_operation(const Service& service, OperationType type, Instant now);
 
   // All of the account's, making DefaultConfiguration if this is the first look at them.

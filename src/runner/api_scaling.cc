@@ -36,10 +36,6 @@ std::unexpected<Error> no_such_configuration(const std::string& arn) {
   return resource_not_found_exception(
       fmt::format("Auto scaling configuration with the provided ARN does not exist: {}.", arn));
 }
-std::unexpected<Error> overtaken() {
-  return fail(Code::kUnavailable, "the record kept being changed by others; try again");
-}
-
 // The highest active revision of a name; 0: none.
 template <class Stored>
 int highest_revision(const std::vector<Stored>& all, const std::string& name) {

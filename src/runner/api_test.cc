@@ -10,6 +10,7 @@
 #include "cluster/keys.h"
 #include "cluster/records.h"
 #include "observe/logs.h"
+#include "runner/api.h"
 #include "runner/keys.h"
 #include "runner/runner.h"
 #include "store/sqlite_store.h"
@@ -44,6 +45,12 @@ class SimImages final : public Images {
   Async<Result<ResolvedImage>> resolve(std::string, std::string identifier) override {
     if (!is_ours(identifier))
       co_return ResolvedImage{.source = {.registry = "elsewhere", .reference = identifier}};
+    if (const size_t at = identifier.find('@'); at != std::string::npos) {
+      const std::string digest = identifier.substr(at + 1);
+      co_return ResolvedImage{
+          .source = {.registry = "127.0.0.1:4566", .repository = "hello", .reference = digest},
+          .digest = digest};
+    }
     const auto found = tags_.find(identifier);
     if (found == tags_.end()) co_return fail(Code::kNotFound, "there is no image {}", identifier);
     co_return ResolvedImage{
@@ -54,8 +61,12 @@ class SimImages final : public Images {
     if (identifier.starts_with("UPPER")) return fail(Code::kInvalid, "a repository is lower case");
     return {};
   }
+  Result<std::string> at_digest(const std::string& identifier,
+                                const std::string& digest) const override {
+    return identifier.substr(0, identifier.rfind(':')) + "@" + digest;
+  }
   bool is_ours(const std::string& identifier) const override {
-    return identifier.starts_with(kRepository);
+    return identifier.starts_with(kRepository.substr(0, kRepository.size() - 1));
   }
   Async<Result<void>> changed() override {
     co_await changed_.wait();
@@ -110,7 +121,7 @@ class ApiTest : public testing::Test {
     while (!value) loop_.run_one();
     return std::move(*value);
   }
-  Handler& api() { return runner_->api(); }
+  Api& api() { return runner_->api(); }
   aws::Caller caller(const std::string& account = kAccount) {
     return {.account = account, .region = "us-east-1"};
   }
@@ -481,6 +492,73 @@ TEST_F(ApiTest, TheControllerGoesOnAfterARestart) {
   const std::string started = "Service creation started.";
   EXPECT_NE(events.find(started), std::string::npos);
   EXPECT_EQ(events.find(started, events.find(started) + 1), std::string::npos) << events;
+  stop();
+}
+
+TEST_F(ApiTest, AnEarlierRevisionComesBackWithItsImageAndConfiguration) {
+  runner_->start();
+  const std::string arn = create_running(request());
+  EXPECT_EQ(run(api().roll_back(arn, {}, caller())).error().aws_code, "ResourceNotFoundException");
+  push(kDigestTwo);  // deploys itself
+  wait([&] { return cluster_service(id_of(arn))->deployments.size() == 2; });
+  end_rollout(id_of(arn), RolloutState::kCompleted);
+  wait_status(arn, "RUNNING");
+  CreateServiceRequest changed = request();
+  changed.source_configuration.image_repository->image_configuration->port = "81";
+  ASSERT_TRUE(run(api().update_service(
+      {.service_arn = arn, .source_configuration = changed.source_configuration}, caller())));
+  wait([&] { return cluster_service(id_of(arn))->deployments.size() == 2; });
+  end_rollout(id_of(arn), RolloutState::kCompleted);
+  wait_status(arn, "RUNNING");
+
+  const auto serving = [&] {
+    std::string numbers;
+    for (const RevisionLine& line : run(api().list_revisions(arn, caller())).value())
+      numbers += std::to_string(line.revision.number) + (line.serves ? "* " : " ");
+    return numbers;
+  };
+  EXPECT_EQ(serving(), "1 2 3* ");
+  EXPECT_EQ(run(api().roll_back(arn, 3, caller())).error().aws_code, "InvalidRequestException");
+  EXPECT_EQ(run(api().roll_back(arn, 9, caller())).error().aws_code, "ResourceNotFoundException");
+  const auto begun = run(api().roll_back(arn, 1, caller()));
+  ASSERT_TRUE(begun) << begun.error().message;
+  EXPECT_EQ(run(api().roll_back(arn, 2, caller())).error().aws_code, "InvalidStateException");
+  wait([&] { return cluster_service(id_of(arn))->deployments.size() == 2; });
+  EXPECT_EQ(cluster_service(id_of(arn))->deployments[0].task.containers[0].image.reference,
+            kDigestOne);
+  end_rollout(id_of(arn), RolloutState::kCompleted);
+  wait_status(arn, "RUNNING");
+  EXPECT_EQ(serving(), "1* 2 3 ");
+  EXPECT_EQ(
+      describe(arn).source_configuration.image_repository->image_configuration->port, "80");
+  // What the tag names is known to have been tried: it is not deployed again by itself.
+  loop_.restart();
+  loop_.run_for(20ms);
+  EXPECT_EQ(describe(arn).status, "RUNNING");
+  EXPECT_EQ(cluster_service(id_of(arn))->deployments.size(), 1u);
+  stop();
+}
+
+TEST_F(ApiTest, ACancelledOperationLeavesWhatWasThere) {
+  runner_->start();
+  const auto service = create(request());
+  wait([&] { return cluster_service(service.service_id).has_value(); });
+  ASSERT_TRUE(run(api().cancel_operation(service.service_arn, caller())));
+  wait_status(service.service_arn, "CREATE_FAILED");
+  EXPECT_EQ(run(api().cancel_operation(service.service_arn, caller())).error().aws_code,
+            "InvalidStateException");
+
+  const std::string arn = create_running(request("other"));
+  ASSERT_TRUE(run(api().start_deployment({.service_arn = arn}, caller())));
+  wait([&] { return cluster_service(id_of(arn))->deployments.size() == 2; });
+  ASSERT_TRUE(run(api().cancel_operation(arn, caller())));
+  wait_status(arn, "RUNNING");
+  EXPECT_EQ(operations(arn).at(0).status, "ROLLBACK_SUCCEEDED");
+  EXPECT_EQ(cluster_service(id_of(arn))->deployments.at(0).rollout, RolloutState::kFailed);
+  EXPECT_EQ(cluster_service(id_of(arn))->deployments.at(1).rollout, RolloutState::kCompleted);
+
+  ASSERT_TRUE(run(api().delete_service({.service_arn = arn}, caller())));
+  EXPECT_EQ(run(api().cancel_operation(arn, caller())).error().aws_code, "InvalidStateException");
   stop();
 }
 

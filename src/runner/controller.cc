@@ -247,7 +247,11 @@ Async<Result<void>> Controller::process(ServiceRef ref) {
   const Instant now = clock_.now();
   std::vector<RunnerAction> actions = decide_runner(view, now);
   if (find<ResolveImage>(actions) != nullptr) {
-    view.image = co_await images_.resolve(account, view.service.configuration.image);
+    std::string wanted = view.service.configuration.image;
+    if (view.operation && !view.operation->digest.empty()) {
+      HOB_CO_TRY(wanted, images_.at_digest(wanted, view.operation->digest));
+    }
+    view.image = co_await images_.resolve(account, std::move(wanted));
     actions = decide_runner(view, now);
   }
 
@@ -277,6 +281,11 @@ Async<Result<void>> Controller::process(ServiceRef ref) {
     transaction.expect[cluster_path] = revision_of(cluster_entry);
     transaction.put[cluster_path] = encode_onto(put->service, cluster_entry);
   }
+  if (const auto* put = find<PutRevision>(actions)) {
+    transaction.put[revision_key(account, id, put->revision.number)] = encode(put->revision);
+    const int dropped = put->revision.number - kRevisionsKept;
+    if (dropped > 0) transaction.remove.push_back(revision_key(account, id, dropped));
+  }
   if (find<ReleaseName>(actions) != nullptr) {
     transaction.remove.push_back(name_key(account, view.service.name));
     transaction.remove.push_back(subdomain_key(view.service.subdomain));
@@ -284,6 +293,8 @@ Async<Result<void>> Controller::process(ServiceRef ref) {
   if (find<Forget>(actions) != nullptr) {
     HOB_CO_TRY(const store::Listing operations, co_await store_.list(operations_of(account, id)));
     for (const store::Entry& entry : operations.entries) transaction.remove.push_back(entry.key);
+    HOB_CO_TRY(const store::Listing revisions, co_await store_.list(revisions_of(account, id)));
+    for (const store::Entry& entry : revisions.entries) transaction.remove.push_back(entry.key);
     transaction.remove.push_back(service_path);
   }
   if (transaction.put.empty() && transaction.remove.empty()) co_return Result<void>();

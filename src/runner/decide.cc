@@ -67,12 +67,20 @@ class Decision {
  private:
   void decide_idle();
   void decide_operation();
+  // Its rollout has, whether or not that was seen before.
+  bool has_completed() const;
   void begin_operation();
   // The image is known, or needs none: writes the cluster service with the new deployment in front.
   void apply_rollout();
   void apply_resume();
   void put_deployment(cluster::TaskTemplate task);
+  const cluster::Deployment* own_deployment() const;  // nullptr: cluster has none (any more)
   void follow_rollout();
+  // Somebody asked the operation to end: undoes what it did.
+  void cancel();
+  void fail_deployment(const std::string& reason);
+  // What now serves becomes a revision.
+  void make_revision(const cluster::Deployment& serves);
   void follow_pause();
   void follow_delete();
   void succeed(ServiceStatus status);
@@ -100,6 +108,7 @@ class Decision {
   Service service_;
   std::optional<Operation> operation_;
   std::optional<cluster::Service> cluster_{};  // to be written
+  std::optional<Revision> revision_{};         // likewise
   LogLines lines_{};
   bool changed_ = false;  // the service and its operation are to be written
   bool resolve_ = false;
@@ -165,6 +174,7 @@ void Decision::keep_in_step() {
 }
 
 void Decision::decide_operation() {
+  if (operation_->cancel_requested_at && !has_completed()) return cancel();
   if (!operation_->applied) {
     begin_operation();
     return;
@@ -230,7 +240,8 @@ void Decision::apply_rollout() {
     fail_rollout(image.error().message, {});
     return;
   }
-  service_.digest_tried = image->digest;
+  // A roll-back says nothing of the tag: what it names now has been tried.
+  if (operation_->rolls_back_to == 0) service_.digest_tried = image->digest;
   auto task = task_template(service_, *image);
   if (!task) {
     fail_rollout(task.error().message, {});
@@ -288,13 +299,62 @@ void Decision::put_deployment(cluster::TaskTemplate task) {
   put_cluster(std::move(wanted));
 }
 
-void Decision::follow_rollout() {
-  const cluster::Deployment* mine = nullptr;
-  if (view_.cluster) {
-    const auto found = std::ranges::find(view_.cluster->deployments, deployment_of(*operation_),
-                                         &cluster::Deployment::id);
-    if (found != view_.cluster->deployments.end()) mine = &*found;
+const cluster::Deployment* Decision::own_deployment() const {
+  if (!view_.cluster) return nullptr;
+  const auto found = std::ranges::find(view_.cluster->deployments, deployment_of(*operation_),
+                                       &cluster::Deployment::id);
+  return found != view_.cluster->deployments.end() ? &*found : nullptr;
+}
+
+bool Decision::has_completed() const {
+  const cluster::Deployment* mine = own_deployment();
+  return operation_->applied && is_rollout(operation_->type) && mine != nullptr &&
+         mine->rollout == RolloutState::kCompleted;
+}
+
+void Decision::fail_deployment(const std::string& reason) {
+  cluster::Service wanted = *view_.cluster;
+  for (cluster::Deployment& deployment : wanted.deployments) {
+    if (deployment.id != deployment_of(*operation_)) continue;
+    deployment.rollout = RolloutState::kFailed;
+    deployment.reason = reason;
+    deployment.ended_at = now_;
   }
+  put_cluster(std::move(wanted));
+}
+
+void Decision::cancel() {
+  const std::string reason = "The operation was cancelled.";
+  if (is_rollout(operation_->type)) {
+    if (operation_->applied && own_deployment() != nullptr) fail_deployment(reason);
+    fail_rollout(reason, {});
+    return;
+  }
+  // Of the others only a pause is ever asked to end: its instances are brought back.
+  event(fmt::format("{} was cancelled.", doing(operation_->type)));
+  set_status(ServiceStatus::kRunning);
+  if (operation_->applied) keep_in_step();
+  end_operation(OperationStatus::kRollbackSucceeded, reason);
+}
+
+void Decision::make_revision(const cluster::Deployment& serves) {
+  if (operation_->rolls_back_to != 0) {
+    service_.revision = operation_->rolls_back_to;
+    return;
+  }
+  service_.revision = ++service_.revisions_made;
+  const std::string& reference = serves.task.containers.at(0).image.reference;
+  revision_ = Revision{.number = service_.revision,
+                       .account = service_.account,
+                       .service = service_.id,
+                       .configuration = service_.configuration,
+                       .digest = reference.starts_with("sha256:") ? reference : "",
+                       .operation = operation_->id,
+                       .created_at = now_};
+}
+
+void Decision::follow_rollout() {
+  const cluster::Deployment* mine = own_deployment();
   if (mine == nullptr) {
     fail_rollout("The deployment was removed while it was rolled out.", {});
     return;
@@ -305,14 +365,7 @@ void Decision::follow_rollout() {
       const std::string reason =
           fmt::format("The deployment took longer than {} minutes.",
                       std::chrono::duration_cast<std::chrono::minutes>(kRolloutTimeMax).count());
-      cluster::Service wanted = *view_.cluster;
-      for (cluster::Deployment& deployment : wanted.deployments) {
-        if (deployment.id != mine->id) continue;
-        deployment.rollout = RolloutState::kFailed;
-        deployment.reason = reason;
-        deployment.ended_at = now_;
-      }
-      put_cluster(std::move(wanted));
+      fail_deployment(reason);
       fail_rollout(reason, mine->last_lines);
       return;
     }
@@ -333,6 +386,7 @@ void Decision::follow_rollout() {
     if (*view_.image && !(*view_.image)->digest.empty())
       service_.digest_tried = (*view_.image)->digest;
   }
+  if (operation_->type != OperationType::kResumeService) make_revision(*mine);
   detail("Health check is successful. Routing traffic to application.");
   detail("Successfully deployed your application.");
   succeed(ServiceStatus::kRunning);
@@ -431,6 +485,7 @@ std::vector<RunnerAction> Decision::actions() {
     if (operation_) actions.emplace_back(PutOperation{*operation_});
   }
   if (cluster_) actions.emplace_back(PutCluster{*cluster_});
+  if (revision_) actions.emplace_back(PutRevision{*revision_});
   if (release_name_) actions.emplace_back(ReleaseName{});
   if (wake_at_) actions.emplace_back(WakeAt{*wake_at_});
   return actions;

@@ -32,6 +32,7 @@ inline constexpr Duration kResolveRetryDelay =
 inline constexpr Duration kResolveTimeMax = std::chrono::seconds(60);
 // A deleted service can still be described so long; AWS says "a time".
 inline constexpr Duration kDeletedKept = std::chrono::hours(1);
+inline constexpr int kRevisionsKept = 20;    // of one service; older ones cannot be rolled back to
 inline constexpr size_t kLastLinesMax = 20;  // of a failed task's output in the deployment log
 
 struct RunnerView {
@@ -41,8 +42,10 @@ struct RunnerView {
   bool tasks_left = false;  // some task of it may still run; one told to stop on a host that is
                             // away does not count
   std::optional<AutoScalingConfiguration> scaling{};  // the configuration's; nullopt: gone
-  std::optional<Result<ResolvedImage>> image{};       // of configuration.image; nullopt: not asked
-  std::string operation_id{};                         // fresh, should an operation be begun
+  // What is to be deployed: configuration.image, at the operation's digest if it has one. nullopt:
+  // not asked.
+  std::optional<Result<ResolvedImage>> image{};
+  std::string operation_id{};  // fresh, should an operation be begun
 };
 
 struct ResolveImage {};  // ask, and decide again with the answer
@@ -55,8 +58,11 @@ struct PutOperation {
 struct PutCluster {
   cluster::Service service{};
 };
+struct PutRevision {
+  Revision revision{};
+};
 struct ReleaseName {};  // the name and the subdomain are free
-struct Forget {};       // the service's and its operations' records go
+struct Forget {};       // the service's, its operations' and its revisions' records go
 // Lines for the event log, and for the operation's deployment log. Their position is the record's
 // count after them.
 struct LogLines {
@@ -67,8 +73,8 @@ struct WakeAt {
   Instant at{};
 };
 // All puts and removals of one decision are one transaction; LogLines are written before it.
-using RunnerAction = std::variant<ResolveImage, PutService, PutOperation, PutCluster, ReleaseName,
-                                  Forget, LogLines, WakeAt>;
+using RunnerAction = std::variant<ResolveImage, PutService, PutOperation, PutCluster, PutRevision,
+                                  ReleaseName, Forget, LogLines, WakeAt>;
 
 std::vector<RunnerAction> decide_runner(const RunnerView& view, Instant now);
 

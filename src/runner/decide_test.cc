@@ -112,6 +112,8 @@ std::string show(const std::vector<RunnerAction>& actions) {
       }
       add(text);
     }
+    if (const auto* put = std::get_if<PutRevision>(&action))
+      add("revision " + std::to_string(put->revision.number));
     if (std::holds_alternative<ReleaseName>(action)) add("release");
     if (std::holds_alternative<Forget>(action)) add("forget");
     if (const auto* wake = std::get_if<WakeAt>(&action))
@@ -247,7 +249,7 @@ TEST(Decide, FollowsAnOperationToItsEnd) {
            Case{"a rollout that nobody ends", create(RolloutState::kInProgress), 120min,
                 "service CREATE_FAILED; operation FAILED; cluster 0 paused draining 111:failed"},
            Case{"a create that works", create(RolloutState::kCompleted), 1s,
-                "service RUNNING; operation SUCCEEDED"},
+                "service RUNNING; operation SUCCEEDED; revision 1"},
            Case{"a create that fails leaves nothing running", create(RolloutState::kFailed), 1s,
                 "service CREATE_FAILED; operation FAILED; cluster 0 paused draining 111:failed"},
            Case{"the deployment vanished", with(create(RolloutState::kCompleted), no_cluster), 1s,
@@ -292,6 +294,53 @@ TEST(Decide, FollowsAnOperationToItsEnd) {
                 "service DELETE_FAILED; operation FAILED"},
        }) {
     EXPECT_EQ(decide(c.view, c.now), c.want) << c.name;
+  }
+}
+
+TEST(Decide, ACancelledOperationIsUndone) {
+  const auto with_old = [](RunnerView& view) {
+    view.cluster->deployments.push_back(deployment("old", RolloutState::kCompleted, view.service));
+  };
+  const auto pausing = [](bool applied_already) {
+    return with(running(), [&](RunnerView& view) {
+      view.operation = accepted(OperationType::kPauseService).operation;
+      view.operation->applied = applied_already;
+      view.service.status = ServiceStatus::kOperationInProgress;
+      if (!applied_already) return;
+      view.cluster->desired_count = 0;
+      view.cluster->routing.state = link::RouteState::kPaused;
+    });
+  };
+  struct Case {
+    const char* name;
+    RunnerView view;
+    const char* want;
+  };
+  for (const Case& c : {
+           Case{"before it began", accepted(OperationType::kUpdateService),
+                "service RUNNING; operation ROLLBACK_SUCCEEDED"},
+           Case{"a create before it began", accepted(OperationType::kCreateService),
+                "service CREATE_FAILED; operation FAILED"},
+           Case{"a create in its rollout",
+                applied(OperationType::kCreateService, RolloutState::kInProgress),
+                "service CREATE_FAILED; operation FAILED; cluster 0 paused draining 111:failed"},
+           Case{"a deployment in its rollout",
+                with(applied(OperationType::kStartDeployment, RolloutState::kInProgress), with_old),
+                "service RUNNING; operation ROLLBACK_SUCCEEDED; cluster 1 serving 111:failed "
+                "old:done"},
+           Case{"too late",
+                with(applied(OperationType::kStartDeployment, RolloutState::kCompleted), with_old),
+                "service RUNNING; operation SUCCEEDED; revision 1"},
+           Case{"a resume", applied(OperationType::kResumeService, RolloutState::kInProgress),
+                "service PAUSED; operation FAILED; cluster 0 paused 111:failed"},
+           Case{"a pause before it began", pausing(false),
+                "service RUNNING; operation ROLLBACK_SUCCEEDED"},
+           Case{"a pause whose tasks are going", pausing(true),
+                "service RUNNING; operation ROLLBACK_SUCCEEDED; cluster 1 serving old:done"},
+       }) {
+    const RunnerView view =
+        with(c.view, [](RunnerView& each) { each.operation->cancel_requested_at = t0; });
+    EXPECT_EQ(decide(view, 1s), c.want) << c.name;
   }
 }
 

@@ -23,6 +23,9 @@ class Images {
   virtual Async<Result<ResolvedImage>> resolve(std::string account, std::string identifier) = 0;
   // kInvalid, with the reason for people: `identifier` is no image identifier.
   virtual Result<void> check(const std::string& identifier) const = 0;
+  // The identifier of the same repository's image of that digest, whatever its tags mean now.
+  virtual Result<std::string> at_digest(const std::string& identifier,
+                                        const std::string& digest) const = 0;
   // Whether `identifier` is of our registry: AWS turns automatic deployments on for those by
   // itself.
   virtual bool is_ours(const std::string& identifier) const = 0;

@@ -10,6 +10,7 @@ namespace hob::runner {
 
 inline constexpr std::string_view kServicesPrefix = "/runner/services/";
 inline constexpr std::string_view kOperationsPrefix = "/runner/operations/";
+inline constexpr std::string_view kRevisionsPrefix = "/runner/revisions/";
 inline constexpr std::string_view kNamesPrefix =
     "/runner/names/";  // -> service id: a name is used once
 inline constexpr std::string_view kSubdomainsPrefix =
@@ -32,6 +33,14 @@ inline std::string operations_of(std::string_view account, std::string_view serv
 inline std::string operation_key(std::string_view account, std::string_view service,
                                  std::string_view id) {
   return operations_of(account, service).append(id);
+}
+inline std::string revisions_of(std::string_view account, std::string_view service) {
+  return std::string(kRevisionsPrefix).append(account).append("/").append(service).append("/");
+}
+// In the order of their numbers.
+inline std::string revision_key(std::string_view account, std::string_view service, int number) {
+  std::string digits = std::to_string(number);
+  return revisions_of(account, service).append(10 - digits.size(), '0').append(digits);
 }
 inline std::string name_key(std::string_view account, std::string_view name) {
   return std::string(kNamesPrefix).append(account).append("/").append(name);

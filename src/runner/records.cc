@@ -10,6 +10,7 @@ std::string word(OperationStatus status) { return record::word(status); }
 
 std::string encode(const Service& service) { return record::encode(service); }
 std::string encode(const Operation& operation) { return record::encode(operation); }
+std::string encode(const Revision& revision) { return record::encode(revision); }
 std::string encode(const AutoScalingConfiguration& configuration) {
   return record::encode(configuration);
 }
@@ -29,6 +30,7 @@ Result<Service> decode_service(std::string_view json) { return record::decode<Se
 Result<Operation> decode_operation(std::string_view json) {
   return record::decode<Operation>(json);
 }
+Result<Revision> decode_revision(std::string_view json) { return record::decode<Revision>(json); }
 Result<AutoScalingConfiguration> decode_scaling(std::string_view json) {
   return record::decode<AutoScalingConfiguration>(json);
 }

@@ -106,6 +106,8 @@ struct Service {
   std::string digest_tried{};
   std::string digest_tried_previous{};  // goes with `previous`
   bool ever_ran = false;                // false: a failed update has nothing to go back to
+  int revision = 0;                     // the one that serves, or served last; 0: none yet
+  int revisions_made = 0;               // the highest number given
   std::map<std::string, std::string> tags{};
   int64_t events_logged =
       0;  // lines of the event log so far: their position, so that none is written twice
@@ -116,7 +118,7 @@ struct Service {
 BOOST_DESCRIBE_STRUCT(Service, (),
                       (account, region, id, name, subdomain, url, status, configuration, previous,
                        operation, digest_tried, digest_tried_previous, ever_ran, tags,
-                       events_logged, created_at, updated_at, deleted_at))
+                       events_logged, created_at, updated_at, deleted_at, revision, revisions_made))
 
 struct Operation {
   std::string id{};  // a UUID with dashes; without them, the id of the cluster deployment it makes
@@ -124,7 +126,12 @@ struct Operation {
   std::string service{};
   OperationType type = OperationType::kCreateService;
   OperationStatus status = OperationStatus::kPending;
-  bool applied = false;      // the cluster service was written: from here on its rollout decides
+  bool applied = false;  // the cluster service was written: from here on its rollout decides
+  // Somebody wants it to end without effect; what it did is undone.
+  std::optional<Instant> cancel_requested_at{};
+  // A roll-back: the revision whose image and configuration come back. 0: none.
+  int rolls_back_to = 0;
+  std::string digest{};      // of that revision's image; empty: the image's tag says
   std::string reason{};      // why it failed, for people
   int64_t lines_logged = 0;  // of its deployment log, likewise
   Instant started_at{};
@@ -133,7 +140,21 @@ struct Operation {
 };
 BOOST_DESCRIBE_STRUCT(Operation, (),
                       (id, account, service, type, status, applied, reason, lines_logged,
-                       started_at, updated_at, ended_at))
+                       started_at, updated_at, ended_at, cancel_requested_at, rolls_back_to,
+                       digest))
+
+// What a service ran after a deployment that succeeded, so that it can be had again.
+struct Revision {
+  int number = 0;  // 1, 2, … within a service
+  std::string account{};
+  std::string service{};
+  Configuration configuration{};
+  std::string digest{};     // of its image; empty: of another registry, only the tag is known
+  std::string operation{};  // that made it
+  Instant created_at{};
+};
+BOOST_DESCRIBE_STRUCT(Revision, (),
+                      (number, account, service, configuration, digest, operation, created_at))
 
 struct AutoScalingConfiguration {
   std::string account{};
@@ -163,6 +184,7 @@ std::string word(OperationStatus status);
 
 std::string encode(const Service& service);
 std::string encode(const Operation& operation);
+std::string encode(const Revision& revision);
 std::string encode(const AutoScalingConfiguration& configuration);
 std::string encode(const ScalingPointer& pointer);
 // Over what was read, so that fields a newer version wrote are kept.
@@ -171,6 +193,7 @@ std::string encode_over(const Operation& operation, std::string_view previous);
 std::string encode_over(const AutoScalingConfiguration& configuration, std::string_view previous);
 Result<Service> decode_service(std::string_view json);
 Result<Operation> decode_operation(std::string_view json);
+Result<Revision> decode_revision(std::string_view json);
 Result<AutoScalingConfiguration> decode_scaling(std::string_view json);
 Result<ScalingPointer> decode_pointer(std::string_view json);
 

@@ -25,6 +25,6 @@ Runner::~Runner() = default;
 
 void Runner::start() { parts_->controller.start(); }
 Async<> Runner::stop() { return parts_->controller.stop(); }
-aws::apprunner::Handler& Runner::api() { return parts_->api; }
+Api& Runner::api() { return parts_->api; }
 
 }  // namespace hob::runner

@@ -19,6 +19,8 @@ struct RunnerOptions {
   std::string url_suffix = "hob.localhost";  // service URLs: SUBDOMAIN.REGION.<this>
 };
 
+class Api;
+
 class Runner {
  public:
   // All must outlive it; it belongs to `executor`'s loop.
@@ -28,7 +30,8 @@ class Runner {
   // The controller goes on where the records say; the API works before, too.
   void start();
   Async<> stop();
-  aws::apprunner::Handler& api();
+  // App Runner's API, and what Hob has beyond it.
+  Api& api();
 
  private:
   class Parts;

@@ -1,0 +1,122 @@
+// hob revisions, rollback, cancel: a service's versions, and the way back to one.
+#include <CLI/App.hpp>
+#include <boost/json.hpp>
+#include <cstdio>
+
+#include "cli/commands.h"
+#include "cli/services.h"
+
+namespace hob::cli {
+namespace {
+
+namespace json = boost::json;
+
+constexpr size_t kDigestShown = 19;  // "sha256:" and twelve digits, as container tools do
+
+int64_t number_at(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  return value != nullptr && value->is_int64() ? value->as_int64() : 0;
+}
+
+Async<Result<void>> revisions(const Context& context, std::string wanted) {
+  HOB_CO_TRY(Api api, Api::open(context));
+  HOB_CO_TRY(ServiceLine service, co_await find_service(api, std::move(wanted)));
+  HOB_CO_TRY(json::object answer,
+             co_await api.call("hob", "Hob.ListRevisions", {{"ServiceArn", service.arn}}));
+  if (context.json) {
+    printf("%s\n", json::serialize(answer).c_str());
+    co_return Result<void>{};
+  }
+  std::vector<std::vector<std::string>> rows = {{"REVISION", "MADE", "IMAGE", "DIGEST", ""}};
+  const json::value* list = answer.if_contains("Revisions");
+  if (list != nullptr && list->is_array()) {
+    for (const json::value& each : list->as_array()) {
+      if (!each.is_object()) continue;
+      const json::object& revision = each.as_object();
+      const json::value* made = revision.if_contains("CreatedAt");
+      const json::value* serves = revision.if_contains("Serves");
+      const bool is_now = serves != nullptr && serves->is_bool() && serves->as_bool();
+      rows.push_back(
+          {std::to_string(number_at(revision, "Revision")),
+           made != nullptr && made->is_number() ? age(made->to_number<double>()) + " ago" : "",
+           printable(text_at(revision, "ImageIdentifier")),
+           printable(text_at(revision, "Digest")).substr(0, kDigestShown), is_now ? "serves" : ""});
+    }
+  }
+  if (rows.size() == 1) {
+    printf("%s has no revision yet: a deployment that succeeds makes one\n", service.name.c_str());
+    co_return Result<void>{};
+  }
+  printf("%s", table(rows).c_str());
+  co_return Result<void>{};
+}
+
+Async<Result<void>> rollback(const Context& context, std::string wanted, int to) {
+  HOB_CO_TRY(Api api, Api::open(context));
+  HOB_CO_TRY(ServiceLine service, co_await find_service(api, std::move(wanted)));
+  json::object input = {{"ServiceArn", service.arn}};
+  if (to > 0) input["Revision"] = to;
+  HOB_CO_TRY(json::object answer, co_await api.call("hob", "Hob.RollBack", std::move(input)));
+  const std::string operation = text_at(answer, "OperationId");
+  const int64_t revision = number_at(answer, "Revision");
+  Progress progress(context.json);
+  HOB_CO_CHECK(co_await follow_operation(api, service, operation, "rolling back", progress));
+  if (context.json) {
+    printf("%s\n", json::serialize(answer).c_str());
+  } else {
+    printf("%s runs revision %lld again\n", service.name.c_str(), static_cast<long long>(revision));
+  }
+  co_return Result<void>{};
+}
+
+Async<Result<void>> cancel(const Context& context, std::string wanted) {
+  HOB_CO_TRY(Api api, Api::open(context));
+  HOB_CO_TRY(ServiceLine service, co_await find_service(api, std::move(wanted)));
+  HOB_CO_TRY(json::object answer,
+             co_await api.call("hob", "Hob.CancelOperation", {{"ServiceArn", service.arn}}));
+  HOB_CO_TRY(const std::string status,
+             co_await await_operation(api, service, text_at(answer, "OperationId")));
+  if (context.json) {
+    answer["Status"] = status;
+    printf("%s\n", json::serialize(answer).c_str());
+  } else if (status == "SUCCEEDED") {
+    printf("too late: the operation on %s had succeeded\n", service.name.c_str());
+  } else {
+    printf("cancelled; see: hob ps\n");
+  }
+  co_return Result<void>{};
+}
+
+}  // namespace
+
+void add_revisions(CLI::App& program, Context& context) {
+  auto wanted = std::make_shared<std::string>();
+  CLI::App* command =
+      program.add_subcommand("revisions", "List the versions a service can be rolled back to");
+  command->add_option("service", *wanted, "Its name")->required();
+  on_run(*command, context,
+         [&context, wanted]() -> Async<Result<void>> { return revisions(context, *wanted); });
+}
+
+void add_rollback(CLI::App& program, Context& context) {
+  auto wanted = std::make_shared<std::string>();
+  auto to = std::make_shared<int>(0);
+  CLI::App* command = program.add_subcommand("rollback", "Run an earlier version of a service");
+  command->add_option("service", *wanted, "Its name")->required();
+  command->add_option("--to", *to, "A revision (default: the one before)")
+      ->check(CLI::PositiveNumber);
+  on_run(*command, context, [&context, wanted, to]() -> Async<Result<void>> {
+    return rollback(context, *wanted, *to);
+  });
+}
+
+void add_cancel(CLI::App& program, Context& context) {
+  auto wanted = std::make_shared<std::string>();
+  CLI::App* command = program.add_subcommand(
+      "cancel", "End a service's deployment, update, pause or resume without effect");
+  command->add_option("service", *wanted, "Its name")->required();
+  on_run(*command, context,
+         [&context, wanted]() -> Async<Result<void>> { return cancel(context, *wanted); });
+}
+
+}  // namespace hob::cli
