@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "host/hold_server.h"
 #include "host/log_shipper.h"
 
 namespace hob::host {
@@ -35,12 +36,15 @@ Agent::Agent(const Executor& executor, AgentOptions options, TaskPorts ports, Ra
       assigned_(metrics.counter("hob_host_tasks_added_total", "Tasks assigned to this host.")),
       reap_(executor),
       logs_(std::make_unique<LogShipper>(*this, metrics)),
+      holds_(std::make_unique<HoldServer>(*this, metrics)),
       scope_(executor) {
   metrics.gauge("hob_host_tasks",
                 "Tasks on this host, ended ones that control has not seen included.",
                 [gauge = tasks_gauge_] { return static_cast<double>(gauge->load()); });
   metrics.gauge("hob_host_tasks_limit", "The most tasks this host takes.",
                 [] { return static_cast<double>(kTasksMax); });
+  metrics.gauge("hob_host_tasks_asleep", "Tasks that are frozen until an edge needs them.",
+                [gauge = asleep_gauge_] { return static_cast<double>(gauge->load()); });
   metrics.gauge("hob_host_linked", "1: the link to control is up.",
                 [gauge = linked_gauge_] { return static_cast<double>(gauge->load()); });
 }
@@ -52,13 +56,18 @@ Async<Result<void>> Agent::start() {
   scope_.spawn("host link", [this] { return keep_link(); });
   scope_.spawn("host logs", [this] { return logs_->run(); });
   scope_.spawn("host reaper", [this] { return reap(); });
+  if (options_.hold_socket)
+    holds_->start(std::move(options_.hold_socket), std::move(options_.edge_uids));
   co_return Result<void>{};
 }
 
 Async<Result<void>> Agent::load() {
   HOB_CO_CHECK(co_await ports_.sandbox.open());
-  HOB_CO_TRY(const std::vector<std::string> found, co_await ports_.sandbox.adopt());
-  const std::set<std::string> adopted(found.begin(), found.end());
+  HOB_CO_TRY(const std::vector<sandbox::AdoptedTask> found, co_await ports_.sandbox.adopt());
+  std::map<TaskId, TaskActor::Found> adopted;
+  for (const sandbox::AdoptedTask& task : found)
+    adopted[TaskId{task.task}] =
+        task.frozen ? TaskActor::Found::kFrozen : TaskActor::Found::kRunning;
   const std::filesystem::path directory = options_.directory / "tasks";
   HOB_CO_CHECK(make_directories(directory, 0700));
 
@@ -81,21 +90,22 @@ Async<Result<void>> Agent::load() {
     if (!saved) {
       // Control has the truth: it assigns the task again when the link is made. Until then its
       // container runs on.
-      if (adopted.contains(file.stem())) unclaimed_.insert(TaskId{file.stem()});
+      if (const auto runs = adopted.find(TaskId{file.stem()}); runs != adopted.end())
+        unclaimed_.insert(*runs);
       log::error("task record not readable, dropped",
                  {{"file", file.string()}, {"error", saved.error().message}});
       HOB_CO_CHECK(remove_tree(file));
       continue;
     }
-    const bool runs = adopted.contains(saved->assignment.task.value);
-    add(std::move(*saved), runs);
+    const auto runs = adopted.find(saved->assignment.task);
+    add(std::move(*saved), runs == adopted.end() ? TaskActor::Found::kNothing : runs->second);
   }
 
-  for (const std::string& task : found) {
-    if (tasks_.contains(TaskId{task}) || unclaimed_.contains(TaskId{task})) continue;
-    log::warn("a container that is nobody's task, removed", {{"task", task}});
-    HOB_CO_CHECK(co_await ports_.sandbox.remove(task));
-    HOB_CO_CHECK(co_await ports_.sandbox.remove_log(task));
+  for (const auto& [task, runs] : adopted) {
+    if (tasks_.contains(task) || unclaimed_.contains(task)) continue;
+    log::warn("a container that is nobody's task, removed", {{"task", task.value}});
+    HOB_CO_CHECK(co_await ports_.sandbox.remove(task.value));
+    HOB_CO_CHECK(co_await ports_.sandbox.remove_log(task.value));
   }
   HOB_CO_TRY(const std::vector<std::string> attached, co_await ports_.network.attached());
   for (const std::string& task : attached) {
@@ -107,6 +117,7 @@ Async<Result<void>> Agent::load() {
 }
 
 Async<> Agent::stop(Tasks tasks) {
+  co_await holds_->stop();
   // The link first: what is stopped now is not control's wish, and must not be reported as the
   // tasks' end.
   scope_.cancel();
@@ -124,7 +135,7 @@ Async<> Agent::stop(Tasks tasks) {
     }
     while (!tasks_.empty()) co_await remove_done(tasks_.begin()->first);
     while (!unclaimed_.empty()) {
-      const TaskId task = *unclaimed_.begin();
+      const TaskId task = unclaimed_.begin()->first;
       unclaimed_.erase(task);
       co_await remove_unclaimed(task);
     }
@@ -214,8 +225,9 @@ void Agent::welcome(const link::HostWelcome& welcome) {
     else
       actor->unassign();
   }
-  for (const TaskId& task : std::exchange(unclaimed_, {}))
-    scope_.spawn("remove unclaimed", [this, task] { return remove_unclaimed(task); });
+  for (const auto& unclaimed : std::exchange(unclaimed_, {}))
+    scope_.spawn("remove unclaimed",
+                 [this, task = unclaimed.first] { return remove_unclaimed(task); });
   reap_.set();
   log::info("linked to control", {{"assignments", listed.size()}});
 }
@@ -235,20 +247,31 @@ void Agent::assign(const link::Assignment& assignment) {
     return;
   }
   assigned_.add();
-  const bool runs = unclaimed_.erase(assignment.task) > 0;
-  add({.assignment = assignment}, runs);
+  const auto unclaimed = unclaimed_.extract(assignment.task);
+  add({.assignment = assignment},
+      unclaimed ? unclaimed.mapped() : TaskActor::Found::kNothing);
 }
 
-void Agent::add(SavedTask saved, bool adopted) {
+void Agent::add(SavedTask saved, TaskActor::Found found) {
   const TaskId task = saved.assignment.task;
   TaskActor::Callbacks callbacks{
-      .report = [this](const link::TaskReport& report) { send_report(report); },
+      .report =
+          [this](const link::TaskReport& report) {
+            count_asleep();
+            send_report(report);
+          },
+      .wakefulness = [this, task](Wakefulness wakefulness) { holds_->tell(task, wakefulness); },
       .done = [this] { reap_.set(); }};
   auto actor = std::make_unique<TaskActor>(executor_, ports_, random_, std::move(callbacks),
-                                           state_file(task), std::move(saved), adopted);
+                                           state_file(task), std::move(saved), found);
   actor->start();
   tasks_.emplace(task, std::move(actor));
   *tasks_gauge_ = static_cast<int>(tasks_.size());
+}
+
+void Agent::count_asleep() {
+  *asleep_gauge_ = static_cast<int>(std::ranges::count_if(
+      tasks_, [](const auto& task) { return task.second->view().sleep.frozen; }));
 }
 
 std::filesystem::path Agent::state_file(const TaskId& task) const {

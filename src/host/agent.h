@@ -3,7 +3,8 @@
 //
 // With control gone it goes on alone: tasks run, crashed ones are started again. What it was last
 // told lies in one file a task under `directory`, written before anything of the task is started;
-// so what is found running without a file is nobody's and is removed. Belongs to one loop.
+// so what is found running without a file is nobody's and is removed. Edges hold tasks awake on a
+// socket of this agent's, with control or without it (sleep.h). Belongs to one loop.
 #pragma once
 
 #include <atomic>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "base/async.h"
+#include "base/file.h"
 #include "base/ids.h"
 #include "base/metrics.h"
 #include "host/capacity.h"
@@ -36,9 +38,12 @@ struct AgentOptions {
   std::string version{};
   double cpu_overcommit = kCpuOvercommitDefault;
   double memory_overcommit = kMemoryOvercommitDefault;
+  Fd hold_socket{};             // listening: where edges hold tasks awake; none: nobody does
+  std::set<uid_t> edge_uids{};  // who may
 };
 
 class LogShipper;
+class HoldServer;
 
 class Agent {
  public:
@@ -58,13 +63,15 @@ class Agent {
 
  private:
   friend class LogShipper;
+  friend class HoldServer;
   Async<Result<void>> load();
   Async<> keep_link();
   Async<> serve(std::shared_ptr<link::Session> session);
   Result<void> take(const link::Message& message);
   void welcome(const link::HostWelcome& welcome);
   void assign(const link::Assignment& assignment);
-  void add(SavedTask saved, bool adopted);
+  void add(SavedTask saved, TaskActor::Found found);
+  void count_asleep();
   void send_report(const link::TaskReport& report);
   link::HostHello hello() const;
   Async<> reap();
@@ -77,16 +84,19 @@ class Agent {
   TaskPorts ports_;
   Random& random_;
   std::shared_ptr<std::atomic<int>> tasks_gauge_ = std::make_shared<std::atomic<int>>(0);
+  std::shared_ptr<std::atomic<int>> asleep_gauge_ = std::make_shared<std::atomic<int>>(0);
   std::shared_ptr<std::atomic<int>> linked_gauge_ = std::make_shared<std::atomic<int>>(0);
   Counter& connects_;
   Counter& reports_;
   Counter& assigned_;
   std::map<TaskId, std::unique_ptr<TaskActor>> tasks_;
-  std::set<TaskId> unclaimed_;              // they run, but their records could not be read
+  // They are there, but their records could not be read.
+  std::map<TaskId, TaskActor::Found> unclaimed_;
   std::set<TaskId> welcomed_;               // listed by the parts of a welcome so far
   std::shared_ptr<link::Session> session_;  // nullptr: not linked, or not welcomed yet
   Event reap_;
   std::unique_ptr<LogShipper> logs_;
+  std::unique_ptr<HoldServer> holds_;
   AsyncScope scope_;
 };
 

@@ -45,6 +45,18 @@ std::vector<Action> decide_stop(const TaskView& view, Instant now) {
   return {WakeAt{*view.killed_at + kKillRetry}};
 }
 
+// Of a container that shall run.
+std::vector<Action> decide_rest(const TaskView& view, Instant now) {
+  const SleepView seen{.healthy = view.health.health == Health::kHealthy,
+                       .started_at = view.state.runs.empty() ? now
+                                                             : view.state.runs.back().started_at};
+  const std::optional<SleepAction> action = decide_sleep(view.sleep, seen, now);
+  if (!action) return {};
+  if (const auto* later = std::get_if<SleepLater>(&*action)) return {WakeAt{later->at}};
+  if (std::holds_alternative<Freeze>(*action)) return {Freeze{}};
+  return {Thaw{}};
+}
+
 }  // namespace
 
 std::vector<Action> decide_task(const TaskView& view, Instant now) {
@@ -56,7 +68,7 @@ std::vector<Action> decide_task(const TaskView& view, Instant now) {
   if (view.starting || view.stopping || view.cleaning) return {};
   if (view.container == ContainerState::kRunning) {
     if (ending) return decide_stop(view, now);
-    return {};
+    return decide_rest(view, now);
   }
   if (ending) {
     if (view.pulling) return {AbandonPull{}};
@@ -74,6 +86,13 @@ std::vector<Action> decide_task(const TaskView& view, Instant now) {
   if (!view.network_here && !view.attaching) actions.emplace_back(AttachNetwork{});
   if (view.image_here && view.network_here && view.saved) actions.emplace_back(StartContainer{});
   return actions;
+}
+
+Wakefulness wakefulness_of(const TaskView& view) {
+  if (view.state.stopped_at || is_ending(view)) return Wakefulness::kGone;
+  const bool runs = view.container == ContainerState::kRunning && !view.sleep.frozen &&
+                    !view.sleep.freezing;
+  return runs ? Wakefulness::kAwake : Wakefulness::kComing;
 }
 
 link::TaskReport report_of(const TaskView& view) {
@@ -100,6 +119,7 @@ link::TaskReport report_of(const TaskView& view) {
     // It is RUNNING between its exit and its restart, too: the task lives on, only its container
     // does not.
     report.status = TaskStatus::kRunning;
+    report.asleep = view.container == ContainerState::kRunning && view.sleep.frozen;
     if (view.container != ContainerState::kRunning && report.health == Health::kHealthy)
       report.health = Health::kUnknown;
   } else {
@@ -122,6 +142,7 @@ void note_failure(TaskView& view, std::string reason, Instant now) {
 }
 
 void note_started(TaskView& view, Instant now) {
+  note_container_gone(view.sleep);
   view.container = ContainerState::kRunning;
   if (view.state.started_at)
     ++view.state.restarts;
@@ -137,6 +158,7 @@ void note_started(TaskView& view, Instant now) {
 
 void note_exit(TaskView& view, int exit_code, bool out_of_memory, Instant now) {
   view.container = ContainerState::kExited;
+  note_container_gone(view.sleep);
   if (!view.state.runs.empty() && !view.state.runs.back().stopped_at)
     view.state.runs.back().stopped_at = now;
   view.state.exit_code = exit_code;
@@ -172,8 +194,10 @@ void note_stopped(TaskView& view, Instant now) {
       view.assignment.service.empty() ? "Task stopped by user" : "Scaling activity initiated";
 }
 
-void note_adopted(TaskView& view, Instant now) {
+void note_adopted(TaskView& view, bool frozen, Instant now) {
   view.container = ContainerState::kRunning;
+  view.sleep.frozen = frozen;
+  view.sleep.not_before = now + kHoldsKept;
   if (!view.state.started_at) view.state.started_at = now;
   if (view.state.runs.empty() || view.state.runs.back().stopped_at)
     add_run(view, {now, std::nullopt});

@@ -14,6 +14,7 @@
 #include "base/time.h"
 #include "host/health.h"
 #include "host/restart.h"
+#include "host/sleep.h"
 #include "link/messages.h"
 
 namespace hob::host {
@@ -54,6 +55,7 @@ struct TaskView {
   bool saved = false;  // our disk knows of it: without that nothing of it may be started
   bool image_here = false;
   bool network_here = false;
+  SleepState sleep{};
   std::string stop_signal{};  // the image's; empty: SIGTERM
   std::optional<Instant> killed_at{};
   // Effects under way: nothing that needs them is decided until they end.
@@ -79,10 +81,14 @@ struct WakeAt {
   Instant at{};  // always later than the `now` it was decided at
 };
 using Action = std::variant<PullImage, AbandonPull, AttachNetwork, StartContainer, StopContainer,
-                            KillContainer, RemoveContainer, CleanUp, Forget, WakeAt>;
+                            KillContainer, RemoveContainer, CleanUp, Forget, Freeze, Thaw, WakeAt>;
 
 // What to do now; empty: nothing until something changes.
 std::vector<Action> decide_task(const TaskView& view, Instant now);
+
+// What an edge that holds it is told.
+enum class Wakefulness { kAwake, kComing, kGone };  // kGone: it is ending, and will not run again
+Wakefulness wakefulness_of(const TaskView& view);
 
 // What control is told.
 link::TaskReport report_of(const TaskView& view);
@@ -96,8 +102,9 @@ void note_exit(TaskView& view, int exit_code, bool out_of_memory, Instant now);
 
 void note_healthy(TaskView& view);
 void note_stopped(TaskView& view, Instant now);
-// Found running or ended by an agent that did not start it.
-void note_adopted(TaskView& view, Instant now);
+// Found running, frozen or ended by an agent that did not start it. One that is frozen stays so until
+// it is held; one that is awake does for kHoldsKept, so that edges can say what they hold.
+void note_adopted(TaskView& view, bool frozen, Instant now);
 
 // "SIGQUIT", "QUIT", "3" -> 3; 15 if it is empty or unknown.
 int signal_number(const std::string& name);

@@ -25,6 +25,8 @@ std::string show(const std::vector<Action>& actions) {
     std::string operator()(RemoveContainer) { return "remove"; }
     std::string operator()(CleanUp) { return "clean up"; }
     std::string operator()(Forget) { return "forget"; }
+    std::string operator()(Freeze) { return "freeze"; }
+    std::string operator()(Thaw) { return "thaw"; }
     std::string operator()(WakeAt wake) {
       return "wake at " + std::to_string((wake.at - t0) / 1ms);
     }
@@ -130,6 +132,34 @@ TEST(DecideTask, AsTheTableSays) {
                        note_failure(v, "x", t0 + 2s);
                      }),
                 2s, "wake at 4000"},
+           Case{"released",
+                with(healthy(), [](TaskView& v) { v.sleep.released = true; }), kAwakeAfterStart,
+                "freeze"},
+           Case{"released, not healthy yet",
+                with(running(), [](TaskView& v) { v.sleep.released = true; }), kAwakeAfterStart,
+                ""},
+           Case{"released, a container started again",
+                with(healthy(),
+                     [](TaskView& v) {
+                       v.sleep.released = true;
+                       note_exit(v, 1, false, t0 + 5s);
+                       note_started(v, t0 + 9s);
+                       v.health.health = Health::kHealthy;
+                     }),
+                10s, "wake at 19000"},
+           Case{"released and being stopped",
+                unwanted(with(healthy(), [](TaskView& v) { v.sleep.released = true; })),
+                kAwakeAfterStart, "signal 15, wake at 40001"},
+           Case{"frozen and held",
+                with(healthy(),
+                     [](TaskView& v) {
+                       v.sleep.frozen = true;
+                       note_held(v.sleep, EdgeId{"e"});
+                     }),
+                1h, "thaw"},
+           Case{"frozen and not wanted",
+                unwanted(with(healthy(), [](TaskView& v) { v.sleep.frozen = true; })), 0s,
+                "signal 15, wake at 30001"},
            Case{"not wanted before it began", unwanted(fresh()), 0s, "clean up"},
            Case{"not wanted while pulling",
                 unwanted(with(fresh(), [](TaskView& v) { v.pulling = true; })), 0s, "abandon"},
@@ -252,6 +282,42 @@ TEST(DecideTask, Reports) {
     EXPECT_EQ(report.health, c.health) << c.name;
     EXPECT_EQ(report.stop_code, c.stop_code) << c.name;
     EXPECT_EQ(report.reason, c.reason) << c.name;
+  }
+}
+
+TEST(DecideTask, TellsEdgesAndControlWhetherItRuns) {
+  struct Case {
+    const char* name;
+    TaskView view;
+    Wakefulness want;
+    bool asleep;
+  };
+  for (const Case& c : {
+           Case{"not started yet", fresh(), Wakefulness::kComing, false},
+           Case{"running", healthy(), Wakefulness::kAwake, false},
+           Case{"being frozen", with(healthy(), [](TaskView& v) { v.sleep.freezing = true; }),
+                Wakefulness::kComing, false},
+           Case{"frozen", with(healthy(), [](TaskView& v) { v.sleep.frozen = true; }),
+                Wakefulness::kComing, true},
+           Case{"being thawed",
+                with(healthy(), [](TaskView& v) { v.sleep.frozen = v.sleep.thawing = true; }),
+                Wakefulness::kComing, true},
+           Case{"between exit and restart",
+                with(healthy(),
+                     [](TaskView& v) {
+                       v.sleep.frozen = true;
+                       note_exit(v, 1, false, t0);
+                     }),
+                Wakefulness::kComing, false},
+           Case{"ended for good",
+                with(running(), [](TaskView& v) { note_exit(v, 1, false, t0); }),
+                Wakefulness::kGone, false},
+           Case{"being stopped", unwanted(healthy()), Wakefulness::kGone, false},
+           Case{"stopped", with(fresh(), [](TaskView& v) { note_stopped(v, t0); }),
+                Wakefulness::kGone, false},
+       }) {
+    EXPECT_EQ(wakefulness_of(c.view), c.want) << c.name;
+    EXPECT_EQ(report_of(c.view).asleep, c.asleep) << c.name;
   }
 }
 

@@ -46,6 +46,11 @@ HealthState after_probe(HealthState state, const link::Probe& probe, const std::
   return check_start(std::move(state), probe, now);
 }
 
+HealthState resume_health(HealthState state, Instant now) {
+  state.probed_at = state.health == Health::kHealthy ? now : Instant{};
+  return state;
+}
+
 Instant next_probe_at(const HealthState& state, const link::Probe& probe) {
   if (state.health != Health::kUnknown) return state.probed_at + probe.interval;
   const Duration wanted = state.probed_at - state.starting_since < kStartProbePhase

@@ -34,6 +34,9 @@ HealthState start_health(const HealthState& before, Instant now);
 // `error` empty: the probe succeeded. Ended at `now`.
 HealthState after_probe(HealthState state, const link::Probe& probe, const std::string& error,
                         Instant now);
+// A task that was frozen runs again: what it could not answer meanwhile does not count, and the next
+// probe is an interval away, since it was woken for a request.
+HealthState resume_health(HealthState state, Instant now);
 // Makes it unhealthy when its start has taken too long, whether or not a probe ended.
 HealthState check_start(HealthState state, const link::Probe& probe, Instant now);
 // When the start counts as failed.

@@ -23,8 +23,9 @@ class SimulatedMachine final : public ImagePort,
                                public sandbox::Sandbox {
  public:
   explicit SimulatedMachine(const Executor& executor, std::filesystem::path directory)
-      : executor_(executor), directory_(std::move(directory)), pull_gate_(executor) {
+      : executor_(executor), directory_(std::move(directory)), pull_gate_(executor), freeze_gate_(executor) {
     pull_gate_.set();
+    freeze_gate_.set();
   }
 
   // How images behave; all else is healthy at once and ends at SIGTERM.
@@ -34,6 +35,7 @@ class SimulatedMachine final : public ImagePort,
   std::set<std::string> exit_at_once{};
   std::set<std::string> deaf{};    // ignore SIGTERM
   std::set<std::string> silent{};  // listen on another port
+  std::set<std::string> restless{};  // cannot be frozen
 
   Event& pull_gate() { return pull_gate_; }
   bool runs(const std::string& task) const {
@@ -42,6 +44,13 @@ class SimulatedMachine final : public ImagePort,
   }
   bool has(const std::string& task) const { return containers_.contains(task); }
   size_t containers() const { return containers_.size(); }
+  bool is_frozen(const std::string& task) const { return containers_.at(task)->frozen; }
+  int probes(const std::string& task) const {
+    return probes_.contains(task) ? probes_.at(task) : 0;
+  }
+  // Closed: a freeze takes until it is opened.
+  Event& freeze_gate() { return freeze_gate_; }
+  int thaws_unavailable = 0;  // so many thaws fail before one succeeds
   size_t networks() const { return networks_.size(); }
   int starts(const std::string& task) const {
     return starts_.contains(task) ? starts_.at(task) : 0;
@@ -94,7 +103,8 @@ class SimulatedMachine final : public ImagePort,
   // ProbePort: the address is the task's id in these tests.
   Async<Result<void>> probe(link::Probe probe, std::string address) override {
     const auto found = containers_.find(address);
-    if (found == containers_.end() || found->second->exit ||
+    ++probes_[address];
+    if (found == containers_.end() || found->second->exit || found->second->frozen ||
         silent.contains(found->second->image)) {
       co_return fail(Code::kUnavailable, "TCP connect to port {}: Connection refused", probe.port);
     }
@@ -126,7 +136,31 @@ class SimulatedMachine final : public ImagePort,
     signals_.push_back(number);
     const auto found = containers_.find(task);
     if (found == containers_.end()) co_return fail(Code::kNotFound, "no {}", task);
+    found->second->frozen = false;
     if (number == 9 || !deaf.contains(found->second->image)) end(task, {.exit_code = 128 + number});
+    co_return Result<void>{};
+  }
+  Async<Result<void>> freeze(std::string task) override {
+    const auto found = containers_.find(task);
+    if (found == containers_.end()) co_return fail(Code::kNotFound, "no {}", task);
+    const std::shared_ptr<Container> container = found->second;
+    if (restless.contains(container->image))
+      co_return fail(Code::kTimeout, "a process did not stand still");
+    const int mine = ++container->orders;
+    co_await freeze_gate_.wait();
+    if (mine != container->orders) co_return fail(Code::kCancelled, "it was thawed");
+    container->frozen = true;
+    co_return Result<void>{};
+  }
+  Async<Result<void>> thaw(std::string task) override {
+    const auto found = containers_.find(task);
+    if (found == containers_.end()) co_return fail(Code::kNotFound, "no {}", task);
+    if (thaws_unavailable > 0) {
+      --thaws_unavailable;
+      co_return fail(Code::kUnavailable, "no memory");
+    }
+    ++found->second->orders;
+    found->second->frozen = false;
     co_return Result<void>{};
   }
   Async<Result<void>> remove(std::string task) override {
@@ -136,9 +170,10 @@ class SimulatedMachine final : public ImagePort,
     }
     co_return Result<void>{};
   }
-  Async<Result<std::vector<std::string>>> adopt() override {
-    std::vector<std::string> tasks;
-    for (const auto& [task, container] : containers_) tasks.push_back(task);
+  Async<Result<std::vector<sandbox::AdoptedTask>>> adopt() override {
+    std::vector<sandbox::AdoptedTask> tasks;
+    for (const auto& [task, container] : containers_)
+      tasks.push_back({.task = task, .frozen = container->frozen});
     co_return tasks;
   }
   std::filesystem::path log_path(const std::string& task) const override {
@@ -155,14 +190,18 @@ class SimulatedMachine final : public ImagePort,
     std::string image;
     std::optional<sandbox::TaskExit> exit{};
     Event ended;
+    bool frozen = false;
+    int orders = 0;  // freezes and thaws: a thaw calls off the freeze before it
   };
 
   Executor executor_;
   std::filesystem::path directory_;
   Event pull_gate_;
+  Event freeze_gate_;
   std::map<std::string, std::shared_ptr<Container>> containers_;
   std::set<std::string> networks_;
   std::map<std::string, int> starts_;
+  std::map<std::string, int> probes_;
   std::vector<int> signals_;
 };
 

@@ -20,6 +20,7 @@ namespace {
 
 constexpr int kExitUnknown = 137;  // it is gone and nobody can say how: as if killed
 constexpr Backoff kPullBackoff{.min = Duration(200), .max = Duration(5'000)};
+constexpr Backoff kThawBackoff{.min = Duration(5), .max = Duration(1'000)};
 constexpr Backoff kCleanUpBackoff{.min = Duration(200), .max = Duration(30'000)};
 
 double unit(Random& random) {
@@ -59,7 +60,7 @@ std::string join(const std::vector<int>& numbers) {
 }  // namespace
 
 TaskActor::TaskActor(const Executor& executor, TaskPorts ports, Random& random, Callbacks callbacks,
-                     std::filesystem::path file, SavedTask saved, bool adopted)
+                     std::filesystem::path file, SavedTask saved, Found found)
     : ports_(ports),
       random_(random),
       callbacks_(std::move(callbacks)),
@@ -67,6 +68,7 @@ TaskActor::TaskActor(const Executor& executor, TaskPorts ports, Random& random, 
       log_acked_(saved.log_acked),
       log_sent_(saved.log_sent),
       changed_(executor),
+      awake_(executor),
       unsaved_(executor),
       saved_(executor),
       pull_scope_(executor),
@@ -74,8 +76,9 @@ TaskActor::TaskActor(const Executor& executor, TaskPorts ports, Random& random, 
   view_.assignment = std::move(saved.assignment);
   view_.state = std::move(saved.state);
   view_.health.health = saved.health;
-  if (adopted) {
-    note_adopted(view_, ports_.clock.now());
+  if (found != Found::kFrozen) awake_.set();
+  if (found != Found::kNothing) {
+    note_adopted(view_, found == Found::kFrozen, ports_.clock.now());
     return;
   }
   // It is gone without a trace (the machine was restarted): what was running has ended by now.
@@ -123,6 +126,27 @@ void TaskActor::assign(const link::Assignment& assignment) {
 void TaskActor::unassign() {
   view_.assigned = false;
   wake();
+}
+
+// Nothing of this is kept on disk: edges say it again to the next agent.
+void TaskActor::hold(const EdgeId& edge) {
+  note_held(view_.sleep, edge);
+  changed_.set();
+}
+
+void TaskActor::release(const EdgeId& edge) {
+  note_released(view_.sleep, edge);
+  changed_.set();
+}
+
+void TaskActor::edge_gone(const EdgeId& edge) {
+  note_edge_gone(view_.sleep, edge, ports_.clock.now());
+  changed_.set();
+}
+
+void TaskActor::edge_back(const EdgeId& edge) {
+  note_edge_back(view_.sleep, edge, ports_.clock.now());
+  changed_.set();
 }
 
 void TaskActor::shorten_stop_timeout(Duration max) {
@@ -215,6 +239,10 @@ Async<> TaskActor::run() {
         apply(action);
       }
     }
+    if (const Wakefulness wakefulness = this->wakefulness(); told_ != wakefulness) {
+      told_ = wakefulness;
+      callbacks_.wakefulness(wakefulness);
+    }
     link::TaskReport report = report_of(view_);
     if (report != reported_) {
       reported_ = report;
@@ -240,11 +268,20 @@ void TaskActor::apply(const Action& action) {
   } else if (std::holds_alternative<StartContainer>(action)) {
     view_.starting = true;
     scope_.spawn("task start", [this] { return start_container(); });
+  } else if (std::holds_alternative<Freeze>(action)) {
+    view_.sleep.freezing = true;
+    awake_.reset();
+    scope_.spawn("task freeze", [this, turn = ++turn_] { return freeze(turn); });
+  } else if (std::holds_alternative<Thaw>(action)) {
+    view_.sleep.thawing = true;
+    scope_.spawn("task thaw", [this, turn = ++turn_] { return thaw(turn); });
   } else if (const auto* stop = std::get_if<StopContainer>(&action)) {
+    end_sleep();  // the sandbox thaws what gets a signal
     view_.stopping = true;
     view_.state.stop_sent_at = ports_.clock.now();
     scope_.spawn("task stop", [this, number = stop->signal] { return send_signal(number); });
   } else if (std::holds_alternative<KillContainer>(action)) {
+    end_sleep();
     view_.stopping = true;
     view_.killed_at = ports_.clock.now();
     log::info("task killed: it did not stop in time", {{"task", view_.assignment.task.value}});
@@ -407,6 +444,49 @@ Async<> TaskActor::clean_up() {
   wake();
 }
 
+void TaskActor::end_sleep() {
+  ++turn_;
+  note_container_gone(view_.sleep);
+  awake_.set();
+}
+
+Async<> TaskActor::freeze(uint64_t turn) {
+  if (turn != turn_) co_return;
+  const Result<void> frozen = co_await ports_.sandbox.freeze(view_.assignment.task.value);
+  if (turn != turn_) co_return;
+  view_.sleep.freezing = false;
+  if (frozen) {
+    view_.sleep.frozen = true;
+    log::info("task asleep",
+              {{"task", view_.assignment.task.value}, {"service", view_.assignment.service}});
+  } else {
+    view_.sleep.not_before = ports_.clock.now() + kFreezeRetry;
+    awake_.set();
+    log::warn("task not frozen, it stays awake",
+              {{"task", view_.assignment.task.value}, {"error", frozen.error().message}});
+  }
+  changed_.set();
+}
+
+Async<> TaskActor::thaw(uint64_t turn) {
+  Backoff backoff = kThawBackoff;
+  for (;;) {
+    if (turn != turn_) co_return;
+    const Result<void> thawed = co_await ports_.sandbox.thaw(view_.assignment.task.value);
+    if (turn != turn_) co_return;
+    // Not known any more: it has ended, and its exit says so.
+    if (thawed || thawed.error().code == Code::kNotFound) break;
+    log::error("task not thawed",
+               {{"task", view_.assignment.task.value}, {"error", thawed.error().message}});
+    co_await sleep_for(backoff.next(unit(random_)));
+  }
+  end_sleep();
+  view_.health = resume_health(std::move(view_.health), ports_.clock.now());
+  changed_.set();
+  log::info("task awake",
+            {{"task", view_.assignment.task.value}, {"service", view_.assignment.service}});
+}
+
 Async<> TaskActor::await_exit() {
   Backoff backoff = kCleanUpBackoff;
   for (;;) {
@@ -415,6 +495,7 @@ Async<> TaskActor::await_exit() {
     if (exit || exit.error().code == Code::kNotFound) {
       // Not known any more: it ended and nobody can say how.
       const sandbox::TaskExit how = exit ? *exit : sandbox::TaskExit{.exit_code = kExitUnknown};
+      end_sleep();
       note_exit(view_, how.exit_code, how.out_of_memory, ports_.clock.now());
       log::info("container exited", {{"task", view_.assignment.task.value},
                                      {"exit_code", how.exit_code},
@@ -434,12 +515,17 @@ Async<> TaskActor::watch_health() {
   const uint64_t mine = run_;
   const auto goes_on = [&] { return run_ == mine && view_.container == ContainerState::kRunning; };
   while (goes_on()) {
+    co_await awake_.wait();
+    if (!goes_on()) co_return;
     const Duration wait = next_probe_at(view_.health, probe) - ports_.clock.now();
     // Bounded, so that a clock set back does not stop the probes.
     if (wait > Duration(0)) co_await sleep_for(std::min(wait, probe.interval));
     if (!goes_on()) co_return;
+    if (!awake_.is_set()) continue;
+    const uint64_t turn = turn_;
     const Result<void> answer = co_await ports_.probe.probe(probe, view_.assignment.address);
     if (!goes_on()) co_return;
+    if (turn != turn_) continue;  // it slept meanwhile: its answer says nothing
     const Health before = view_.health.health;
     const std::string error = answer ? "" : answer.error().message;
     view_.health = after_probe(std::move(view_.health), probe, error, ports_.clock.now());

@@ -27,12 +27,15 @@ class TaskActor {
  public:
   struct Callbacks {
     std::function<void(const link::TaskReport&)> report{};  // what control is told has changed
+    std::function<void(Wakefulness)> wakefulness{};         // it has changed; before the report
     std::function<void()> done{};                           // see done()
   };
+  // What the sandbox has of it. kRunning: or ended, wait() tells.
+  enum class Found { kNothing, kRunning, kFrozen };
 
-  // `file`: where its state is kept. `adopted`: the sandbox has it, running or ended.
+  // `file`: where its state is kept.
   TaskActor(const Executor& executor, TaskPorts ports, Random& random, Callbacks callbacks,
-            std::filesystem::path file, SavedTask saved, bool adopted);
+            std::filesystem::path file, SavedTask saved, Found found);
   void start();
   // Cancels what runs; the container goes on.
   Async<> stop();
@@ -40,6 +43,13 @@ class TaskActor {
   void assign(const link::Assignment& assignment);  // only `desired` and `restart` may differ
   // Control has forgotten it, or the host is being emptied: whatever is left of it goes.
   void unassign();
+  // What edges say of it (sleep.h). A hold of a frozen task thaws it at once.
+  void hold(const EdgeId& edge);
+  void release(const EdgeId& edge);
+  void edge_gone(const EdgeId& edge);
+  void edge_back(const EdgeId& edge);
+  bool knows_edge(const EdgeId& edge) const { return view_.sleep.holders.contains(edge); }
+  Wakefulness wakefulness() const { return wakefulness_of(view_); }
   // Not wanted any more, and nothing is left of it but its log and its file.
   bool done() const { return done_; }
   const TaskView& view() const { return view_; }
@@ -64,6 +74,10 @@ class TaskActor {
   Async<> send_signal(int number);
   Async<> remove_container();
   Async<> clean_up();
+  Async<> freeze(uint64_t turn);
+  Async<> thaw(uint64_t turn);
+  // What is frozen or being frozen is not any more.
+  void end_sleep();
   Async<> await_exit();
   Async<> watch_health();
   Async<> gather_last_lines();
@@ -79,9 +93,13 @@ class TaskActor {
   image::LocalImage image_;
   std::filesystem::path network_namespace_;
   uint64_t run_ = 0;  // counts containers, so that a watcher of an earlier one knows it is
+  uint64_t turn_ = 0;  // counts freezes and thaws, so that what an earlier one answers is known to be
+                       // old
   std::optional<link::TaskReport> reported_;
+  std::optional<Wakefulness> told_;
   bool done_ = false;
   Event changed_;
+  Event awake_;  // set but while it is frozen or being frozen
   Event unsaved_;
   Event saved_;
   uint64_t wanted_version_ = 0;

@@ -13,6 +13,8 @@
 #include <thread>
 
 #include "base/file.h"
+#include "base/log.h"
+#include "sandbox/freezer.h"
 #include "sandbox/limits.h"
 
 namespace hob::sandbox {
@@ -120,6 +122,14 @@ bool Cgroups::was_out_of_memory(const std::string& task) const {
   return text && counter_in(*text, "oom_kill") > 0;
 }
 
+Result<fs::path> Cgroups::freezer_of(const std::string& task) const {
+  if (version_ == CgroupVersion::kV2) return fs::path(kRoot) / root_ / task;
+  const fs::path controller = fs::path(kRoot) / "freezer";
+  if (std::ranges::find(hierarchies_, controller) == hierarchies_.end())
+    return fail(Code::kUnavailable, "this host's cgroups have no freezer controller");
+  return controller / root_ / task;
+}
+
 Result<void> Cgroups::kill_all(const std::string& task) const {
   const auto until = std::chrono::steady_clock::now() + kKillTimeout;
   while (true) {
@@ -135,6 +145,11 @@ Result<void> Cgroups::kill_all(const std::string& task) const {
     const std::vector<pid_t> left = processes(task);
     if (left.empty()) return {};
     for (const pid_t process : left) ::kill(process, SIGKILL);
+    // On version 1 what is frozen does not even die.
+    if (const auto frozen_at = freezer_of(task); frozen_at) {
+      if (const Result<void> thawed = Freezer(version_, *frozen_at).thaw(); !thawed)
+        log::warn("a task is not thawed", {{"task", task}, {"error", thawed.error().message}});
+    }
     if (std::chrono::steady_clock::now() > until) {
       return fail(Code::kTimeout, "{} processes of task {} outlived SIGKILL for {} ms", left.size(),
                   task, kKillTimeout.count());

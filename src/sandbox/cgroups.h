@@ -35,7 +35,10 @@ class Cgroups {
   bool contains(const std::string& task, pid_t process) const;
   // Did the kernel kill any of its processes for want of memory?
   bool was_out_of_memory(const std::string& task) const;
-  // Kills all of them, and waits until they have ended. kTimeout: some did not.
+  // Where a task's processes are frozen and thawed (freezer.h). kUnavailable: this host's version 1
+  // has no freezer.
+  Result<std::filesystem::path> freezer_of(const std::string& task) const;
+  // Kills all of them, frozen ones too, and waits until they have ended. kTimeout: some did not.
   Result<void> kill_all(const std::string& task) const;
   // Removes a task's, which has no processes any more. Idempotent.
   Result<void> remove(const std::string& task) const;

@@ -6,9 +6,10 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <cerrno>
-#include <set>
+#include <map>
 
 #include "base/assert.h"
+#include "base/log.h"
 #include "sandbox/container_files.h"
 #include "sandbox/sandbox.h"
 
@@ -65,13 +66,13 @@ class ContainerSandbox final : public Sandbox {
     HOB_ASSERT(files_ == nullptr);
     HOB_CO_TRY(files_, co_await on_pool(
                            pool_, [options = options_] { return ContainerFiles::open(options); }));
-    for (std::string& task : files_->tasks()) tasks_.insert(std::move(task));
+    for (std::string& task : files_->tasks()) tasks_.emplace(std::move(task), nullptr);
     co_return Result<void>{};
   }
 
   Async<Result<void>> start(TaskSpec spec) override {
     const std::string task = spec.task;
-    if (!tasks_.insert(task).second) co_return fail(Code::kExists, "task {} is here already", task);
+    if (!tasks_.emplace(task, nullptr).second) co_return fail(Code::kExists, "task {} is here already", task);
     auto started = co_await on_pool(
         pool_, [files = files_, spec = std::move(spec)] { return files->start(spec); });
     if (!started) tasks_.erase(task);
@@ -97,20 +98,48 @@ class ContainerSandbox final : public Sandbox {
     co_return co_await on_pool(pool_, [files = files_, task] { return files->exit_of(task); });
   }
 
+  Async<Result<void>> freeze(std::string task) override {
+    HOB_CO_TRY(const std::shared_ptr<Freezer> freezer, freezer_of(task));
+    freezer->ask_freeze();
+    Result<void> frozen = co_await on_pool(pool_, [freezer] { return freezer->freeze(); });
+    if (!frozen && frozen.error().code == Code::kNotFound) co_return Result<void>{};  // it ended
+    co_return frozen;
+  }
+
+  // On the loop: the pool may be busy with images, and somebody's request waits.
+  Async<Result<void>> thaw(std::string task) override {
+    HOB_CO_TRY(const std::shared_ptr<Freezer> freezer, freezer_of(task));
+    co_return freezer->thaw();
+  }
+
   Async<Result<void>> signal(std::string task, int number) override {
-    co_return co_await on_pool(
-        pool_, [files = files_, task, number] { return files->signal(task, number); });
+    HOB_CO_CHECK(co_await on_pool(
+        pool_, [files = files_, task, number] { return files->signal(task, number); }));
+    const auto freezer = freezer_of(task);
+    // Where nothing can be frozen nothing is.
+    co_return freezer ? (*freezer)->thaw() : Result<void>{};
   }
 
   Async<Result<void>> remove(std::string task) override {
+    // Calls off a freeze that is under way: it would hold up the end.
+    if (const auto freezer = freezer_of(task)) {
+      if (const Result<void> thawed = (*freezer)->thaw(); !thawed)
+        log::warn("a task is not thawed", {{"task", task}, {"error", thawed.error().message}});
+    }
     auto removed = co_await on_pool(pool_, [files = files_, task] { return files->remove(task); });
     if (removed) tasks_.erase(task);
     co_return removed;
   }
 
-  Async<Result<std::vector<std::string>>> adopt() override {
-    co_return co_await on_pool(
-        pool_, [files = files_] { return Result<std::vector<std::string>>(files->tasks()); });
+  Async<Result<std::vector<AdoptedTask>>> adopt() override {
+    std::vector<std::string> found =
+        co_await on_pool(pool_, [files = files_] { return files->tasks(); });
+    std::vector<AdoptedTask> adopted;
+    for (std::string& task : found) {
+      const bool frozen = co_await settle(task);
+      adopted.push_back({.task = std::move(task), .frozen = frozen});
+    }
+    co_return adopted;
   }
 
   std::filesystem::path log_path(const std::string& task) const override {
@@ -124,11 +153,37 @@ class ContainerSandbox final : public Sandbox {
   }
 
  private:
+  // Made when it is first needed, and the same until the task is removed: a thaw must know of the
+  // freeze it calls off.
+  Result<std::shared_ptr<Freezer>> freezer_of(const std::string& task) {
+    const auto found = tasks_.find(task);
+    if (found == tasks_.end()) return fail(Code::kNotFound, "there is no task {}", task);
+    if (!found->second) {
+      HOB_TRY(found->second, files_->freezer(task));
+    }
+    return found->second;
+  }
+
+  // Whether a task found is frozen.
+  Async<bool> settle(const std::string& task) {
+    const auto freezer = freezer_of(task);
+    if (!freezer) co_return false;
+    const auto state = co_await on_pool(pool_, [freezer = *freezer] { return freezer->state(); });
+    if (!state || *state == Freezer::State::kThawed) co_return false;
+    const Result<void> whole = co_await freeze(task);
+    if (!whole) {
+      log::warn("a task found half frozen is awake again",
+                {{"task", task}, {"error", whole.error().message}});
+    }
+    co_return whole.has_value();
+  }
+
   ContainerOptions options_;
   Executor executor_;
   BlockingPool& pool_;
   std::shared_ptr<ContainerFiles> files_;  // shared with what is on the pool
-  std::set<std::string> tasks_;            // here, or being started
+  // Those here or being started, each with its freezer; nullptr: not needed yet.
+  std::map<std::string, std::shared_ptr<Freezer>> tasks_;
 };
 
 }  // namespace

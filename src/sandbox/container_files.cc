@@ -276,6 +276,11 @@ Result<void> ContainerFiles::signal(const std::string& task, int number) const {
   return send_signal(handle, number);
 }
 
+Result<std::shared_ptr<Freezer>> ContainerFiles::freezer(const std::string& task) const {
+  HOB_TRY(fs::path cgroup, cgroups_.freezer_of(task));
+  return std::make_shared<Freezer>(cgroups_.version(), std::move(cgroup));
+}
+
 Result<Fd> ContainerFiles::open_monitor(const std::string& task) const {
   if (!is_task_id(task) || !was_started(task))
     return fail(Code::kNotFound, "there is no task {}", task);

@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "base/result.h"
 #include "sandbox/cgroups.h"
+#include "sandbox/freezer.h"
 #include "sandbox/id_ranges.h"
 #include "sandbox/monitor.h"
 #include "sandbox/sandbox.h"
@@ -37,6 +38,8 @@ class ContainerFiles {
   Result<Fd> open_monitor(const std::string& task) const;
   // Of a task whose monitor has ended.
   Result<TaskExit> exit_of(const std::string& task) const;
+  // kUnavailable: this host cannot freeze.
+  Result<std::shared_ptr<Freezer>> freezer(const std::string& task) const;
   // Those started whole and not removed.
   std::vector<std::string> tasks() const;
   TaskLog log(const std::string& task) const { return TaskLog(options_.directory / "logs" / task); }

@@ -5,6 +5,7 @@
 #include "sandbox/sandbox.h"
 #include "sandbox/sandbox_suite_hostile.h"
 #include "sandbox/sandbox_suite_life.h"
+#include "sandbox/sandbox_suite_sleep.h"
 
 namespace hob::sandbox {
 namespace {
@@ -19,6 +20,7 @@ std::unique_ptr<Sandbox> make(const SandboxPlace& place, const Executor& executo
 
 const auto name = [](const auto& info) { return std::string(info.param.name); };
 INSTANTIATE_TEST_SUITE_P(Sandbox, SandboxSuite, testing::Values(Driver{"Container", make}), name);
+INSTANTIATE_TEST_SUITE_P(Sandbox, SleepSuite, testing::Values(Driver{"Container", make}), name);
 INSTANTIATE_TEST_SUITE_P(Sandbox, HostileSuite, testing::Values(Driver{"Container", make}), name);
 
 }  // namespace

@@ -29,5 +29,8 @@ inline constexpr Duration kRuntimeTimeout =
     std::chrono::seconds(30);  // conmon, crun, mkfs: each takes milliseconds
 inline constexpr Duration kKillTimeout =
     std::chrono::seconds(10);  // from SIGKILL to the last process's end
+// From the order to the last process's standing still: milliseconds, but for one that the kernel
+// holds (a disk that does not answer).
+inline constexpr Duration kFreezeTimeout = std::chrono::seconds(1);
 
 }  // namespace hob::sandbox

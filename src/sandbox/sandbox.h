@@ -41,6 +41,13 @@ struct TaskExit {
   bool out_of_memory = false;
 };
 
+// One that an earlier process started.
+struct AdoptedTask {
+  std::string task{};
+  bool frozen = false;
+  bool operator==(const AdoptedTask&) const = default;
+};
+
 class Sandbox {
  public:
   virtual ~Sandbox() = default;
@@ -55,13 +62,26 @@ class Sandbox {
   // pending for every running task. Cancelled: loses nothing, may be called again. kNotFound: no
   // such task.
   virtual Async<Result<TaskExit>> wait(std::string task) = 0;
-  // To the task's first process. One that has ended is no error. kNotFound: no such task.
+  // Stops all processes of a task where they are: no CPU, no timers; memory and sockets are kept,
+  // connections and bytes queue in the kernel. Returns when none runs, after milliseconds, at most
+  // about a second. Idempotent; one that has ended is no error. After an error all of it runs.
+  // kNotFound: no such task. kCancelled: thaw() or signal() was called meanwhile. kTimeout: a
+  // process did not stand still. kUnavailable: this machine cannot. It stays frozen over the end of
+  // the process that did it.
+  virtual Async<Result<void>> freeze(std::string task) = 0;
+  // Lets it go on: what was called last holds, a freeze() under way gives up. For a request that
+  // waits: takes some tens of microseconds and waits for nobody. Idempotent; one that has ended is
+  // no error. kNotFound: no such task.
+  virtual Async<Result<void>> thaw(std::string task) = 0;
+  // To the task's first process; a frozen task is thawed, to hear it. One that has ended is no
+  // error. kNotFound: no such task.
   virtual Async<Result<void>> signal(std::string task, int number) = 0;
-  // Kills what still runs, unmounts and removes all of it but its log. Idempotent.
+  // Kills what still runs, frozen or not, unmounts and removes all of it but its log. Idempotent.
   virtual Async<Result<void>> remove(std::string task) = 0;
-  // Tasks of this instance found running or ended but not removed, started by an earlier process;
-  // wait() works on them, an exit that happened meanwhile included.
-  virtual Async<Result<std::vector<std::string>>> adopt() = 0;
+  // Tasks of this instance found running or ended but not removed, started by an earlier process,
+  // by name; wait() works on them, an exit that happened meanwhile included. One that the earlier
+  // process was freezing when it was killed is frozen whole, or thawed where that cannot be done.
+  virtual Async<Result<std::vector<AdoptedTask>>> adopt() = 0;
   // Where its output is written: lines "2026-11-23T22:11:49.123456789+00:00 stdout F text" (the CRI
   // log format; "P" marks a part of a long line). Bounded: at kLogBytesMax the file becomes log.1
   // beside it and a new one begins, so its inode changes. A task that prints faster than we rotate

@@ -1,6 +1,6 @@
 // What every sandbox driver is tested with: an agent, a VPC, an image. The tests are in
-// sandbox_suite_life.h (what it promises) and sandbox_suite_hostile.h (what a task may try). A
-// driver's test file includes both and names its factory:
+// sandbox_suite_life.h and sandbox_suite_sleep.h (what it promises) and sandbox_suite_hostile.h (what
+// a task may try). A driver's test file includes them and names its factory:
 //
 //   INSTANTIATE_TEST_SUITE_P(Container, SandboxSuite, testing::Values(Driver{"Container", make}));
 //
@@ -72,6 +72,9 @@ class Agent {
     return run(sandbox_->signal(task, number));
   }
   Result<void> remove(const std::string& task) { return run(sandbox_->remove(task)); }
+  Result<void> freeze(const std::string& task) { return run(sandbox_->freeze(task)); }
+  Result<void> thaw(const std::string& task) { return run(sandbox_->thaw(task)); }
+  Result<std::vector<AdoptedTask>> adopt() { return run(sandbox_->adopt()); }
 
  private:
   boost::asio::io_context loop_;
@@ -204,32 +207,37 @@ class SandboxSuite : public testing::TestWithParam<Driver> {
   // until it listens.
   std::string fetch(const std::string& address, uint16_t port) {
     for (int attempt = 0; attempt < 500; ++attempt) {
-      auto connected = network::socket_in(vpc_->handle(), [&]() -> Result<Fd> {
-        Fd made(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        sockaddr_in to{};
-        to.sin_family = AF_INET;
-        to.sin_port = htons(port);
-        ::inet_pton(AF_INET, address.c_str(), &to.sin_addr);
-        if (::connect(made.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)) != 0) {
-          return fail_errno(errno, "connecting");
-        }
-        return made;
-      });
-      if (!connected) {
-        ::usleep(5'000);
-        continue;
-      }
-      const std::string request = "GET /index.html HTTP/1.0\r\n\r\n";
-      EXPECT_EQ(::write(connected->get(), request.data(), request.size()),
-                static_cast<ssize_t>(request.size()));
-      std::string answer;
-      char buffer[4096];
-      for (ssize_t got = 0; (got = ::read(connected->get(), buffer, sizeof(buffer))) > 0;) {
-        answer.append(buffer, static_cast<size_t>(got));
-      }
-      return answer;
+      if (const auto asked = ask(address, port)) return answer_on(*asked);
+      ::usleep(5'000);
     }
     return "nothing listens";
+  }
+  // A connection from the VPC with a request sent on it.
+  Result<Fd> ask(const std::string& address, uint16_t port) {
+    HOB_TRY(Fd connected, network::socket_in(vpc_->handle(), [&]() -> Result<Fd> {
+              Fd made(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+              sockaddr_in to{};
+              to.sin_family = AF_INET;
+              to.sin_port = htons(port);
+              ::inet_pton(AF_INET, address.c_str(), &to.sin_addr);
+              if (::connect(made.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)) != 0) {
+                return fail_errno(errno, "connecting");
+              }
+              return made;
+            }));
+    const std::string request = "GET /index.html HTTP/1.0\r\n\r\n";
+    if (::write(connected.get(), request.data(), request.size()) !=
+        static_cast<ssize_t>(request.size()))
+      return fail_errno(errno, "asking");
+    return connected;
+  }
+  static std::string answer_on(const Fd& connection) {
+    std::string answer;
+    char buffer[4096];
+    for (ssize_t got = 0; (got = ::read(connection.get(), buffer, sizeof(buffer))) > 0;) {
+      answer.append(buffer, static_cast<size_t>(got));
+    }
+    return answer;
   }
 
   std::string before_;

@@ -186,8 +186,9 @@ TEST_P(SandboxSuite, OutlivesItsAgent) {
   ASSERT_TRUE(agent_->start(ending).has_value());
   agent_.reset();
   ASSERT_NO_FATAL_FAILURE(restart_agent());
-  const auto adopted = agent_->run(agent_->sandbox().adopt());
-  EXPECT_EQ(adopted.value(), (std::vector<std::string>{running.task, ending.task}));
+  const auto adopted = agent_->adopt();
+  EXPECT_EQ(adopted.value(),
+            (std::vector<AdoptedTask>{{.task = running.task}, {.task = ending.task}}));
   EXPECT_EQ(agent_->wait(ending.task).value().exit_code, 5);
   EXPECT_NE(fetch(running.address, 80).find("hello"), std::string::npos);
   // Once more: the end is still known.
@@ -215,8 +216,9 @@ TEST_P(SandboxSuite, AKilledAgentLeavesATaskOrNothing) {
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
     ASSERT_NO_FATAL_FAILURE(restart_agent());
-    const std::vector<std::string> adopted = agent_->run(agent_->sandbox().adopt()).value();
-    if (std::find(adopted.begin(), adopted.end(), spec.task) == adopted.end()) {
+    const std::vector<AdoptedTask> adopted = agent_->adopt().value();
+    if (std::find(adopted.begin(), adopted.end(), AdoptedTask{.task = spec.task}) ==
+        adopted.end()) {
       EXPECT_EQ(shell("ps -eo args | grep -v grep | grep " + spec.task), "") << step;
       EXPECT_EQ(agent_->wait(spec.task).error().code, Code::kNotFound) << step;
     } else {
