@@ -149,7 +149,7 @@ struct Revision {
   std::string account{};
   std::string service{};
   Configuration configuration{};
-  std::string digest{};     // of its image; empty: of another registry, only the tag is known
+  std::string digest{};     // of its image; empty: not known, its tag says
   std::string operation{};  // that made it
   Instant created_at{};
 };
