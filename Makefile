@@ -71,11 +71,12 @@ bench-%: deps bench-build
 install: build
 	@install -D -m 755 $(BUILD)/bin/hob $(DESTDIR)$(PREFIX)/bin/hob
 	@install -D -m 755 $(BUILD)/bin/hobd $(DESTDIR)$(PREFIX)/sbin/hobd
+	@install -D -m 755 $(BUILD)/bin/hob-monitor $(DESTDIR)$(PREFIX)/libexec/hob-monitor
 	@install -D -m 644 share/hob.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/hob
 	@install -d $(DESTDIR)$(PREFIX)/share/man/man1
 	@gzip -9nc share/hob.1 >$(DESTDIR)$(PREFIX)/share/man/man1/hob.1.gz
 	@install -D -m 644 share/hob.service $(DESTDIR)/lib/systemd/system/hob.service
-	@echo "installed hob, hobd, completion, manual page and systemd unit under $(DESTDIR)$(PREFIX)"
+	@echo "installed hob, hobd, hob-monitor, completion, manual page and systemd unit under $(DESTDIR)$(PREFIX)"
 
 clean:
 	@rm -rf $(BUILD) $(BUILD)-sanitized $(BUILD)-fuzz $(BUILD).log

@@ -5,6 +5,7 @@ Both start the sample image with a network of its own; the clock runs from the c
 an answer. The image is in the registry and on the host before (in podman's storage, for podman). Root.
 """
 import argparse
+import contextlib
 import ctypes
 import os
 import pathlib
@@ -18,6 +19,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ANSWER_SECONDS_MAX = 30
+# What root may set on a machine whose root lacks CAP_SYS_RESOURCE, too.
+PODMAN_LIMITS = ["--ulimit", "nofile=20000:20000", "--ulimit", "nproc=1000:1000"]
 
 
 def first_byte(port, host):
@@ -71,10 +74,10 @@ def enter_network_of_our_own():
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
-def bench_podman(build, rounds):
-    enter_network_of_our_own()
+@contextlib.contextmanager
+def podman_with_sample(build):
+    """Podman with a storage of its own that holds the sample image: the command to run it by, and the image's name."""
     work = pathlib.Path(tempfile.mkdtemp(prefix="hob-bench-podman-"))
-    podman = ["podman", "--root", str(work / "root"), "--runroot", str(work / "run"), "--cgroup-manager=cgroupfs"]
     # crun refuses a hybrid host while the version 2 tree is mounted: a mount namespace without it, for podman too.
     tree = pathlib.Path("/sys/fs/cgroup/unified")
     # One for all commands: podman binds its network namespaces in it.
@@ -82,30 +85,35 @@ def bench_podman(build, rounds):
                                (f"umount {tree} && " if tree.is_dir() else "") + "echo there && exec sleep 3600"],
                               stdout=subprocess.PIPE, text=True)
     holder.stdout.readline()
-    enter = ["nsenter", "-m", "-t", str(holder.pid)]
-    limits = ["--ulimit", "nofile=20000:20000", "--ulimit", "nproc=1000:1000"]
-    times = []
+    podman = ["nsenter", "-m", "-t", str(holder.pid), "podman", "--root", str(work / "root"),
+              "--runroot", str(work / "run"), "--cgroup-manager=cgroupfs"]
     try:
-        loaded = subprocess.run([*enter, *podman, "load", "-q", "-i", str(build / "images/hello.oci.tar")], check=True,
+        loaded = subprocess.run([*podman, "load", "-q", "-i", str(build / "images/hello.oci.tar")], check=True,
                                 text=True, stdout=subprocess.PIPE).stdout
-        image = loaded.split("Loaded image")[-1].split(":", 1)[1].strip()
+        yield podman, loaded.split("Loaded image")[-1].split(":", 1)[1].strip()
+    finally:
+        subprocess.run([*podman, "rm", "-af", "-t", "0"], check=False, stdout=subprocess.DEVNULL)
+        subprocess.run([*podman, "rmi", "-af"], check=False, stdout=subprocess.DEVNULL)
+        holder.kill()
+        holder.wait()
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def bench_podman(build, rounds):
+    enter_network_of_our_own()
+    times = []
+    with podman_with_sample(build) as (podman, image):
         for _ in range(rounds + 1):
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 port = free.getsockname()[1]
             started = time.monotonic()
-            done = subprocess.run([*enter, *podman, "run", "-d", *limits, "-p", f"127.0.0.1:{port}:8080", image], check=True,
-                                  text=True, stdout=subprocess.PIPE)
+            done = subprocess.run([*podman, "run", "-d", *PODMAN_LIMITS, "-p", f"127.0.0.1:{port}:8080", image],
+                                  check=True, text=True, stdout=subprocess.PIPE)
             first_byte(port, "hello")
             times.append(time.monotonic() - started)
-            subprocess.run([*enter, *podman, "rm", "-f", "-t", "0", done.stdout.strip()], check=True,
+            subprocess.run([*podman, "rm", "-f", "-t", "0", done.stdout.strip()], check=True,
                            stdout=subprocess.DEVNULL)
-    finally:
-        subprocess.run([*enter, *podman, "rm", "-af", "-t", "0"], check=False, stdout=subprocess.DEVNULL)
-        subprocess.run([*enter, *podman, "rmi", "-af"], check=False, stdout=subprocess.DEVNULL)
-        holder.kill()
-        holder.wait()
-        shutil.rmtree(work, ignore_errors=True)
     return times[1:]  # the first makes networks and caches
 
 

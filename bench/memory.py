@@ -1,12 +1,17 @@
 #!/usr/bin/python3
 """Resident memory of Hob's processes, idle and with services defined, beside podman's conmon for as many containers.
 
-Proportional set size (PSS): what is shared is divided among those who share it. Root.
+Proportional set size (PSS): what is shared is divided among those who share it. Neither counts what runs inside a
+container. Podman keeps nothing but its conmons; beside them stand our monitors, which do the same, and all of ours. Root.
 """
 import argparse
 import os
 import pathlib
+import shutil
+import subprocess
 import sys
+
+from deploy import PODMAN_LIMITS, podman_with_sample
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -23,18 +28,35 @@ def measure(hob):
     found = {"supervisor": pss_mib(status["pid"])}
     for role, state in status["roles"].items():
         found[role] = pss_mib(state["pid"])
-    conmons = []
+    monitors = monitors_mib("hob-monitor", str(hob.data))
+    found[f"hob-monitor x {len(monitors)}"] = sum(monitors)
+    return found
+
+
+def monitors_mib(program, naming):
+    """Of each running `program` whose command line names that place."""
+    found = []
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
         try:
             command = pathlib.Path(f"/proc/{name}/cmdline").read_bytes().decode(errors="replace")
-            if command.split("\0")[0].endswith("conmon") and str(hob.data) in command:
-                conmons.append(pss_mib(name))
+            if command.split("\0")[0].endswith(program) and naming in command:
+                found.append(pss_mib(name))
         except OSError:
             continue
-    found[f"conmon x {len(conmons)}"] = sum(conmons)
     return found
+
+
+def measure_podman(build, containers):
+    with podman_with_sample(build) as (podman, image):
+        for _ in range(containers):
+            subprocess.run([*podman, "run", "-d", "--network", "none", *PODMAN_LIMITS, image], check=True,
+                           stdout=subprocess.DEVNULL)
+        conmons = monitors_mib("conmon", podman[podman.index("--runroot") + 1])
+        if len(conmons) != containers:
+            sys.exit(f"memory: {containers} containers, {len(conmons)} conmons")
+        return sum(conmons)
 
 
 def show(what, found):
@@ -59,9 +81,17 @@ def main():
         reference = f"{hob.registry}/memory-0:{image['imageTags'][0]}"
         for number in range(1, options.services):
             hob.deploy(f"memory-{number}", "--cpu", "0.25", "--memory", "0.5", image=reference)
-        show(f"{options.services} services running", measure(hob))
+        ours = measure(hob)
+        show(f"{options.services} services running", ours)
     finally:
         hob.close()
+    if shutil.which("podman") is None:
+        print("memory: no peer, podman is not installed")
+        return
+    theirs = measure_podman(options.build.resolve(), options.services)
+    monitors = next(mib for name, mib in ours.items() if name.startswith("hob-monitor"))
+    print(f"memory, podman's conmon x {options.services}: {theirs:.1f} MiB; our monitors {monitors:.1f} MiB, ratio "
+          f"{theirs / monitors:.2f}; all of ours {sum(ours.values()):.1f} MiB, ratio {theirs / sum(ours.values()):.2f}")
 
 
 if __name__ == "__main__":

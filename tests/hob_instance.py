@@ -175,7 +175,7 @@ class Hob:
         wait_until(f"{arn} {wanted}", seconds, settled, every=0.2)
 
     def task_processes(self):
-        """The first process of each task: those whose cgroup is below this instance's, without conmon and crun."""
+        """The first process of each task: those whose cgroup is below this instance's, without hob-monitor and crun."""
         found = {}
         for pid in pids():
             try:
@@ -183,7 +183,7 @@ class Hob:
                 name = pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
             except OSError:
                 continue
-            if f"/hob-{self.id}/" in cgroups and name not in ("conmon", "crun"):
+            if f"/hob-{self.id}/" in cgroups and name not in ("hob-monitor", "crun"):
                 found.setdefault(name, []).append(pid)
         return found
 
@@ -197,7 +197,7 @@ class Hob:
             with contextlib.suppress(OSError):
                 command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
                 cgroups = pathlib.Path(f"/proc/{pid}/cgroup").read_text()
-                if pid != os.getpid() and ("hobd" in command or "conmon" in command) and str(self.data) in command:
+                if pid != os.getpid() and ("hobd" in command or "hob-monitor" in command) and str(self.data) in command:
                     left.append(f"process {pid} {command!r}")
                 if f"/{name}" in cgroups:
                     left.append(f"process {pid} in a cgroup of {name}: {command!r}")

@@ -108,7 +108,7 @@ Finding check_port(uint16_t port, const char* what, const char* flag) {
 Finding check_disk(const std::filesystem::path& data) {
   std::filesystem::path place = data;
   while (!std::filesystem::exists(place) && place.has_relative_path()) place = place.parent_path();
-  struct statvfs disk{};
+  struct statvfs disk {};
   if (statvfs(place.c_str(), &disk) != 0)
     return {Level::kFail, "disk", place.string() + " cannot be read"};
   const uint64_t free_bytes = uint64_t{disk.f_bavail} * disk.f_frsize;
@@ -130,12 +130,12 @@ std::string find_program(const std::string& name) {
 
 Finding check_packages() {
   std::string missing;
-  constexpr std::array<std::pair<const char*, const char*>, 4> kPrograms = {
-      {{"crun", "crun"}, {"conmon", "conmon"}, {"nft", "nftables"}, {"mkfs.ext4", "e2fsprogs"}}};
+  constexpr std::array<std::pair<const char*, const char*>, 3> kPrograms = {
+      {{"crun", "crun"}, {"nft", "nftables"}, {"mkfs.ext4", "e2fsprogs"}}};
   for (const auto& [program, package] : kPrograms) {
     if (find_program(program).empty()) missing += std::string(" ") + package;
   }
-  if (missing.empty()) return {Level::kOk, "packages", "crun, conmon, nftables, e2fsprogs"};
+  if (missing.empty()) return {Level::kOk, "packages", "crun, nftables, e2fsprogs"};
   return {Level::kFail, "packages", "missing:" + missing, "apt-get install" + missing};
 }
 

@@ -30,7 +30,7 @@ constexpr Duration kEmptyPatience =
     std::chrono::milliseconds(500);  // for init to wait for what we orphaned
 constexpr Duration kEmptyStep = std::chrono::milliseconds(5);
 constexpr int kMonitorPatienceMilliseconds =
-    2'000;  // for conmon to write the last lines of a dead task's log
+    2'000;  // for a monitor to write the last lines of a dead task's log
 
 Result<void> write_file(const fs::path& path, std::string_view content, uid_t owner = 0) {
   const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
@@ -105,7 +105,7 @@ Result<std::unique_ptr<ContainerFiles>> ContainerFiles::open(ContainerOptions op
   HOB_TRY(Cgroups cgroups, Cgroups::detect(options.instance));
   std::unique_ptr<ContainerFiles> files(new ContainerFiles(std::move(options), std::move(cgroups)));
   HOB_TRY(files->crun_, find_program("crun"));
-  HOB_CHECK(find_program("conmon"));
+  HOB_TRY(files->monitor_, find_monitor());
   rlimit open_files{};
   ::getrlimit(RLIMIT_NOFILE, &open_files);
   files->open_files_max_ =
@@ -216,24 +216,28 @@ Result<void> ContainerFiles::start_here(const TaskSpec& spec) {
   TaskLog task_log = log(spec.task);
   HOB_CHECK(task_log.make());
   const MonitorPlan monitor{.task = spec.task,
+                            .monitor = monitor_,
                             .crun = crun_,
                             .crun_state = crun_state(),
                             .bundle = bundle(spec.task),
                             .log = task_log.path()};
-  HOB_TRY(const pid_t conmon, create_container(monitor));
-  cgroups_.adopt_monitor(conmon);
+  HOB_TRY(const pid_t process, run_container(monitor));
+  cgroups_.adopt_monitor(process);
   task_log.rotate();
-  return run_container(monitor);
+  return {};
+}
+
+void ContainerFiles::wait_for_monitor(const std::string& task) const {
+  const fs::path path = bundle(task);
+  const auto monitor = read_number(monitor_files(path, task).monitor_pid);
+  if (!monitor) return;
+  const Fd handle = open_process(*monitor, path);
+  if (handle) wait_readable(handle, kMonitorPatienceMilliseconds);
 }
 
 Result<void> ContainerFiles::end_monitor(const std::string& task) const {
   const fs::path path = bundle(task);
-  // A monitor that lost its container ends by itself, after it wrote the last of the log.
-  if (const auto conmon = read_number(monitor_files(path, task).monitor_pid)) {
-    const Fd handle = open_process(*conmon, path);
-    if (handle) wait_readable(handle, kMonitorPatienceMilliseconds);
-  }
-  // What is still there is stuck, or half-made, and may be about to make more: until none is found.
+  // It is stuck, or half-made and may be about to make more: until none is found.
   const auto until = std::chrono::steady_clock::now() + kKillTimeout;
   while (true) {
     const std::vector<pid_t> left = processes_naming(path);
@@ -256,7 +260,11 @@ Result<void> ContainerFiles::remove(const std::string& task) {
   const bool whole = ::unlink((bundle(task) / "running").c_str()) == 0;
   if (!whole) HOB_CHECK(end_monitor(task));  // before its container, which it might be making
   HOB_CHECK(cgroups_.kill_all(task));
-  if (whole) HOB_CHECK(end_monitor(task));
+  if (whole) {
+    // It ends by itself with its container, after it wrote the last of the log.
+    wait_for_monitor(task);
+    HOB_CHECK(end_monitor(task));
+  }
   HOB_CHECK(remove_tree(crun_state() / task));
   HOB_CHECK(cgroups_.remove(task));
   HOB_CHECK(ids_.release(task));
@@ -284,9 +292,9 @@ Result<std::shared_ptr<Freezer>> ContainerFiles::freezer(const std::string& task
 Result<Fd> ContainerFiles::open_monitor(const std::string& task) const {
   if (!is_task_id(task) || !was_started(task))
     return fail(Code::kNotFound, "there is no task {}", task);
-  const auto conmon = read_number(monitor_files(bundle(task), task).monitor_pid);
-  if (!conmon) return Fd();
-  return open_process(*conmon, bundle(task));
+  const auto monitor = read_number(monitor_files(bundle(task), task).monitor_pid);
+  if (!monitor) return Fd();
+  return open_process(*monitor, bundle(task));
 }
 
 Result<TaskExit> ContainerFiles::exit_of(const std::string& task) const {

@@ -51,6 +51,7 @@ class ContainerFiles {
   void remove_if_empty();
   // On a thread of its own, which leaves the machine's mounts.
   Result<void> start_here(const TaskSpec& spec);
+  void wait_for_monitor(const std::string& task) const;
   Result<void> end_monitor(const std::string& task) const;
   std::filesystem::path bundle(const std::string& task) const {
     return options_.directory / "tasks" / task;
@@ -64,6 +65,7 @@ class ContainerFiles {
   IdRanges ids_;
   ScratchDisks disks_;
   std::filesystem::path crun_;
+  std::filesystem::path monitor_;
   int64_t open_files_max_ = 0;
   // Shared by starts; held alone to take away what they share.
   std::shared_mutex common_;

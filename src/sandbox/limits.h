@@ -26,7 +26,7 @@ inline constexpr int kScratchMibMax = 1024 * 1024;
 inline constexpr int kMemoryMibMin = 6;  // Docker's; below, not even the runtime starts
 inline constexpr size_t kRuntimeMessageBytesMax = 16 * 1024;  // of what crun says about a failure
 inline constexpr Duration kRuntimeTimeout =
-    std::chrono::seconds(30);  // conmon, crun, mkfs: each takes milliseconds
+    std::chrono::seconds(30);  // monitor, crun, mkfs: each takes milliseconds
 inline constexpr Duration kKillTimeout =
     std::chrono::seconds(10);  // from SIGKILL to the last process's end
 // From the order to the last process's standing still: milliseconds, but for one that the kernel

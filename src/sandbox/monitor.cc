@@ -5,29 +5,32 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <boost/json.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <map>
 
 #include "base/process.h"
 #include "sandbox/limits.h"
+#include "sandbox/monitor_answer.h"
+#include "sandbox/output_log.h"
 
 namespace hob::sandbox {
 
 namespace {
 
 namespace fs = std::filesystem;
-namespace json = boost::json;
 
-constexpr int kSyncFd = 3;                          // where conmon says how the creation went
+static_assert(kRuntimeMessageBytesMax >= kOutputChunkBytesMax);
+
 constexpr size_t kCommandLineBytesMax = 64 * 1024;  // of a process of the host, as far as we look
 
-// The first line that comes through, or what came before the end.
-Result<std::string> read_line(const Fd& pipe) {
+// What comes through until the other end is closed.
+Result<std::string> read_answer(const Fd& pipe) {
   const auto until = std::chrono::steady_clock::now() + kRuntimeTimeout;
-  std::string line;
-  while (!line.contains('\n') && line.size() < kRuntimeMessageBytesMax) {
+  std::string answer;
+  while (answer.size() <= kRuntimeMessageBytesMax) {
     const auto left = std::chrono::ceil<Duration>(until - std::chrono::steady_clock::now());
     if (left <= Duration(0))
       return fail(Code::kTimeout, "the runtime took longer than {} ms", kRuntimeTimeout.count());
@@ -37,25 +40,17 @@ Result<std::string> read_line(const Fd& pipe) {
     const ssize_t got = ::read(pipe.get(), buffer, sizeof(buffer));
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) break;
-    line.append(buffer, static_cast<size_t>(got));
+    answer.append(buffer, static_cast<size_t>(got));
   }
-  return line.substr(0, line.find('\n'));
+  return answer;
 }
 
-// {"data": 4711} with the container's process, or {"data": -1, "message": "…"}.
-Result<void> understand(const std::string& line) {
-  boost::json::error_code error;
-  const json::value parsed = json::parse(line, error);
-  const json::object* object = error ? nullptr : parsed.if_object();
-  const json::value* data = object != nullptr ? object->if_contains("data") : nullptr;
-  if (data == nullptr || !data->is_int64())
-    return fail(Code::kUnavailable, "conmon ended without an answer: '{}'", line);
-  if (data->get_int64() > 0) return {};
-  const json::value* message = object->if_contains("message");
-  std::string text =
-      message != nullptr && message->is_string() ? std::string(message->get_string()) : "";
-  while (text.ends_with('\n')) text.pop_back();
-  return fail(Code::kInvalid, "{}", text.empty() ? "crun could not create the container" : text);
+Result<void> understand(std::string answer) {
+  if (answer.empty()) return fail(Code::kUnavailable, "the monitor ended without an answer");
+  if (answer.front() == kStarted) return {};
+  while (answer.ends_with('\n')) answer.pop_back();
+  const std::string text = answer.substr(std::min<size_t>(1, answer.size()));
+  return fail(Code::kInvalid, "{}", text.empty() ? "crun could not start the container" : text);
 }
 
 std::string command_line(pid_t process) {
@@ -84,7 +79,17 @@ MonitorFiles monitor_files(const fs::path& bundle, const std::string& task) {
           .exit_status = bundle / "exit" / task};
 }
 
-Result<pid_t> create_container(const MonitorPlan& plan) {
+Result<fs::path> find_monitor() {
+  std::error_code error;
+  const fs::path own = fs::read_symlink("/proc/self/exe", error).parent_path();
+  for (const fs::path& folder : {own, own.parent_path() / "bin", own.parent_path() / "libexec"}) {
+    const fs::path path = folder / "hob-monitor";
+    if (::access(path.c_str(), X_OK) == 0) return path;
+  }
+  return fail(Code::kNotFound, "the program hob-monitor is not installed with {}", own.string());
+}
+
+Result<pid_t> run_container(const MonitorPlan& plan) {
   const MonitorFiles files = monitor_files(plan.bundle, plan.task);
   HOB_CHECK(make_directories(files.exit_directory, 0700));
   int ends[2];
@@ -92,59 +97,37 @@ Result<pid_t> create_container(const MonitorPlan& plan) {
   const Fd read_end(ends[0]);
   Fd write_end(ends[1]);
   Command command;
-  command.argv = {"conmon",
-                  "--api-version",
-                  "1",
-                  "--cid",
-                  plan.task,
-                  "--cuuid",
-                  plan.task,
-                  "--name",
-                  plan.task,
-                  "--runtime",
+  command.argv = {plan.monitor,
+                  files.monitor_pid,
+                  files.container_pid,
+                  files.exit_status,
+                  plan.log,
+                  std::to_string(kLogBytesMax),
                   plan.crun,
+                  "--root",
+                  plan.crun_state,
+                  "--cgroup-manager=cgroupfs",
+                  "run",
+                  "--detach",
                   "--bundle",
                   plan.bundle,
-                  "--container-pidfile",
+                  "--pid-file",
                   files.container_pid,
-                  "--conmon-pidfile",
-                  files.monitor_pid,
-                  "--exit-dir",
-                  files.exit_directory,
-                  "--full-attach",
-                  "--log-path",
-                  "k8s-file:" + plan.log.string(),
-                  "--log-size-max",
-                  std::to_string(kLogBytesMax),
-                  "--log-level",
-                  "error",
-                  "--runtime-arg",
-                  "--root",
-                  "--runtime-arg",
-                  plan.crun_state,
-                  "--runtime-arg",
-                  "--cgroup-manager=cgroupfs"};
-  command.fds = {{write_end.get(), kSyncFd}};
-  command.environment = {{"PATH", "/usr/sbin:/usr/bin:/sbin:/bin"},
-                         {"_OCI_SYNCPIPE", std::to_string(kSyncFd)}};
+                  plan.task};
+  command.fds = {{write_end.get(), kAnswerFd}};
+  command.environment =
+      std::map<std::string, std::string>{{"PATH", "/usr/sbin:/usr/bin:/sbin:/bin"}};
   HOB_TRY(const Exit exit, run_blocking(command, kRuntimeTimeout));
   write_end.reset();
   if (exit.status != 0) {
-    return fail(Code::kUnavailable, "conmon ended with status {}: {}", exit.status, exit.errors);
+    return fail(Code::kUnavailable, "{} ended with status {}: {}", plan.monitor.string(),
+                exit.status, exit.errors);
   }
-  HOB_TRY(const std::string answer, read_line(read_end));
-  HOB_CHECK(understand(answer));
+  HOB_TRY(std::string answer, read_answer(read_end));
+  HOB_CHECK(understand(std::move(answer)));
   const std::optional<int> monitor = read_number(files.monitor_pid);
-  if (!monitor) return fail(Code::kUnavailable, "conmon left no process id");
+  if (!monitor) return fail(Code::kUnavailable, "the monitor left no process id");
   return *monitor;
-}
-
-Result<void> run_container(const MonitorPlan& plan) {
-  HOB_TRY(const Exit exit,
-          run_blocking({.argv = {plan.crun, "--root", plan.crun_state, "start", plan.task}},
-                       kRuntimeTimeout));
-  if (exit.status != 0) return fail(Code::kInvalid, "crun start: {}", exit.errors);
-  return {};
 }
 
 std::optional<int> read_number(const fs::path& file) {

@@ -1,5 +1,5 @@
-// conmon, which holds a container's output and its exit status, and crun, which makes it. Blocking;
-// private to this room.
+// hob-monitor (main.cc), which holds a container's output and its exit status, and crun, which
+// makes it. Blocking; private to this room.
 #pragma once
 
 #include <sys/types.h>
@@ -16,10 +16,10 @@ namespace hob::sandbox {
 
 struct MonitorPlan {
   std::string task{};
-  std::filesystem::path crun{};        // the program
-  std::filesystem::path crun_state{};  // its directory
-  std::filesystem::path
-      bundle{};  // with config.json; pid, exit status and sockets are written there
+  std::filesystem::path monitor{};  // the programs
+  std::filesystem::path crun{};
+  std::filesystem::path crun_state{};  // crun's directory
+  std::filesystem::path bundle{};      // with config.json; pids and exit status are written there
   std::filesystem::path log{};
 };
 
@@ -32,17 +32,18 @@ struct MonitorFiles {
 };
 MonitorFiles monitor_files(const std::filesystem::path& bundle, const std::string& task);
 
-// Starts conmon from the calling thread, whose mount namespace it keeps, and through it creates the
-// container; its process waits until run_container(). Answers conmon's process id. kInvalid: what
-// crun refused about the image or the task, in its words. A failure may leave processes and files.
-Result<pid_t> create_container(const MonitorPlan& plan);
-// Lets the created container execute its program. From the same thread.
-Result<void> run_container(const MonitorPlan& plan);
+// Where this program's hob-monitor is: beside it, or where either is installed. kNotFound: nowhere.
+Result<std::filesystem::path> find_monitor();
+// Starts a monitor from the calling thread, whose mount namespace it keeps, and through it the
+// container; returns the monitor's process id when the container's process has executed its
+// program. kInvalid: what crun refused about the image or the task, in its words. A failure may
+// leave processes and files.
+Result<pid_t> run_container(const MonitorPlan& plan);
 
 // The number in such a file; nullopt: none (yet).
 std::optional<int> read_number(const std::filesystem::path& file);
 
-// A process of this host whose command line names `path`: conmon and crun of a bundle.
+// A process of this host whose command line names `path`: monitor and crun of a bundle.
 std::vector<pid_t> processes_naming(const std::filesystem::path& path);
 // A handle on `process`, if its command line names `path` (numbers are used again); else none.
 Fd open_process(pid_t process, const std::filesystem::path& path);

@@ -1,7 +1,7 @@
 // The sandbox contract: runs one task's container, isolated, so that it outlives the process that
 // started it.
 //
-// Drivers: container (crun under conmon) and, later, microVM. Both pass sandbox/sandbox_suite.h.
+// Drivers: container (crun under hob-monitor) and, later, microVM. Both pass sandbox/sandbox_suite.h.
 // Belongs to the host agent's loop; blocking work runs on the pool. Root only.
 #pragma once
 

@@ -86,7 +86,7 @@ TEST_P(HostileSuite, LosesItsMonitor) {
   ASSERT_TRUE(agent_->start(spec).has_value());
   // The fixture's place is in the command line of this test's monitors only.
   shell("for p in $(pgrep -f '" + spec.task +
-        ".*--bundle'); do grep -aq conmon /proc/$p/comm && kill -9 $p; done");
+        "'); do grep -aq hob-monitor /proc/$p/comm && kill -9 $p; done");
   const auto exit = agent_->wait(spec.task);
   ASSERT_TRUE(exit.has_value()) << exit.error().message;
   EXPECT_EQ(exit->exit_code, 137);

@@ -23,7 +23,7 @@ void TaskLog::rotate() {
   const ino_t now = inode_of(path());
   if (now == 0 || now == inode_of(kept)) return;
   if (inode_of(kept) != 0) std::rename(kept.c_str(), (directory_ / "log.1").c_str());
-  // Fails when conmon replaces the file once more right now; its event is on the way.
+  // Fails when the monitor replaces the file once more right now; its event is on the way.
   if (::link(path().c_str(), kept.c_str()) != 0) return;
 }
 

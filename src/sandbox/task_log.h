@@ -1,6 +1,6 @@
-// A task's log files: conmon writes "log" and, when it is full, puts an empty one in its place and
-// forgets the old. We keep a second name on it, so that the old one becomes "log.1" instead. Any
-// thread; short.
+// A task's log files: the monitor writes "log" and, when it is full, puts an empty one in its place
+// and forgets the old. We keep a second name on it, so that the old one becomes "log.1" instead.
+// Any thread; short.
 #pragma once
 
 #include <filesystem>
@@ -16,8 +16,8 @@ class TaskLog {
   explicit TaskLog(std::filesystem::path directory) : directory_(std::move(directory)) {}
   Result<void> make();
   std::filesystem::path path() const { return directory_ / "log"; }
-  // If conmon has begun a new file since the last call: the one before becomes log.1. Idempotent,
-  // also after a crash.
+  // If the monitor has begun a new file since the last call: the one before becomes log.1.
+  // Idempotent, also after a crash.
   void rotate();
   // An inotify descriptor that is readable after each change of files; read it empty, then
   // rotate().
