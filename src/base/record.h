@@ -39,7 +39,7 @@ inline constexpr int64_t kMillisecondsMax = 315'569'520'000'000;
 
 // "kOperationInProgress" -> "OPERATION_IN_PROGRESS".
 std::string enum_word(std::string_view enumerator);
-// Parses with the limits above. kInvalid: not JSON, or too deep or long.
+// Parses with the limits above. kInvalid: not JSON, too deep or long, or with a number beyond double's range.
 Result<json::value> parse(std::string_view text);
 
 template <class T>

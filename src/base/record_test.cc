@@ -83,6 +83,7 @@ TEST(Record, RefusesAndNamesTheField) {
            Case{"", "not JSON"},
            Case{"{", "not JSON"},
            Case{"[]", "an object expected"},
+           Case{R"({"new":[1,{"a":1E1452247522}]})", "a number out of range"},
            Case{R"({"id":7})", "id: a string expected"},
            Case{R"({"status":"SPLENDID"})", "status: unknown word 'SPLENDID'"},
            Case{R"({"port":65536})", "port: a whole number in range expected"},
