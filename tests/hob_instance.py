@@ -51,12 +51,14 @@ class Answer:
 
 
 class Hob:
-    def __init__(self, options=()):
+    def __init__(self, options=(), within=()):
+        """options: of `hob up`. within: a command that runs the commands after it, in a namespace of a test's own."""
         # Not pytest's tmp_path: sockets' paths are short, and daemons are users of their own.
         self.data = pathlib.Path(tempfile.mkdtemp(prefix="hob-t-", dir="/tmp"))
         self.data.chmod(0o711)
         self.api_port, self.http_port, self.https_port = free_ports(3)
         self.options = list(options)
+        self.within = list(within)
         self.endpoint = f"http://127.0.0.1:{self.api_port}"
         self.registry = f"127.0.0.1:{self.api_port}"
         self.id = None
@@ -64,7 +66,7 @@ class Hob:
     # ---- the CLI ----
 
     def run(self, *arguments, check=True, input=None, environment=None, seconds=COMMAND_SECONDS_MAX):
-        done = subprocess.run([HOB, *arguments, "--data", str(self.data)], input=input, text=True,
+        done = subprocess.run([*self.within, HOB, *arguments, "--data", str(self.data)], input=input, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=seconds,
                               env={**os.environ, **(environment or {})})
         if check and done.returncode != 0:

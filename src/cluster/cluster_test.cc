@@ -52,12 +52,18 @@ class TestSession final : public link::Session {
 struct TestHost {
   std::shared_ptr<TestSession> session{};
   std::map<TaskId, link::Assignment> tasks{};
-  std::set<std::string> broken{};  // images whose tasks exit at once
+  std::set<std::string> broken{};             // images whose tasks exit at once
+  std::map<std::string, std::string> tags{};  // of another registry: what each means now
 
   void report(const link::Assignment& assignment) {
     link::TaskReport report{.task = assignment.task,
                             .status = link::TaskStatus::kRunning,
                             .health = link::Health::kHealthy};
+    if (!assignment.containers.empty()) {
+      const std::string& reference = assignment.containers[0].image.reference;
+      const auto tag = tags.find(reference);
+      report.image_digest = tag != tags.end() ? tag->second : reference;
+    }
     const bool breaks =
         !assignment.containers.empty() && broken.contains(assignment.containers[0].image.reference);
     if (assignment.desired == link::DesiredStatus::kStopped || breaks) {
@@ -283,6 +289,32 @@ TEST_F(ClusterTest, ABadVersionFailsAndTheOldOneServes) {
   EXPECT_TRUE(h.tasks.contains(old));
   EXPECT_EQ(ready_targets(e), 1u);
   EXPECT_EQ(phase_of(after, tasks()), "failed");
+}
+
+TEST_F(ClusterTest, ATagThatMovesMovesNoTask) {
+  TestHost h = host("h1");
+  h.tags = {{"v1", "sha256:one"}};
+  TestEdge e = edge("e1");
+  write(wanted(1, {deployment("d1", "v1")}));
+  settle({&h}, {&e});
+  EXPECT_EQ(service()->deployments[0].image_digest, "sha256:one");
+  h.tags = {{"v1", "sha256:two"}};
+  Service more = *service();
+  more.desired_count = 3;
+  write(more);
+  settle({&h}, {&e});
+  ASSERT_EQ(ready_targets(e), 3u);
+  for (const Task& task : tasks()) EXPECT_EQ(task.image_digest, "sha256:one");
+  Service next = *service();
+  next.deployments.insert(next.deployments.begin(), deployment("d2", "v1"));
+  write(next);
+  settle({&h}, {&e});
+  ASSERT_EQ(ready_targets(e), 3u);
+  for (const auto& [id, assignment] : h.tasks) {
+    for (const Task& task : tasks()) {
+      if (task.id == id) EXPECT_EQ(task.image_digest, "sha256:two");
+    }
+  }
 }
 
 TEST_F(ClusterTest, DeletingEndsItsTasks) {

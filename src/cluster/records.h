@@ -46,9 +46,13 @@ struct Deployment {
   int failed_tasks = 0;                   // in a row; a healthy task sets it to 0
   Instant created_at{};
   std::optional<Instant> ended_at{};
+  // What its first task found under the image's tag: all others pull this, wherever the tag goes.
+  // Empty: no task has pulled yet, or `task` names a digest.
+  std::string image_digest{};
 };
 BOOST_DESCRIBE_STRUCT(Deployment, (),
-                      (id, task, rollout, reason, last_lines, failed_tasks, created_at, ended_at))
+                      (id, task, rollout, reason, last_lines, failed_tasks, created_at, ended_at,
+                       image_digest))
 
 // How a service's requests are routed; nothing of it makes a deployment.
 struct Routing {

@@ -46,6 +46,12 @@ class Applying {
         {{"task", stopped.id.value}, {"service", stopped.service}, {"reason", action.reason}});
   }
   void operator()(const ForgetTask& action) { changes.remove.push_back(action.task); }
+  void operator()(const PinImage& action) {
+    written(action.deployment).image_digest = action.digest;
+    log::info("image pinned", {{"service", service_.name},
+                               {"deployment", action.deployment.value},
+                               {"digest", action.digest}});
+  }
   void operator()(const CountFailures& action) {
     written(action.deployment).failed_tasks = action.failed_tasks;
   }

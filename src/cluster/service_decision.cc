@@ -25,6 +25,7 @@ class Decision {
   std::vector<ServiceAction> run() {
     judge_newest();
     choose_target();
+    pin_image();
     end_drained();
     end_never_healthy();
     replace_and_grow();
@@ -61,7 +62,13 @@ class Decision {
   }
   bool serving(const Task& task) const { return healthy(task) && traffic(task).ready; }
   bool of_target(const Task& task) const {
-    return target_ != nullptr && task.deployment == target_->id;
+    return target_ != nullptr && task.deployment == target_->id && runs_image_of(task, *target_);
+  }
+  // False for one that found another image under the tag: its host was lost while it pulled, and
+  // came back.
+  static bool runs_image_of(const Task& task, const Deployment& deployment) {
+    return task.image_digest.empty() || deployment.image_digest.empty() ||
+           task.image_digest == deployment.image_digest;
   }
   template <class F>
   int count(F&& wanted_one) const {
@@ -170,6 +177,20 @@ class Decision {
     desired_ = 0;  // nothing ever worked: nothing is run
   }
 
+  // The oldest task that knows counts: the first one, but for records of versions that did not pin.
+  void pin_image() {
+    if (target_ == nullptr || names_digest(*target_)) return;
+    const auto knows = [&](const Task* task) {
+      return of_target(*task) && !task->image_digest.empty();
+    };
+    if (const auto first = std::ranges::find_if(tasks_, knows); first != tasks_.end()) {
+      actions_.push_back(PinImage{.deployment = target_->id, .digest = (*first)->image_digest});
+      return;
+    }
+    // A host that runs a task and does not say what of will not say it later.
+    image_known_ = count([&](const Task& task) { return of_target(task) && task.was_healthy; }) > 0;
+  }
+
   void end_drained() {
     const Duration timeout = service_.routing.request_timeout;
     const Duration wait_max = timeout == Duration(0) ? kDrainMax : std::min(timeout, kDrainMax);
@@ -216,7 +237,7 @@ class Decision {
         count([&](const Task& task) { return of_target(task) && wanted(task) && !lame(task); });
     // A lost host's tasks take no room where new ones can go.
     const int alive = count([&](const Task& task) { return wanted(task) && !lost(task); });
-    const int missing = desired_ - sound;
+    const int missing = (image_known_ ? desired_ : std::min(desired_, 1)) - sound;
     if (missing <= 0) return;
     if (const std::optional<Instant> at = may_start_at(); at && *at > now_) return wake_at(*at);
     const int room = tasks_max(service_) - alive;
@@ -380,6 +401,7 @@ class Decision {
   bool newest_failed_ = false;
   bool failed_now_ = false;
   bool completed_now_ = false;
+  bool image_known_ = true;    // which one the target's tasks run
   std::set<TaskId> ended_;     // drained or stopped by this decision
   std::set<TaskId> draining_;  // of these, drained
   std::vector<ServiceAction> actions_;

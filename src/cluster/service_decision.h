@@ -3,7 +3,9 @@
 //
 // Pure. Rolling deployments follow ECS's arithmetic (L and U below); a new task counts once it is
 // healthy *and* every edge routes to it, and an old one is stopped only after every edge has left
-// it and its requests have ended. What each thing means is told in records.h at Service.
+// it and its requests have ended. Where an image is named by a tag, a deployment starts with one
+// task; the others follow when that one has said which image it found. What each thing means is
+// told in records.h at Service.
 #pragma once
 
 #include <map>
@@ -60,6 +62,10 @@ struct StopTask {
 struct ForgetTask {
   TaskId task{};
 };  // remove its record
+struct PinImage {
+  DeploymentId deployment{};
+  std::string digest{};
+};  // all further tasks run this image
 struct CountFailures {
   DeploymentId deployment{};
   int failed_tasks = 0;
@@ -80,8 +86,8 @@ struct WakeAt {
   Instant at{};
 };  // always later than the `now` it was decided at
 using ServiceAction =
-    std::variant<StartTask, DrainTask, StopTask, ForgetTask, CountFailures, CompleteDeployment,
-                 FailDeployment, DropDeployment, RemoveService, WakeAt>;
+    std::variant<StartTask, DrainTask, StopTask, ForgetTask, PinImage, CountFailures,
+                 CompleteDeployment, FailDeployment, DropDeployment, RemoveService, WakeAt>;
 
 // In the order in which they should be applied, all at once; at most one WakeAt, the last. Empty:
 // nothing to do until something in the view changes.

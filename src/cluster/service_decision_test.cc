@@ -126,6 +126,9 @@ struct Show {
   std::string operator()(const DrainTask& a) const { return "drain " + a.task.value; }
   std::string operator()(const StopTask& a) const { return "stop " + a.task.value; }
   std::string operator()(const ForgetTask& a) const { return "forget " + a.task.value; }
+  std::string operator()(const PinImage& a) const {
+    return fmt::format("pin {} {}", a.deployment.value, a.digest);
+  }
   std::string operator()(const CountFailures& a) const {
     return fmt::format("count {} {}", a.deployment.value, a.failed_tasks);
   }
@@ -352,6 +355,65 @@ TEST(DecideService, SaysWhyItFailed) {
       EXPECT_EQ(fail->reason, "Essential container in task exited (exit code 1)");
       EXPECT_EQ(fail->last_lines, std::vector<std::string>{"boom"});
     }
+  }
+}
+
+TEST(DecideService, RunsOneImageWhereverATagGoes) {
+  const auto with = [](T t, std::string digest) {
+    t.task.image_digest = std::move(digest);
+    return t;
+  };
+  const auto lost = [](T t) { return on(std::move(t), "lost", "z-b"); };
+  struct ImageCase {
+    const char* name;
+    const char* reference;
+    const char* pinned;
+    std::vector<T> tasks;
+    const char* want;
+  };
+  for (const ImageCase& c : {
+           ImageCase{"a tag: one finds out what it means", "1", "", {}, "start a"},
+           ImageCase{"the others wait for its word", "1", "", {pending("a1")}, "nothing"},
+           ImageCase{"it has pulled: the others follow",
+                     "1",
+                     "",
+                     {with(pending("a1"), "x")},
+                     "pin a x, start a, start a"},
+           ImageCase{"it pulled and failed: that was the image, all the same",
+                     "1",
+                     "",
+                     {with(failed("a1", 90s), "x")},
+                     "count a 1, pin a x, start a, start a, start a"},
+           ImageCase{
+               "it failed before it knew", "1", "", {failed("a1", 90s)}, "count a 1, start a"},
+           ImageCase{"its host is lost", "1", "", {lost(pending("a1"))}, "start a"},
+           ImageCase{"pinned", "1", "x", {pending("a1")}, "start a, start a"},
+           ImageCase{"a digest needs no pin", "sha256:1", "", {}, "start a, start a, start a"},
+           ImageCase{"of two that knew, as older versions had it, the first counts",
+                     "1",
+                     "",
+                     {with(ready("a1"), "x"), with(ready("a2"), "y"), with(ready("a3"), "x")},
+                     "pin a x, complete a"},
+           ImageCase{"and the other is replaced",
+                     "1",
+                     "x",
+                     {with(ready("a1"), "x"), with(ready("a2"), "y"), with(ready("a3"), "x")},
+                     "start a"},
+           ImageCase{"in turn",
+                     "1",
+                     "x",
+                     {with(ready("a1"), "x"), with(ready("a2"), "y"), with(ready("a3"), "x"),
+                      with(ready("a4"), "x")},
+                     "drain a2"},
+           ImageCase{
+               "a host that does not say what it runs", "1", "", {ready("a1")}, "start a, start a"},
+       }) {
+    ServiceView view =
+        view_of({.desired = 3, .deployments = "a~", .lost = {HostId{"lost"}}}, c.tasks);
+    Deployment& deployment = view.service.deployments.front();
+    deployment.task.containers = {{.name = "app", .image = {.reference = c.reference}}};
+    deployment.image_digest = c.pinned;
+    EXPECT_EQ(show(decide_service(view, t0 + 100s)), c.want) << c.name;
   }
 }
 

@@ -27,6 +27,11 @@ bool contains_any(std::string_view text, std::initializer_list<std::string_view>
 
 }  // namespace
 
+bool names_digest(const Deployment& deployment) {
+  if (!deployment.image_digest.empty() || deployment.task.containers.empty()) return true;
+  return deployment.task.containers.front().image.reference.starts_with("sha256:");
+}
+
 bool is_present(const Task& task) { return task.status != TaskStatus::kStopped; }
 
 bool is_wanted(const Task& task) {
@@ -137,6 +142,8 @@ link::Assignment assignment_of(const Task& task, const Service* service) {
     return assignment;
   }
   assignment.containers = deployment->task.containers;
+  if (!deployment->image_digest.empty() && !assignment.containers.empty())
+    assignment.containers.front().image.reference = deployment->image_digest;
   for (link::Container& container : assignment.containers)
     container.log_stream = "instance/" + task.id.value;
   assignment.probe = deployment->task.probe;

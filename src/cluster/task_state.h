@@ -15,6 +15,9 @@ inline constexpr std::string_view kReasonStartTimeout = "Task did not become hea
 inline constexpr std::string_view kReasonNoRoom =
     "RESOURCE:";  // what a task's reason begins with when nothing fits
 
+// Whether all tasks of a deployment run one image, whatever happens to tags.
+bool names_digest(const Deployment& deployment);
+
 // Not STOPPED: it may hold its place and its address.
 bool is_present(const Task& task);
 // Present and meant to go on: neither being stopped nor drained.

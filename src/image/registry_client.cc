@@ -145,7 +145,9 @@ Result<void> RegistryClient::answer_challenge(const Transfer& refused) {
   for (const std::string& challenge : challenges) {
     if (parse_challenge(challenge).scheme != "basic") continue;
     if (request_.username.empty()) {
-      return fail(Code::kDenied, "{} wants a login, and none is known for it", request_.registry);
+      return fail(Code::kDenied,
+                  "{} wants a login, and none is known for it: hob registry login {}",
+                  request_.registry, request_.registry);
     }
     login_.set("Basic " + base64(request_.username + ":" + request_.password));
     return {};

@@ -73,7 +73,8 @@ class Decision {
   // The image is known, or needs none: writes the cluster service with the new deployment in front.
   void apply_rollout();
   void apply_resume();
-  void put_deployment(cluster::TaskTemplate task);
+  // image_digest: what the image's tag meant when it ran last, if that is what shall run again.
+  void put_deployment(cluster::TaskTemplate task, std::string image_digest = {});
   const cluster::Deployment* own_deployment() const;  // nullptr: cluster has none (any more)
   void follow_rollout();
   // Somebody asked the operation to end: undoes what it did.
@@ -274,10 +275,10 @@ void Decision::apply_resume() {
                  {});
     return;
   }
-  put_deployment(last->task);
+  put_deployment(last->task, last->image_digest);
 }
 
-void Decision::put_deployment(cluster::TaskTemplate task) {
+void Decision::put_deployment(cluster::TaskTemplate task, std::string image_digest) {
   cluster::Service wanted = view_.cluster.value_or(
       cluster::Service{.account = service_.account, .name = service_.id, .created_at = now_});
   const link::Probe probe = task.probe.value_or(link::Probe{});
@@ -289,10 +290,11 @@ void Decision::put_deployment(cluster::TaskTemplate task) {
                          : fmt::format("], [Path: '{}'", probe.path)));
   // After a pause every task is gone: the old deployments have nothing left to serve with.
   if (operation_->type == OperationType::kResumeService) wanted.deployments.clear();
-  wanted.deployments.insert(
-      wanted.deployments.begin(),
-      cluster::Deployment{
-          .id = deployment_of(*operation_), .task = std::move(task), .created_at = now_});
+  wanted.deployments.insert(wanted.deployments.begin(),
+                            cluster::Deployment{.id = deployment_of(*operation_),
+                                                .task = std::move(task),
+                                                .created_at = now_,
+                                                .image_digest = std::move(image_digest)});
   wanted.status = cluster::ServiceStatus::kActive;
   wanted.desired_count = desired_count_of(view_.scaling);
   wanted.routing = routing_of(service_, view_.scaling, link::RouteState::kServing);

@@ -12,7 +12,7 @@ namespace hob::runner {
 
 struct ResolvedImage {
   link::ImageSource source{};  // its reference is a digest for images of our own registry
-  std::string digest{};        // empty: another registry's tag, which only the host resolves
+  std::string digest{};  // empty: another registry's tag, which the first task's host resolves
 };
 
 class Images {
