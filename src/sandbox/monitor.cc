@@ -55,7 +55,9 @@ Result<void> understand(const std::string& line) {
   std::string text =
       message != nullptr && message->is_string() ? std::string(message->get_string()) : "";
   while (text.ends_with('\n')) text.pop_back();
-  return fail(Code::kInvalid, "{}", text.empty() ? "crun could not create the container" : text);
+  // What is wrong with the image is found before (task_root.h): this may be the machine's trouble.
+  return fail(Code::kUnavailable, "{}",
+              text.empty() ? "crun could not create the container" : text);
 }
 
 std::string command_line(pid_t process) {
