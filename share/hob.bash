@@ -6,7 +6,7 @@ _hob_services() {
 
 _hob() {
   local current=${COMP_WORDS[COMP_CWORD]} command= word
-  local commands="up down status env doctor deploy ps logs open pause resume cancel revisions rollback rm aws registry account"
+  local commands="up down status env doctor deploy ps logs open describe pause resume restart cancel revisions rollback rm aws registry account"
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case $word in
       -*) ;;
@@ -22,9 +22,9 @@ _hob() {
     down) mapfile -t COMPREPLY < <(compgen -W "--purge --data" -- "$current") ;;
     deploy) mapfile -t COMPREPLY < <(compgen -W "--name --port --env --cpu --memory --health-path --command --request-timeout --idle-timeout --auto-deploy --no-wait --json" -- "$current")
             mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current") ;;
-    logs) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --follow --lines --events --timestamps" -- "$current") ;;
+    logs) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --follow --lines --since --events --timestamps" -- "$current") ;;
     rollback) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --to" -- "$current") ;;
-    open|pause|resume|cancel|revisions|rm) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services)" -- "$current") ;;
+    open|describe|pause|resume|restart|cancel|revisions|rm) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services)" -- "$current") ;;
     registry) mapfile -t COMPREPLY < <(compgen -W "login logout list" -- "$current") ;;
     account) mapfile -t COMPREPLY < <(compgen -W "create list" -- "$current") ;;
     aws) mapfile -t COMPREPLY < <(compgen -W "apprunner ecr logs sts" -- "$current") ;;

@@ -45,6 +45,29 @@ def test_pause_resume_rm(hob, service):
     assert all(s["Name"] != "hello-pause" for s in hob.json("ps")["Services"])
 
 
+def test_describe_restart_and_recent_logs(hob, service):
+    host = service("hello-known", "--env", "COLOUR=blue")
+    said = hob.run("describe", "hello-known").stdout
+    for words in ("hello-known", "RUNNING", "8080", "HTTP GET /healthz", "1 vCPU, 2 GB", "COLOUR=blue"):
+        assert words in said, said
+    assert hob.json("describe", "hello-known")["ServiceName"] == "hello-known"
+    before = hob.task_processes()["hello"]
+    done = hob.run("restart", "hello-known")
+    assert "was deployed again" in done.stdout
+    assert set(hob.task_processes()["hello"]) - set(before)
+    # Off a terminal a phase is one line, however long it takes.
+    lines = [line for line in done.stderr.splitlines() if line.startswith("restarting")]
+    assert len(lines) == len(set(lines)), done.stderr
+    hob.get(host, "/")
+    assert "listening on port 8080" in hob.run("logs", "hello-known", "--since", "10m").stdout
+    assert hob.run("logs", "hello-known", "--since", "soon", check=False).returncode == 1
+
+
+def test_a_mistyped_command_is_met_with_the_one_that_was_meant(hob):
+    done = hob.run("depoly", HELLO, check=False)
+    assert done.returncode == 2 and "did you mean 'hob deploy'" in done.stderr, done.stderr
+
+
 def test_logs_show_what_the_program_prints(hob, service):
     host = service("hello-logs")
     hob.get(host, "/")

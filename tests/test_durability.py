@@ -7,21 +7,48 @@ import time
 from hob_instance import wait_until
 
 KILLS = int(os.environ.get("HOB_KILLS", "100"))
-WRITERS = 4
-SECONDS_MAX = 900  # of the whole test
-PAUSE_MAX = 0.25   # s from a start to the kill, at random
+SECONDS_MAX = 900   # of the whole test
+PAUSE_MAX = 0.25    # s from a start to the kill, at random
+RESOURCES_MAX = 50  # of a writer; then it writes to the first again
+SERVICES_MAX = 10   # likewise; each is a deployment, too
+
+
+class Written:
+    """What a resource's value may be: the last acknowledged, or that of a later write whose answer is not known."""
+
+    def __init__(self):
+        self.acknowledged = {}  # name -> value; None: the resource is there, without a value
+        self.attempted = {}     # name -> values since
+
+    def attempt(self, name, value):
+        self.attempted.setdefault(name, set()).add(value)
+
+    def acknowledge(self, name, value):
+        self.acknowledged[name] = value
+        self.attempted.pop(name, None)
+
+    def refuse(self, name, value):
+        """It was answered with an error: it did not happen."""
+        self.attempted[name].discard(value)
+
+    def allowed(self, name):
+        return {self.acknowledged[name]} | self.attempted.get(name, set())
 
 
 class Writers:
-    """Clients that create repositories and tag them, and remember what was acknowledged."""
+    """Clients that make things and change them without a pause, and remember what was acknowledged."""
 
-    def __init__(self, hob):
-        self.acknowledged = {}  # repository -> last acknowledged value of its tag
-        self.attempted = {}     # repository -> values of writes since, whose answers are not known
+    def __init__(self, hob, updated):
+        self.hob = hob
+        self.updated = updated  # ARN of a service that runs
+        self.repositories, self.services, self.versions = Written(), Written(), Written()
+        self.versions.acknowledge(updated, "0")
+        self.arns = {}  # of services, by name
         self.errors = []
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(hob.boto("ecr"), number), daemon=True)
-                         for number in range(WRITERS)]
+        writers = [lambda: self._repositories("w0"), lambda: self._repositories("w1"),
+                   lambda: self._services("w2"), self._versions]
+        self._threads = [threading.Thread(target=writer, daemon=True) for writer in writers]
 
     def __enter__(self):
         for thread in self._threads:
@@ -33,34 +60,92 @@ class Writers:
         for thread in self._threads:
             thread.join(timeout=60)
 
-    def _run(self, ecr, number):
+    def _each(self, write):
+        """Calls `write` with 1, 2, 3… until the end, whatever becomes of the answers."""
         from botocore.exceptions import BotoCoreError, ClientError
         count = 0
-        arns = {}
         while not self._stop.is_set():
             count += 1
-            name = f"w{number}/r{count % 50}"
             try:
-                if name not in arns:
-                    arns[name] = ecr.create_repository(repositoryName=name)["repository"]["repositoryArn"]
-                    self.acknowledged[name] = None
-                self.attempted.setdefault(name, set()).add(str(count))
-                ecr.tag_resource(resourceArn=arns[name], tags=[{"Key": "value", "Value": str(count)}])
-                self.acknowledged[name] = str(count)
-                del self.attempted[name]
+                write(count)
             except ClientError as error:
-                code = error.response["Error"]["Code"]
-                if code == "RepositoryAlreadyExistsException":
-                    arns[name] = ecr_arn(name)  # made by a call whose answer was lost
-                    self.acknowledged.setdefault(name, None)
-                elif error.response["ResponseMetadata"]["HTTPStatusCode"] < 500:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] < 500:
                     self.errors.append(str(error))
             except BotoCoreError:
                 time.sleep(0.01)  # killed under us: what became of it is not known
 
+    def _repositories(self, prefix):
+        ecr = self.hob.boto("ecr")
+
+        def write(count):
+            name, value = f"{prefix}/r{count % RESOURCES_MAX}", str(count)
+            if name not in self.repositories.acknowledged:
+                try:
+                    ecr.create_repository(repositoryName=name)
+                except ecr.exceptions.RepositoryAlreadyExistsException:
+                    pass  # made by a call whose answer was lost
+                self.repositories.acknowledge(name, None)
+            self.repositories.attempt(name, value)
+            ecr.tag_resource(resourceArn=ecr_arn(name), tags=[{"Key": "value", "Value": value}])
+            self.repositories.acknowledge(name, value)
+
+        self._each(write)
+
+    def _services(self, prefix):
+        """Of an image that is not there: they fail at once and stay, and so do their tags."""
+        apprunner = self.hob.boto("apprunner")
+        source = {"ImageRepository": {"ImageIdentifier": f"{self.hob.registry}/nothing:1", "ImageRepositoryType": "ECR"},
+                  "AutoDeploymentsEnabled": False}
+
+        def write(count):
+            name, value = f"{prefix}-service-{count % SERVICES_MAX}", str(count)
+            if name not in self.arns:
+                self._make(apprunner, name, source)
+            self.services.attempt(name, value)
+            apprunner.tag_resource(ResourceArn=self.arns[name], Tags=[{"Key": "value", "Value": value}])
+            self.services.acknowledge(name, value)
+
+        self._each(write)
+
+    def _make(self, apprunner, name, source):
+        try:
+            made = apprunner.create_service(ServiceName=name, SourceConfiguration=source)
+            self.arns[name] = made["Service"]["ServiceArn"]
+        except apprunner.exceptions.InvalidRequestException as error:
+            if "already exists" not in str(error):
+                raise
+            self.arns[name] = services(apprunner)[name]  # made by a call whose answer was lost
+        self.services.acknowledge(name, None)
+
+    def _versions(self):
+        apprunner = self.hob.boto("apprunner")
+
+        def write(count):
+            source = apprunner.describe_service(ServiceArn=self.updated)["Service"]["SourceConfiguration"]
+            source["ImageRepository"]["ImageConfiguration"]["RuntimeEnvironmentVariables"] = {"VERSION": str(count)}
+            self.versions.attempt(self.updated, str(count))
+            try:
+                apprunner.update_service(ServiceArn=self.updated, SourceConfiguration=source)
+                self.versions.acknowledge(self.updated, str(count))
+            except apprunner.exceptions.InvalidStateException:
+                self.versions.refuse(self.updated, str(count))  # the update before it goes on
+                time.sleep(0.05)
+
+        self._each(write)
+
 
 def ecr_arn(name):
     return f"arn:aws:ecr:us-east-1:000000000001:repository/{name}"
+
+
+def services(apprunner):
+    """All of the account: name -> ARN."""
+    found, token = {}, {}
+    while token is not None:
+        page = apprunner.list_services(**token)
+        found.update({s["ServiceName"]: s["ServiceArn"] for s in page["ServiceSummaryList"]})
+        token = {"NextToken": page["NextToken"]} if page.get("NextToken") else None
+    return found
 
 
 def test_acknowledged_writes_survive_kills_at_random_instants(new_hob):
@@ -69,26 +154,40 @@ def test_acknowledged_writes_survive_kills_at_random_instants(new_hob):
     print(f"seed {seed}")
     hob = new_hob()
     hob.up()
+    hob.deploy("updated", "--env", "VERSION=0")
     deadline = time.monotonic() + SECONDS_MAX
     kills = 0
-    with Writers(hob) as writers:
+    with Writers(hob, services(hob.boto("apprunner"))["updated"]) as writers:
         while kills < KILLS and time.monotonic() < deadline:
             time.sleep(chance.random() * PAUSE_MAX)
             hob.kill_all()
             hob.up()
             kills += 1
-        before = len(writers.acknowledged)
     assert kills == KILLS, f"{kills} kills in {SECONDS_MAX} s"
     assert writers.errors == []
-    assert before > 0 and any(writers.acknowledged.values())
+    for written in (writers.repositories, writers.services, writers.versions):
+        assert any(value not in (None, "0") for value in written.acknowledged.values()), vars(written)
 
-    ecr = hob.boto("ecr", attempts=5)
+    ecr, apprunner = hob.boto("ecr", attempts=5), hob.boto("apprunner", attempts=5)
     wait_until("the API", 20, lambda: ecr.describe_registry())
     lost = []
-    for name, value in sorted(writers.acknowledged.items()):
-        tags = {t["Key"]: t["Value"] for t in ecr.list_tags_for_resource(resourceArn=ecr_arn(name))["tags"]}
-        # A write without an answer may have happened or not.
-        allowed = {value} | writers.attempted.get(name, set())
-        if tags.get("value") not in allowed:
-            lost.append((name, tags.get("value"), sorted(map(str, allowed))))
+
+    def compare(written, name, found):
+        if found not in written.allowed(name):
+            lost.append((name, found, sorted(map(str, written.allowed(name)))))
+
+    for name in sorted(writers.repositories.acknowledged):
+        tags = ecr.list_tags_for_resource(resourceArn=ecr_arn(name))["tags"]
+        compare(writers.repositories, name, {t["Key"]: t["Value"] for t in tags}.get("value"))
+    arns = services(apprunner)
+    for name in sorted(writers.services.acknowledged):
+        assert arns.get(name) == writers.arns[name], f"seed {seed}: {name} is gone"
+        tags = apprunner.list_tags_for_resource(ResourceArn=arns[name])["Tags"]
+        compare(writers.services, name, {t["Key"]: t["Value"] for t in tags}.get("value"))
+    # An update that is undone says so in its operation; none was, here.
+    operations = apprunner.list_operations(ServiceArn=writers.updated)["OperationSummaryList"]
+    assert not any("ROLLBACK" in operation["Status"] for operation in operations), operations
+    configuration = apprunner.describe_service(ServiceArn=writers.updated)["Service"]["SourceConfiguration"]
+    variables = configuration["ImageRepository"]["ImageConfiguration"]["RuntimeEnvironmentVariables"]
+    compare(writers.versions, writers.updated, variables.get("VERSION"))
     assert lost == [], f"seed {seed}"

@@ -59,8 +59,8 @@ Async<Result<std::string>> push_from(Api& api, const ArchiveImage& image, std::s
   uint64_t bytes = 0;
   for (const Blob& blob : image.blobs) bytes += blob.size;
   const auto show = [&](uint64_t done, uint64_t all) {
-    progress.now(fmt::format("pushing {}:{} {:.1f} of {:.1f} MB", repository, tag,
-                             static_cast<double>(done) / kMegabyte,
+    progress.now(fmt::format("pushing {}:{}", repository, tag),
+                 fmt::format(" {:.1f} of {:.1f} MB", static_cast<double>(done) / kMegabyte,
                              static_cast<double>(all) / kMegabyte));
   };
   HOB_CO_CHECK(
@@ -135,6 +135,7 @@ Async<Result<void>> deploy(const Context& context, DeployOptions options) {
   HOB_CO_TRY(Api api, Api::open(context));
   Progress progress(context.json);
   if (options.name.empty()) options.name = service_name_for(options.image);
+  HOB_CO_CHECK(check_service_name(options.name));  // before an image is pushed for nothing
   HOB_CO_TRY(std::string identifier, co_await bring_image(api, options, progress));
   HOB_CO_TRY(std::optional<ServiceLine> existing, co_await service_named(api, options.name));
   std::string target = "AppRunner.CreateService";

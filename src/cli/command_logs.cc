@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/log_tail.h"
 #include "cli/services.h"
+#include "cli/words.h"
 
 namespace hob::cli {
 namespace {
@@ -16,6 +17,7 @@ constexpr Duration kFollowInterval{500};
 struct LogsOptions {
   std::string service{};
   int lines = 100;
+  std::string since{};  // "10m"; empty: whenever
   bool follow = false;
   bool events = false;
   bool timestamps = false;
@@ -49,11 +51,17 @@ Async<Result<void>> logs(const Context& context, LogsOptions options) {
   HOB_CO_TRY(Api api, Api::open(context));
   HOB_CO_TRY(ServiceLine service, co_await find_service(api, options.service));
   LogTail tail(api, log_group(service, options.events ? LogKind::kEvents : LogKind::kApplication));
-  HOB_CO_TRY(std::vector<TailedLine> lines, co_await tail.last(options.lines));
+  int64_t since = 0;
+  if (!options.since.empty()) {
+    HOB_CO_TRY(const Duration age, parse_age(options.since));
+    since = (SystemClock().now() - age).time_since_epoch().count();
+  }
+  HOB_CO_TRY(std::vector<TailedLine> lines, co_await tail.last(options.lines, since));
   std::set<std::string> streams;
   print(lines, options, context.json, streams);
   if (lines.empty() && !options.follow && !context.json) {
-    fprintf(stderr, "%s has printed nothing yet\n", service.name.c_str());
+    const std::string when = options.since.empty() ? "yet" : "in the last " + options.since;
+    fprintf(stderr, "%s has printed nothing %s\n", service.name.c_str(), when.c_str());
   }
   while (options.follow) {
     co_await sleep_for(kFollowInterval);
@@ -72,6 +80,7 @@ void add_logs(CLI::App& program, Context& context) {
   command->add_flag("-f,--follow", options->follow, "Go on as lines come");
   command->add_option("-n,--lines", options->lines, "The last so many (100)")
       ->check(CLI::Range(1, 10'000));
+  command->add_option("--since", options->since, "None older than this: 30s, 10m, 2h, 1d");
   command->add_flag("--events", options->events,
                     "What Hob did with it: deployments, health, restarts");
   command->add_flag("-t,--timestamps", options->timestamps, "With times");

@@ -1,4 +1,4 @@
-// hob open, pause, resume, rm: one service, one step.
+// hob open, pause, resume, restart, rm: one service, one step.
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -95,6 +95,12 @@ void add_pause(CLI::App& program, Context& context) {
 void add_resume(CLI::App& program, Context& context) {
   add_step(program, context,
            {"resume", "Start a paused service", "ResumeService", "resuming", "runs again"});
+}
+
+void add_restart(CLI::App& program, Context& context) {
+  add_step(program, context,
+           {"restart", "Deploy a service again: new tasks, of what its image's tag means now",
+            "StartDeployment", "restarting", "was deployed again"});
 }
 
 void add_rm(CLI::App& program, Context& context) {

@@ -4,6 +4,7 @@
 #include <boost/json.hpp>
 
 #include "cli/context.h"
+#include "cli/terminal.h"
 
 namespace hob::cli {
 namespace {
@@ -83,6 +84,20 @@ json::object source(std::string_view identifier, json::object image_configuratio
 }
 
 }  // namespace
+
+Result<void> check_service_name(std::string_view name) {
+  const auto plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+  };
+  const auto allowed = [&](char c) { return plain(c) || c == '-' || c == '_'; };
+  if (name.size() >= kNameMin && name.size() <= kNameMax && plain(name.front()) &&
+      std::ranges::all_of(name, allowed))
+    return {};
+  return fail(Code::kInvalid,
+              "'{}' cannot name a service (serviceName): {} to {} letters, digits, - and _, "
+              "beginning with a letter or digit; give one with --name",
+              printable(name), kNameMin, kNameMax);
+}
 
 std::string service_name_for(std::string_view image) {
   std::string name;

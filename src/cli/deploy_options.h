@@ -28,6 +28,8 @@ struct DeployOptions {
 // A service name from an image's: "registry/team/my_app:1" -> "my_app". App Runner wants 4 to 40
 // letters, digits, - and _.
 std::string service_name_for(std::string_view image);
+// kInvalid: App Runner would refuse it.
+Result<void> check_service_name(std::string_view name);
 // The repository in our registry for an archive's name or path: lower case, [a-z0-9._-/].
 std::string repository_for(std::string_view name);
 

@@ -30,6 +30,15 @@ TEST(DeployOptions, NamesAServiceAfterItsImage) {
   }
 }
 
+TEST(DeployOptions, KnowsWhatCanNameAService) {
+  for (const std::string& good :
+       {std::string("shop"), std::string("Shop-2_b"), std::string("0000"), std::string(40, 'a')})
+    EXPECT_TRUE(check_service_name(good)) << good;
+  EXPECT_FALSE(check_service_name(std::string(41, 'a')));
+  for (const char* bad : {"", "abc", "-shop", "_shop", "my shop", "caf\xc3\xa9", "shop\n"})
+    EXPECT_FALSE(check_service_name(bad)) << bad;
+}
+
 TEST(DeployOptions, NamesARepositoryAfterAnImage) {
   struct Case {
     const char* name;

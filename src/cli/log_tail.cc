@@ -41,12 +41,13 @@ Async<Result<std::vector<std::string>>> LogTail::streams() {
   co_return names;
 }
 
-Async<Result<std::vector<TailedLine>>> LogTail::read(std::string stream, int limit,
-                                                     bool from_head) {
+Async<Result<std::vector<TailedLine>>> LogTail::read(std::string stream, int limit, bool from_head,
+                                                     int64_t since) {
   json::object input = {{"logGroupName", group_},
                         {"logStreamName", stream},
                         {"limit", limit},
                         {"startFromHead", from_head}};
+  if (since > 0) input["startTime"] = since;
   if (const auto token = tokens_.find(stream); token != tokens_.end()) {
     input["nextToken"] = token->second;
     input["startFromHead"] = true;
@@ -71,12 +72,12 @@ Async<Result<std::vector<TailedLine>>> LogTail::read(std::string stream, int lim
   co_return lines;
 }
 
-Async<Result<std::vector<TailedLine>>> LogTail::last(int count) {
+Async<Result<std::vector<TailedLine>>> LogTail::last(int count, int64_t since) {
   HOB_CO_TRY(std::vector<std::string> names, co_await streams());
   std::vector<TailedLine> all;
   for (const std::string& name : names) {
     HOB_CO_TRY(std::vector<TailedLine> lines,
-               co_await read(name, std::min(count, kReadMax), false));
+               co_await read(name, std::min(count, kReadMax), false, since));
     all.insert(all.end(), lines.begin(), lines.end());
   }
   sort_by_time(all);

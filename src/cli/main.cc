@@ -5,6 +5,37 @@
 #include "base/version.h"
 #include "cli/commands.h"
 #include "cli/context.h"
+#include "cli/terminal.h"
+#include "cli/words.h"
+
+namespace {
+
+// The first word that is no option: the command, if it were one.
+std::string command_word(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word == "--data") ++i;
+    if (!word.starts_with("-")) return word;
+  }
+  return {};
+}
+
+// Answers whether the command line names a command that there is not, having said so.
+bool refuse_unknown(const CLI::App& program, const std::string& word) {
+  if (word.empty()) return false;
+  std::vector<std::string> known;
+  for (const CLI::App* command : program.get_subcommands(nullptr)) {
+    if (command->get_name() == word) return false;
+    known.push_back(command->get_name());
+  }
+  const std::string meant = hob::cli::closest(word, known);
+  fprintf(stderr, "hob: there is no command '%s'%s; hob --help lists them\n",
+          hob::cli::printable(word).c_str(),
+          meant.empty() ? "" : (", did you mean 'hob " + meant + "'?").c_str());
+  return true;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
@@ -32,6 +63,8 @@ int main(int argc, char** argv) {
   hob::cli::add_cancel(program, context);
   hob::cli::add_rollback(program, context);
   hob::cli::add_revisions(program, context);
+  hob::cli::add_restart(program, context);
+  hob::cli::add_describe(program, context);
   hob::cli::add_rm(program, context);
   hob::cli::add_registry(program, context);
   hob::cli::add_account(program, context);
@@ -39,6 +72,7 @@ int main(int argc, char** argv) {
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() != 0 && refuse_unknown(program, command_word(argc, argv))) return 2;
     return program.exit(error) == 0 ? 0 : 2;  // 0: --help, --version
   }
   return context.exit_code;

@@ -141,8 +141,9 @@ Async<Result<void>> follow_operation(Api api, ServiceLine service, std::string o
                        "{} {} ended with {}{}\nlook at: hob logs {} --events, hob logs {}", verb,
                        service.name, status, reason, service.name, service.name);
       }
-      progress.now(fmt::format("{} {}: {} ({} s)", verb, service.name,
-                               status.empty() ? "PENDING" : status, seconds()));
+      progress.now(
+          fmt::format("{} {}: {}", verb, service.name, status.empty() ? "PENDING" : status),
+          fmt::format(" ({} s)", seconds()));
     }
     if (std::chrono::steady_clock::now() - started > kOperationWithin) {
       co_return fail(Code::kTimeout, "{} {} goes on; see hob ps", verb, service.name);

@@ -68,11 +68,14 @@ Progress::Progress(bool quiet) : quiet_(quiet), terminal_(isatty(STDERR_FILENO) 
 Progress::~Progress() { clear(); }
 
 void Progress::clear() {
-  if (terminal_ && !shown_.empty()) fputs("\r\033[K", stderr);
-  shown_.clear();
+  if (terminal_ && !shown_.empty()) {
+    fputs("\r\033[K", stderr);
+    shown_.clear();
+  }
 }
 
-void Progress::now(const std::string& text) {
+void Progress::now(const std::string& phase, const std::string& detail) {
+  const std::string text = terminal_ ? phase + detail : phase;
   if (quiet_ || text == shown_) return;
   if (!terminal_) {
     fprintf(stderr, "%s\n", text.c_str());

@@ -25,8 +25,9 @@ class Progress {
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
-  // What is going on now; replaces the line before.
-  void now(const std::string& text);
+  // What is going on now; replaces the line before. `detail` changes while it goes on (" (3 s)"):
+  // without a terminal it is left out, and a phase is one line.
+  void now(const std::string& phase, const std::string& detail = {});
   // Stays.
   void line(const std::string& text);
 

@@ -240,6 +240,7 @@ class Cluster::Impl {
     wake_at(lost_at);
     wake_at(edges_.tracker().changes_at(now));
     const std::set<std::string> busy = keys_of(transactions);
+    add_gone_hosts(now, hosts, busy, transactions);
     add_placements(now, hosts, busy, transactions);
     co_return co_await commit_all(std::move(transactions));
   }
@@ -351,6 +352,37 @@ class Cluster::Impl {
         task.status = TaskStatus::kStopped;
         task.stopped_at = now;
       }
+      transactions.push_back(put_task(*item, task));
+    }
+  }
+
+  void add_gone_hosts(Instant now, const std::vector<HostView>& hosts,
+                      const std::set<std::string>& busy,
+                      std::vector<store::Transaction>& transactions) {
+    PlacementView view{.hosts = hosts};
+    for (const HostView& host : hosts) {
+      if (!host.away_since) continue;
+      for (const std::string& key : state_.tasks_of_host(host.host.id))
+        view.tasks.push_back(&state_.task(key)->record);
+    }
+    for (const GoneHostAction& action : decide_gone_hosts(view, now)) {
+      if (const auto* forget = std::get_if<ForgetHost>(&action)) {
+        const std::string key = host_key(forget->host.value);
+        const auto known = state_.hosts().find(key);
+        if (known == state_.hosts().end()) continue;
+        log::info("host forgotten", {{"host", forget->host.value}});
+        transactions.push_back({.expect = {{key, known->second.revision}}, .remove = {key}});
+        continue;
+      }
+      const auto* item = state_.task(std::get<EndTask>(action).task);
+      const std::string key = key_of(item->record);
+      if (busy.contains(key) || state_.unreadable(key)) continue;
+      Task task = item->record;
+      task.status = TaskStatus::kStopped;
+      task.health = Health::kUnknown;
+      task.stopped_at = now;
+      log::info("task given up with its host",
+                {{"task", task.id.value}, {"host", task.host.value}});
       transactions.push_back(put_task(*item, task));
     }
   }

@@ -180,4 +180,19 @@ std::vector<HostId> lost_hosts(const std::vector<HostView>& hosts, Instant now,
   return lost;
 }
 
+std::vector<GoneHostAction> decide_gone_hosts(const PlacementView& view, Instant now) {
+  std::vector<GoneHostAction> actions;
+  for (const HostView& host : view.hosts) {
+    if (!host.away_since || now < *host.away_since + kHostForgottenAfter) continue;
+    bool left = false;
+    for (const Task* task : view.tasks) {
+      if (task->host != host.host.id || !is_present(*task)) continue;
+      left = true;
+      if (task->desired == link::DesiredStatus::kStopped) actions.emplace_back(EndTask{task->id});
+    }
+    if (!left) actions.emplace_back(ForgetHost{host.host.id});
+  }
+  return actions;
+}
+
 }  // namespace hob::cluster

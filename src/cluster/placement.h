@@ -18,6 +18,8 @@ inline constexpr Duration kNoRoomAfter{10'000};  // a task that fits nowhere for
 inline constexpr Duration kNoHostAfter{60'000};  // likewise while no host is connected
 inline constexpr Duration kHostLostAfter{
     60'000};  // a host away for so long has its tasks replaced elsewhere
+// A host away for so long is not coming back: what it was told to stop has ended.
+inline constexpr Duration kHostForgottenAfter = std::chrono::hours(24);
 inline constexpr Duration kAddressRest{
     120'000};  // a stopped task's address: edges may hold an old route to it
 
@@ -55,5 +57,17 @@ std::vector<PlacementAction> decide_placement(const PlacementView& view, Instant
 // time this may change.
 std::vector<HostId> lost_hosts(const std::vector<HostView>& hosts, Instant now,
                                std::optional<Instant>& wake_at);
+
+struct EndTask {
+  TaskId task{};
+};  // STOPPED: nobody will ever report it
+struct ForgetHost {
+  HostId host{};
+};  // remove its record
+using GoneHostAction = std::variant<EndTask, ForgetHost>;
+
+// What to do about hosts that are gone for good: their tasks that are told to stop end first, then
+// the record goes, once none is left. A task that nothing replaced keeps its host's record.
+std::vector<GoneHostAction> decide_gone_hosts(const PlacementView& view, Instant now);
 
 }  // namespace hob::cluster

@@ -176,5 +176,46 @@ TEST(LostHosts, OnlyWhereThereIsAnother) {
   EXPECT_EQ(lost_hosts(two, t0 + 60s, wake), std::vector<HostId>{HostId{"h1"}});
 }
 
+TEST(GoneHosts, GoWhenNoTaskOfTheirsIsLeft) {
+  const auto task_on = [](const char* host_id, TaskStatus status, link::DesiredStatus desired) {
+    return Task{.id = TaskId{"t"}, .host = HostId{host_id}, .desired = desired, .status = status};
+  };
+  const auto running = link::DesiredStatus::kRunning;
+  const auto told_to_stop = link::DesiredStatus::kStopped;
+  struct Case {
+    const char* name;
+    Duration now;
+    std::vector<Task> tasks;
+    const char* want;
+  };
+  for (const Case& c : {
+           Case{"not yet", 24h - 1ms, {}, ""},
+           Case{"a day away", 24h, {}, "forget h1"},
+           Case{"a task of it ended long ago",
+                24h,
+                {task_on("h1", TaskStatus::kStopped, told_to_stop)},
+                "forget h1"},
+           Case{"one was told to stop and nobody said that it did",
+                24h,
+                {task_on("h1", TaskStatus::kStopping, told_to_stop)},
+                "end t"},
+           Case{"one was never replaced", 99h, {task_on("h1", TaskStatus::kRunning, running)}, ""},
+           Case{"another host's task",
+                24h,
+                {task_on("h2", TaskStatus::kStopping, told_to_stop)},
+                "forget h1"},
+       }) {
+    PlacementView view{.hosts = {away(host("h1", 'a'), 0s), host("h2", 'a')}};
+    for (const Task& task : c.tasks) view.tasks.push_back(&task);
+    std::string said;
+    for (const GoneHostAction& action : decide_gone_hosts(view, t0 + c.now)) {
+      const auto* end = std::get_if<EndTask>(&action);
+      said += end != nullptr ? "end " + end->task.value
+                             : "forget " + std::get<ForgetHost>(action).host.value;
+    }
+    EXPECT_EQ(said, c.want) << c.name;
+  }
+}
+
 }  // namespace
 }  // namespace hob::cluster

@@ -122,12 +122,14 @@ struct Task {
   Instant created_at{};
   std::optional<Instant> started_at{};
   std::optional<Instant> stopped_at{};
+  std::optional<bool> permanent{};  // link::TaskReport's, of the failure or the ill health
 };
 BOOST_DESCRIBE_STRUCT(Task, (),
                       (id, account, cluster, service, deployment, host, zone, address, cpu,
                        memory_mib, desired, status, health, was_healthy, unhealthy_since,
                        unhealthy_reason, draining_since, stop_code, stopped_reason, exit_code,
-                       image_digest, restarts, last_lines, created_at, started_at, stopped_at))
+                       image_digest, restarts, last_lines, created_at, started_at, stopped_at,
+                       permanent))
 
 // A host as control knows it.
 struct Host {

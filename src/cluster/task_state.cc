@@ -56,6 +56,7 @@ bool is_permanent_failure(const Task& task) {
   if (!is_failed(task)) return false;
   const std::string_view reason = task.stopped_reason;
   if (reason.starts_with(kReasonNoRoom) || reason.starts_with(kReasonStartTimeout)) return true;
+  if (task.permanent) return *task.permanent;
   if (reason.starts_with("CannotPullContainerError")) {
     return contains_any(
         reason, {"not found", "no such", "does not exist", "unknown", "denied", "unauthorized",
@@ -80,6 +81,7 @@ Task merged(Task task, const link::TaskReport& report, Instant now) {
       was_running && report.status < TaskStatus::kRunning ? Health::kUnhealthy : report.health;
   if (!report.image_digest.empty()) task.image_digest = report.image_digest;
   task.restarts = std::max(task.restarts, report.restarts);
+  if (report.permanent) task.permanent = report.permanent;
   if (!report.last_lines.empty()) {
     task.last_lines.clear();
     const size_t skip =

@@ -28,7 +28,8 @@ bool is_healthy(const Task& task);
 // deployment.
 bool is_failed(const Task& task);
 // Whether starting it again would fail again: its image or program does not exist or may not be
-// had, nothing fits. By its stop reason, since a host reports no more than ECS's text.
+// had, it listens where nobody asks, nothing fits. As its host says; an older one says it in words
+// alone.
 bool is_permanent_failure(const Task& task);
 
 // The record after the report. Never goes backwards: a status only moves on, STOPPED is final, what

@@ -121,6 +121,28 @@ TEST(PermanentFailure, ByItsText) {
   }
 }
 
+TEST(PermanentFailure, AsTheHostSaysWhateverTheWords) {
+  Task task{.id = TaskId{"t"}, .status = TaskStatus::kPending};
+  link::TaskReport report{.task = task.id,
+                          .status = TaskStatus::kStopped,
+                          .stop_code = StopCode::kTaskFailedToStart,
+                          .reason = "CannotPullContainerError: not found"};
+  EXPECT_TRUE(is_permanent_failure(merged(task, report, t0))) << "an older host's words";
+  report.permanent = false;
+  EXPECT_FALSE(is_permanent_failure(merged(task, report, t0)));
+  report = {.task = task.id,
+            .status = TaskStatus::kRunning,
+            .health = Health::kUnhealthy,
+            .reason = std::string(kReasonUnhealthy) + "; the container listens on port 80",
+            .permanent = true};
+  task = merged(task, report, t0);
+  EXPECT_FALSE(is_permanent_failure(task)) << "nobody has ended it yet";
+  task.desired = link::DesiredStatus::kStopped;
+  task.stop_code = StopCode::kServiceSchedulerInitiated;
+  task.stopped_reason = task.unhealthy_reason;
+  EXPECT_TRUE(is_permanent_failure(task));
+}
+
 TEST(AssignmentOf, SaysWhatTheDeploymentSays) {
   Service service;
   service.deployments = {{.id = DeploymentId{"d2"}}, {.id = DeploymentId{"d1"}}};

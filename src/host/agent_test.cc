@@ -251,6 +251,7 @@ TEST(Agent, SaysWhyAnImageWasNotPulled) {
     co_await w.control.until_status(kTask, TaskStatus::kStopped);
     EXPECT_EQ(w.control.reports[kTask].stop_code, StopCode::kTaskFailedToStart);
     EXPECT_EQ(w.control.reports[kTask].reason, "CannotPullContainerError: nothing: not found");
+    EXPECT_EQ(w.control.reports[kTask].permanent, true);
     EXPECT_EQ(w.machine.networks(), 0u);
   });
 }
@@ -316,6 +317,7 @@ TEST(Agent, SaysWhatWasTriedWhenATaskNeverBecomesHealthy) {
               "nothing listens on "
               "port 8080; the container listens on port 3000");
     EXPECT_EQ(report.last_lines, std::vector<std::string>{"start 1"});
+    EXPECT_EQ(report.permanent, true) << "it serves elsewhere";
   });
 }
 

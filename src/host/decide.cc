@@ -104,6 +104,7 @@ link::TaskReport report_of(const TaskView& view) {
   report.image_digest = view.state.image_digest;
   report.restarts = view.state.restarts;
   report.last_lines = view.state.last_lines;
+  report.permanent = view.state.permanent;
   report.pull_started_at = view.state.pull_started_at;
   report.pull_stopped_at = view.state.pull_stopped_at;
   report.started_at = view.state.started_at;
@@ -129,7 +130,7 @@ link::TaskReport report_of(const TaskView& view) {
   return report;
 }
 
-void note_failure(TaskView& view, std::string reason, Instant now) {
+void note_failure(TaskView& view, std::string reason, Instant now, Failure failure) {
   if (view.state.stop_code != StopCode::kNone) return;  // the first cause counts
   if (may_restart(view)) {
     view.state.reason = std::move(reason);
@@ -139,6 +140,7 @@ void note_failure(TaskView& view, std::string reason, Instant now) {
   }
   view.state.stop_code = StopCode::kTaskFailedToStart;
   view.state.reason = std::move(reason);
+  view.state.permanent = failure == Failure::kPermanent;
 }
 
 void note_started(TaskView& view, Instant now) {
@@ -173,6 +175,7 @@ void note_exit(TaskView& view, int exit_code, bool out_of_memory, Instant now) {
                                         : "Essential container in task exited";
   if (!wanted || view.state.stop_code != StopCode::kNone) return;  // it was asked to end
   view.state.reason = why;
+  view.state.permanent = false;
   if (!may_restart(view)) view.state.stop_code = StopCode::kEssentialContainerExited;
 }
 
@@ -180,6 +183,7 @@ void note_healthy(TaskView& view) {
   view.state.was_healthy = true;
   view.state.reason.clear();
   view.state.last_lines.clear();
+  view.state.permanent = false;
 }
 
 void note_stopped(TaskView& view, Instant now) {

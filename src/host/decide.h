@@ -41,6 +41,7 @@ struct TaskState {
   link::StopCode stop_code = link::StopCode::kNone;
   std::string reason{};  // why it ended or is unhealthy
   std::vector<std::string> last_lines{};
+  bool permanent = false;  // `reason` would be so again
   bool operator==(const TaskState&) const = default;
 };
 
@@ -95,8 +96,10 @@ link::TaskReport report_of(const TaskView& view);
 
 // Puts what happened into the view, with the words of ECS (stopCode, stoppedReason).
 // "CannotPullContainerError: …". Ends a task; one that may be started again counts it as a run that
-// failed.
-void note_failure(TaskView& view, std::string reason, Instant now);
+// failed. kPermanent: it would fail again.
+enum class Failure { kPassing, kPermanent };
+void note_failure(TaskView& view, std::string reason, Instant now,
+                  Failure failure = Failure::kPassing);
 void note_started(TaskView& view, Instant now);
 void note_exit(TaskView& view, int exit_code, bool out_of_memory, Instant now);
 

@@ -8,7 +8,7 @@ BOOST_DESCRIBE_STRUCT(TaskRun, (), (started_at, stopped_at))
 BOOST_DESCRIBE_STRUCT(TaskState, (),
                       (was_healthy, restarts, image_digest, runs, pull_started_at, pull_stopped_at,
                        started_at, stopped_at, stop_sent_at, exit_code, out_of_memory, stop_code,
-                       reason, last_lines))
+                       reason, last_lines, permanent))
 BOOST_DESCRIBE_STRUCT(LogPosition, (), (position, file, offset))
 BOOST_DESCRIBE_STRUCT(SavedTask, (), (assignment, state, health, log_acked, log_sent))
 

@@ -51,6 +51,14 @@ std::string host_name_of(std::string address) {
   return "ip-" + address;
 }
 
+// What the image or the task asks for is not to be had, whoever asks again. A digest that does not
+// match (kCorrupt) may have been spoilt on its way.
+Failure would_fail_again(Code code) {
+  const bool permanent = code == Code::kNotFound || code == Code::kDenied ||
+                         code == Code::kInvalid || code == Code::kLimit;
+  return permanent ? Failure::kPermanent : Failure::kPassing;
+}
+
 std::string join(const std::vector<int>& numbers) {
   std::string text;
   for (const int number : numbers) text += fmt::format("{}{}", text.empty() ? "" : ", ", number);
@@ -225,8 +233,10 @@ Async<> TaskActor::run() {
       view_.health = check_start(std::move(view_.health), *view_.assignment.probe, now);
       if (view_.health.health == Health::kUnknown)
         wake_at = start_deadline(view_.health, *view_.assignment.probe);
-      else if (view_.container == ContainerState::kRunning)
+      else if (view_.container == ContainerState::kRunning) {
+        describe_unhealthy();  // now: the report that follows may be the last control waits for
         scope_.spawn("last lines", [this] { return gather_last_lines(); });
+      }
     }
     for (const Action& action : decide_task(view_, now)) {
       if (const auto* later = std::get_if<WakeAt>(&action)) {
@@ -336,7 +346,7 @@ Async<> TaskActor::pull() {
                 {{"task", view_.assignment.task.value}, {"error", pulled.error().message}});
       note_failure(view_,
                    fmt::format("CannotPullContainerError: {}{}", tried, pulled.error().message),
-                   ports_.clock.now());
+                   ports_.clock.now(), would_fail_again(code));
       co_return;
     }
     co_await sleep_for(backoff.next(unit(random_)));
@@ -392,7 +402,7 @@ Async<> TaskActor::start_container() {
     log::warn("task not started",
               {{"task", assignment.task.value}, {"error", started.error().message}});
     note_failure(view_, fmt::format("CannotStartContainerError: {}", started.error().message),
-                 ports_.clock.now());
+                 ports_.clock.now(), would_fail_again(started.error().code));
   }
   wake();
 }
@@ -542,10 +552,7 @@ Async<> TaskActor::watch_health() {
 }
 
 Async<> TaskActor::gather_last_lines() {
-  if (view_.health.health == Health::kUnhealthy && view_.state.stop_code == link::StopCode::kNone &&
-      view_.container == ContainerState::kRunning) {
-    view_.state.reason = describe_unhealthy();
-  }
+  describe_unhealthy();
   const std::filesystem::path path = ports_.sandbox.log_path(view_.assignment.task.value);
   std::vector<std::string> lines = co_await on_pool(
       ports_.pool, [path] { return read_last_lines(path, kLastLinesMax, kLastLineBytesMax); });
@@ -553,16 +560,21 @@ Async<> TaskActor::gather_last_lines() {
   wake();
 }
 
-std::string TaskActor::describe_unhealthy() const {
-  std::string text = "Task failed container health checks";
+void TaskActor::describe_unhealthy() {
+  if (view_.health.health != Health::kUnhealthy || view_.state.stop_code != link::StopCode::kNone ||
+      view_.container != ContainerState::kRunning)
+    return;
+  std::string& text = view_.state.reason;
+  text = "Task failed container health checks";
   if (!view_.health.last_error.empty()) text += ": " + view_.health.last_error;
-  if (!view_.assignment.probe || network_namespace_.empty()) return text;
+  view_.state.permanent = false;
+  if (!view_.assignment.probe || network_namespace_.empty()) return;
   const int wanted = view_.assignment.probe->port;
   const ListeningPorts ports = ports_.probe.listening(network_namespace_);
   const auto has = [](const std::vector<int>& list, int port) {
     return std::find(list.begin(), list.end(), port) != list.end();
   };
-  if (has(ports.reachable, wanted)) return text;
+  if (has(ports.reachable, wanted)) return;
   text += fmt::format("; nothing listens on port {}", wanted);
   if (has(ports.loopback_only, wanted)) {
     text += fmt::format(
@@ -571,7 +583,9 @@ std::string TaskActor::describe_unhealthy() const {
   } else if (!ports.reachable.empty()) {
     text += fmt::format("; the container listens on port {}", join(ports.reachable));
   }
-  return text;
+  // It had all its time, is up, and serves somewhere: more time would not bring it here.
+  const bool serves_elsewhere = has(ports.loopback_only, wanted) || !ports.reachable.empty();
+  view_.state.permanent = serves_elsewhere && view_.state.restarts == 0 && !view_.state.was_healthy;
 }
 
 }  // namespace hob::host

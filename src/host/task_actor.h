@@ -81,7 +81,7 @@ class TaskActor {
   Async<> await_exit();
   Async<> watch_health();
   Async<> gather_last_lines();
-  std::string describe_unhealthy() const;
+  void describe_unhealthy();  // puts why, and whether it would be so again, into the state
 
   TaskPorts ports_;
   Random& random_;

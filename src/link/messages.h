@@ -5,9 +5,9 @@
 // TaskReport up for every task it has, and then again at each change; AssignmentChange down at each
 // change. An edge's: EdgeHello up; RouteTable down (the whole, again at each change: versions only
 // grow); EdgeReport up every second and when a drained target is idle. Between an edge and a host,
-// without control: EdgeHello up; TargetHold up (the whole at first, then changes); TargetsAwake down
-// in answer (docs/decisions/sleep.md). Fields are only added, each with a default that means what its
-// absence meant (style.md §12).
+// without control: EdgeHello up; TargetHold up (the whole at first, then changes); TargetsAwake
+// down in answer (docs/decisions/sleep.md). Fields are only added, each with a default that means
+// what its absence meant (style.md §12).
 #pragma once
 
 #include <boost/describe.hpp>
@@ -178,11 +178,15 @@ struct TaskReport {
   std::optional<Instant> started_at{};
   std::optional<Instant> stopped_at{};
   bool asleep = false;  // frozen: it has its memory and no CPU; its health is what it was
+  // It failed, or is unhealthy, in a way that trying again would not change: no such image or
+  // program, the application listens elsewhere. Absent: an older host, whose reason's words tell.
+  std::optional<bool> permanent{};
   bool operator==(const TaskReport&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(TaskReport, (),
                       (task, status, health, stop_code, reason, exit_code, image_digest, restarts,
-                       last_lines, pull_started_at, pull_stopped_at, started_at, stopped_at, asleep))
+                       last_lines, pull_started_at, pull_stopped_at, started_at, stopped_at, asleep,
+                       permanent))
 
 struct LogLine {
   Instant at{};

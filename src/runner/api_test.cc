@@ -12,6 +12,7 @@
 #include "observe/logs.h"
 #include "runner/api.h"
 #include "runner/keys.h"
+#include "runner/records.h"
 #include "runner/runner.h"
 #include "store/sqlite_store.h"
 
@@ -80,6 +81,35 @@ class SimImages final : public Images {
   Event changed_;
 };
 
+// The store, with somebody who writes just before the controller does.
+class MeddledStore final : public store::Store {
+ public:
+  explicit MeddledStore(store::Store& store) : store_(store) {}
+  Async<Result<std::optional<store::Entry>>> get(std::string key) override {
+    return store_.get(std::move(key));
+  }
+  Async<Result<store::Listing>> list(std::string prefix) override {
+    return store_.list(std::move(prefix));
+  }
+  Async<Result<store::Revision>> commit(store::Transaction transaction) override {
+    const auto puts = [&](const std::string& key) { return transaction.put.contains(key); };
+    if (!meddle_before.empty() && puts(meddle_before)) {
+      meddle_before.clear();
+      HOB_CO_CHECK(co_await store_.commit(meddling));
+    }
+    co_return co_await store_.commit(std::move(transaction));
+  }
+  std::unique_ptr<store::Watch> watch(std::string prefix, store::Revision from) override {
+    return store_.watch(std::move(prefix), from);
+  }
+
+  std::string meddle_before{};  // the first commit that puts this key
+  store::Transaction meddling{};
+
+ private:
+  store::Store& store_;
+};
+
 class ApiTest : public testing::Test {
  protected:
   ApiTest() {
@@ -101,11 +131,13 @@ class ApiTest : public testing::Test {
     auto opened = store::open_sqlite(directory_ / "store.db", loop_.get_executor());
     HOB_ASSERT(opened.has_value());
     store_ = std::move(*opened);
-    runner_ = std::make_unique<Runner>(*store_, loop_.get_executor(), clock_, random_, images_,
+    meddled_ = std::make_unique<MeddledStore>(*store_);
+    runner_ = std::make_unique<Runner>(*meddled_, loop_.get_executor(), clock_, random_, images_,
                                        *logs_, RunnerOptions{});
   }
   void close() {
     runner_.reset();
+    meddled_.reset();
     store_.reset();
     loop_.restart();
     loop_.poll();
@@ -216,6 +248,7 @@ class ApiTest : public testing::Test {
   std::filesystem::path directory_;
   std::unique_ptr<observe::Logs> logs_;
   std::unique_ptr<store::Store> store_;
+  std::unique_ptr<MeddledStore> meddled_;
   SimImages images_{loop_.get_executor()};
   std::unique_ptr<Runner> runner_;
 };
@@ -271,10 +304,14 @@ TEST_F(ApiTest, RefusesWhatCannotBe) {
                 },
                 "AWSAPPRUNNER"},
            Case{"a variable with =",
-                [&](auto& each) { image(each).runtime_environment_variables = {{{"A=B", ""}}}; },
+                [&](auto& each) {
+                  image(each).runtime_environment_variables = {{{"A=B", ""}}};
+                },
                 "="},
            Case{"secrets",
-                [&](auto& each) { image(each).runtime_environment_secrets = {{{"A", "arn"}}}; },
+                [&](auto& each) {
+                  image(each).runtime_environment_secrets = {{{"A", "arn"}}};
+                },
                 "Secrets"},
            Case{"a broken start command",
                 [&](auto& each) { image(each).start_command = "run 'it"; }, "quote"},
@@ -317,13 +354,26 @@ TEST_F(ApiTest, RefusesWhatCannotBe) {
                 "Encryption"},
            Case{"an unknown scaling", [](auto& each) { each.auto_scaling_configuration_arn = "x"; },
                 "The auto scaling configuration ARN you specified isn't valid. ARN: 'x'"},
-           Case{"a doubled tag", [](auto& each) { each.tags = {{{"a", "1"}, {"a", "2"}}}; },
+           Case{"a doubled tag",
+                [](auto& each) {
+                  each.tags = {{{"a", "1"}, {"a", "2"}}};
+                },
                 "twice"},
-           Case{"a reserved tag", [](auto& each) { each.tags = {{{"aws:x", "1"}}}; }, "aws:"},
+           Case{"a reserved tag",
+                [](auto& each) {
+                  each.tags = {{{"aws:x", "1"}}};
+                },
+                "aws:"},
            Case{"a setting of a later version",
-                [](auto& each) { each.tags = {{{"hob:min-size", "0"}}}; }, "hob:min-size"},
+                [](auto& each) {
+                  each.tags = {{{"hob:min-size", "0"}}};
+                },
+                "hob:min-size"},
            Case{"a bad setting",
-                [](auto& each) { each.tags = {{{"hob:request-timeout", "soon"}}}; }, "soon"},
+                [](auto& each) {
+                  each.tags = {{{"hob:request-timeout", "soon"}}};
+                },
+                "soon"},
        }) {
     auto bad = request();
     c.change(bad);
@@ -559,6 +609,31 @@ TEST_F(ApiTest, ACancelledOperationLeavesWhatWasThere) {
 
   ASSERT_TRUE(run(api().delete_service({.service_arn = arn}, caller())));
   EXPECT_EQ(run(api().cancel_operation(arn, caller())).error().aws_code, "InvalidStateException");
+  stop();
+}
+
+TEST_F(ApiTest, ADecisionThatLostARaceTakesNoLineFromTheNext) {
+  runner_->start();
+  const auto service = create(request());
+  wait([&] { return cluster_service(service.service_id).has_value(); });
+  // As it is about to write that the service runs, somebody says that the rollout failed.
+  auto failed = cluster_service(service.service_id).value();
+  failed.deployments.at(0).rollout = RolloutState::kFailed;
+  failed.deployments.at(0).reason = "it was all a mistake";
+  const std::string record = service_key(kAccount, service.service_id);
+  const auto entry = run(store_->get(record)).value().value();
+  Service tagged = decode_service(entry.value).value();
+  tagged.tags["meddled"] = "yes";
+  meddled_->meddling = {.put = {{cluster_path(service.service_id), cluster::encode(failed)},
+                                {record, encode_over(tagged, entry.value)}}};
+  meddled_->meddle_before = record;
+  end_rollout(service.service_id, RolloutState::kCompleted);
+  wait_status(service.service_arn, "CREATE_FAILED");
+  const std::string events = log(service.service_arn, "events");
+  EXPECT_NE(events.find("Service status is set to CREATE_FAILED."), std::string::npos) << events;
+  const std::string operation = operations(service.service_arn).at(0).id.value_or("");
+  const std::string told = log(service.service_arn, "deployment/" + operation);
+  EXPECT_NE(told.find("it was all a mistake"), std::string::npos) << told;
   stop();
 }
 

@@ -18,9 +18,9 @@ constexpr Duration kRetryDelay{1'000};              // after the store failed
 constexpr Duration kIdleWait = std::chrono::hours(1);
 
 template <class T>
-const T* find(const std::vector<RunnerAction>& actions) {
-  for (const RunnerAction& action : actions) {
-    if (const T* found = std::get_if<T>(&action)) return found;
+T* find(std::vector<RunnerAction>& actions) {
+  for (RunnerAction& action : actions) {
+    if (T* found = std::get_if<T>(&action)) return found;
   }
   return nullptr;
 }
@@ -81,6 +81,7 @@ void Controller::forget(const ServiceRef& ref) {
   wake_at_.erase(ref);
   waits_for_tasks_.erase(ref);
   deploys_by_itself_.erase(ref);
+  uncounted_.erase(ref);
 }
 
 Async<> Controller::follow(std::string prefix,
@@ -167,23 +168,31 @@ Async<> Controller::work() {
   }
 }
 
-Async<> Controller::write_log(Service service, std::optional<Operation> operation, LogLines lines) {
-  const Instant now = clock_.now();
-  const auto append = [&](std::vector<std::string> texts, std::string stream, int64_t position) {
-    std::vector<link::LogLine> batch;
-    for (std::string& text : texts) batch.push_back({.at = now, .text = std::move(text)});
-    return logs_.append({service.account, service_log_group(service), std::move(stream)},
-                        std::move(batch), position);
-  };
-  if (!lines.events.empty()) {
-    const auto written = co_await append(std::move(lines.events), "events", service.events_logged);
-    if (!written) log::warn("runner: event log not written", {{"error", written.error().message}});
+Async<> Controller::write_log(const ServiceRef& ref, Service& service, Operation* operation,
+                              LogLines lines) {
+  const std::string group = service_log_group(service);
+  co_await write_stream(ref, group, "events", std::move(lines.events), service.events_logged);
+  if (operation == nullptr) co_return;
+  co_await write_stream(ref, group, "deployment/" + operation->id, std::move(lines.deployment),
+                        operation->lines_logged);
+}
+
+Async<> Controller::write_stream(ServiceRef ref, std::string group, std::string stream,
+                                 std::vector<std::string> lines, int64_t& count) {
+  if (lines.empty()) co_return;
+  const int64_t counted = count - static_cast<int64_t>(lines.size());
+  std::vector<std::string>& written = uncounted_[ref][stream];
+  const auto fresh = std::ranges::mismatch(lines, written).in1;
+  std::vector<link::LogLine> batch;
+  for (auto line = fresh; line != lines.end(); ++line) {
+    written.push_back(*line);
+    batch.push_back({.at = clock_.now(), .text = *line});
   }
-  if (!lines.deployment.empty() && operation) {
-    const auto written = co_await append(std::move(lines.deployment), "deployment/" + operation->id,
-                                         operation->lines_logged);
-    if (!written)
-      log::warn("runner: deployment log not written", {{"error", written.error().message}});
+  count = counted + static_cast<int64_t>(written.size());
+  if (batch.empty()) co_return;
+  const auto stored = co_await logs_.append({ref.first, group, stream}, std::move(batch), count);
+  if (!stored) {
+    log::warn("runner: log not written", {{"stream", stream}, {"error", stored.error().message}});
   }
 }
 
@@ -255,14 +264,13 @@ Async<Result<void>> Controller::process(ServiceRef ref) {
     actions = decide_runner(view, now);
   }
 
-  const auto* service_after = find<PutService>(actions);
-  const auto* operation_after = find<PutOperation>(actions);
+  auto* service_after = find<PutService>(actions);
+  auto* operation_after = find<PutOperation>(actions);
   if (const auto* lines = find<LogLines>(actions); lines != nullptr && service_after != nullptr) {
     // Before the transaction: written twice it is there once (see LogLines), written after it could
     // be lost.
-    const auto operation =
-        operation_after ? std::optional(operation_after->operation) : std::nullopt;
-    co_await write_log(service_after->service, operation, *lines);
+    co_await write_log(ref, service_after->service,
+                       operation_after ? &operation_after->operation : nullptr, *lines);
   }
   if (const auto* wake = find<WakeAt>(actions)) wake_at_[ref] = wake->at;
 
@@ -299,6 +307,7 @@ Async<Result<void>> Controller::process(ServiceRef ref) {
   }
   if (transaction.put.empty() && transaction.remove.empty()) co_return Result<void>();
   HOB_CO_CHECK(co_await store_.commit(std::move(transaction)));
+  if (service_after) uncounted_.erase(ref);
   if (service_after && service_after->service.status != view.service.status) {
     log::info("service status", {{"service", id},
                                  {"name", view.service.name},

@@ -43,7 +43,11 @@ class Controller {
   Async<> follow(std::string prefix, std::function<void(const std::string& key)> mark);
   Async<Result<void>> process(ServiceRef ref);
   Async<Result<bool>> tasks_left(ServiceRef ref);
-  Async<> write_log(Service service, std::optional<Operation> operation, LogLines lines);
+  // Writes the lines, and sets the records' counts to what their streams then have. The caller
+  // awaits it at once.
+  Async<> write_log(const ServiceRef& ref, Service& service, Operation* operation, LogLines lines);
+  Async<> write_stream(ServiceRef ref, std::string group, std::string stream,
+                       std::vector<std::string> lines, int64_t& count);
   void mark(ServiceRef ref);
   void forget(const ServiceRef& ref);
 
@@ -58,6 +62,9 @@ class Controller {
   std::map<ServiceRef, Instant> wake_at_{};
   std::set<ServiceRef> waits_for_tasks_{};    // pausing
   std::set<ServiceRef> deploys_by_itself_{};  // running, with automatic deployments
+  // By stream: lines that are in the log while no record counts them, since the transaction after
+  // them failed. What is decided instead comes after them.
+  std::map<ServiceRef, std::map<std::string, std::vector<std::string>>> uncounted_{};
 };
 
 }  // namespace hob::runner

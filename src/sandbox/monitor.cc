@@ -50,7 +50,8 @@ Result<void> understand(std::string answer) {
   if (answer.front() == kStarted) return {};
   while (answer.ends_with('\n')) answer.pop_back();
   const std::string text = answer.substr(std::min<size_t>(1, answer.size()));
-  return fail(Code::kInvalid, "{}", text.empty() ? "crun could not start the container" : text);
+  // What is wrong with the image is found before (task_root.h): this may be the machine's trouble.
+  return fail(Code::kUnavailable, "{}", text.empty() ? "crun could not start the container" : text);
 }
 
 std::string command_line(pid_t process) {
