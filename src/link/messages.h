@@ -5,9 +5,9 @@
 // TaskReport up for every task it has, and then again at each change; AssignmentChange down at each
 // change. An edge's: EdgeHello up; RouteTable down (the whole, again at each change: versions only
 // grow); EdgeReport up every second and when a drained target is idle. Between an edge and a host,
-// without control: EdgeHello up; TargetHold up (the whole at first, then changes); TargetsAwake down
-// in answer (docs/decisions/sleep.md). Fields are only added, each with a default that means what its
-// absence meant (style.md §12).
+// without control: EdgeHello up; TargetHold up (the whole at first, then changes); TargetsAwake
+// down in answer (docs/decisions/sleep.md). Fields are only added, each with a default that means
+// what its absence meant (style.md §12).
 #pragma once
 
 #include <boost/describe.hpp>
@@ -182,7 +182,8 @@ struct TaskReport {
 };
 BOOST_DESCRIBE_STRUCT(TaskReport, (),
                       (task, status, health, stop_code, reason, exit_code, image_digest, restarts,
-                       last_lines, pull_started_at, pull_stopped_at, started_at, stopped_at, asleep))
+                       last_lines, pull_started_at, pull_stopped_at, started_at, stopped_at,
+                       asleep))
 
 struct LogLine {
   Instant at{};
@@ -242,12 +243,13 @@ struct Route {
   int awake_min = -1;
   Duration sleep_after{20'000};    // a target not needed for so long goes to sleep
   Duration queue_timeout{10'000};  // how long a request waits for a free target; then 503
+  Duration sticky_for{0};          // a client's requests go to one target for so long; 0: to any
   bool operator==(const Route&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Route, (),
                       (account, service, service_name, host_names, state, max_concurrency,
                        request_timeout, idle_timeout, targets, awake_min, sleep_after,
-                       queue_timeout))
+                       queue_timeout, sticky_for))
 
 struct EdgeHello {
   EdgeId edge{};
