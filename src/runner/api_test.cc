@@ -271,10 +271,14 @@ TEST_F(ApiTest, RefusesWhatCannotBe) {
                 },
                 "AWSAPPRUNNER"},
            Case{"a variable with =",
-                [&](auto& each) { image(each).runtime_environment_variables = {{{"A=B", ""}}}; },
+                [&](auto& each) {
+                  image(each).runtime_environment_variables = {{{"A=B", ""}}};
+                },
                 "="},
            Case{"secrets",
-                [&](auto& each) { image(each).runtime_environment_secrets = {{{"A", "arn"}}}; },
+                [&](auto& each) {
+                  image(each).runtime_environment_secrets = {{{"A", "arn"}}};
+                },
                 "Secrets"},
            Case{"a broken start command",
                 [&](auto& each) { image(each).start_command = "run 'it"; }, "quote"},
@@ -317,13 +321,31 @@ TEST_F(ApiTest, RefusesWhatCannotBe) {
                 "Encryption"},
            Case{"an unknown scaling", [](auto& each) { each.auto_scaling_configuration_arn = "x"; },
                 "The auto scaling configuration ARN you specified isn't valid. ARN: 'x'"},
-           Case{"a doubled tag", [](auto& each) { each.tags = {{{"a", "1"}, {"a", "2"}}}; },
+           Case{"a doubled tag",
+                [](auto& each) {
+                  each.tags = {{{"a", "1"}, {"a", "2"}}};
+                },
                 "twice"},
-           Case{"a reserved tag", [](auto& each) { each.tags = {{{"aws:x", "1"}}}; }, "aws:"},
-           Case{"a setting of a later version",
-                [](auto& each) { each.tags = {{{"hob:min-size", "0"}}}; }, "hob:min-size"},
+           Case{"a reserved tag",
+                [](auto& each) {
+                  each.tags = {{{"aws:x", "1"}}};
+                },
+                "aws:"},
+           Case{"a minimum over the maximum",
+                [](auto& each) {
+                  each.tags = {{{"hob:min-size", "26"}}};
+                },
+                "hob:min-size (26) can't be greater than MaxSize (25)"},
+           Case{"a scheduled one",
+                [](auto& each) {
+                  each.tags = {{{"hob:min-size-schedule", "daily 08:00-09:00 26"}}};
+                },
+                "hob:min-size-schedule (26)"},
            Case{"a bad setting",
-                [](auto& each) { each.tags = {{{"hob:request-timeout", "soon"}}}; }, "soon"},
+                [](auto& each) {
+                  each.tags = {{{"hob:request-timeout", "soon"}}};
+                },
+                "soon"},
        }) {
     auto bad = request();
     c.change(bad);
