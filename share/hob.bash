@@ -6,7 +6,7 @@ _hob_services() {
 
 _hob() {
   local current=${COMP_WORDS[COMP_CWORD]} command= word
-  local commands="up down status env doctor deploy ps logs open describe pause resume restart cancel revisions rollback rm aws registry account"
+  local commands="up down status env doctor deploy ps logs open describe scale pause resume restart cancel revisions rollback rm aws registry account"
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case $word in
       -*) ;;
@@ -20,9 +20,10 @@ _hob() {
   case $command in
     up) mapfile -t COMPREPLY < <(compgen -W "--region --api-port --http-port --https-port --store --public --detach --cpu-overcommit --memory-overcommit --data" -- "$current") ;;
     down) mapfile -t COMPREPLY < <(compgen -W "--purge --data" -- "$current") ;;
-    deploy) mapfile -t COMPREPLY < <(compgen -W "--name --port --env --cpu --memory --health-path --command --request-timeout --idle-timeout --auto-deploy --no-wait --json" -- "$current")
+    deploy) mapfile -t COMPREPLY < <(compgen -W "--name --port --env --cpu --memory --health-path --command --request-timeout --idle-timeout --min-size --min-size-schedule --sleep-after --stop-after --sticky --auto-deploy --no-wait --json" -- "$current")
             mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current") ;;
     logs) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --follow --lines --since --events --timestamps" -- "$current") ;;
+    scale) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --min --max --concurrency --sleep-after --stop-after --schedule --json" -- "$current") ;;
     rollback) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --to" -- "$current") ;;
     open|describe|pause|resume|restart|cancel|revisions|rm) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services)" -- "$current") ;;
     registry) mapfile -t COMPREPLY < <(compgen -W "login logout list" -- "$current") ;;

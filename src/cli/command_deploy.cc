@@ -151,6 +151,10 @@ Async<Result<void>> deploy(const Context& context, DeployOptions options) {
                      options.name);
     }
     HOB_CO_TRY(input, update_input(options, identifier, service->as_object()));
+    if (json::array tags = tags_of(options); !tags.empty()) {
+      json::object settings = {{"ResourceArn", existing->arn}, {"Tags", std::move(tags)}};
+      HOB_CO_CHECK(co_await api.call("apprunner", "AppRunner.TagResource", std::move(settings)));
+    }
     target = "AppRunner.UpdateService";
   } else {
     HOB_CO_TRY(input, create_input(options, identifier));
@@ -210,6 +214,16 @@ void add_deploy(CLI::App& program, Context& context) {
                       "Of a whole request: 30s, 10m, 0s for none (120s)");
   command->add_option("--idle-timeout", options->idle_timeout,
                       "Of a silent connection: 30s, 1h (60s)");
+  command->add_option("--min-size", options->min_size,
+                      "Instances kept for visitors; 0: none, a request starts one (1)");
+  command->add_option("--min-size-schedule", options->min_size_schedule,
+                      "More of them at times: 'Mon-Fri 08:00-18:00 2', in UTC");
+  command->add_option("--sleep-after", options->sleep_after,
+                      "Without visitors all instances sleep after 30s, 5m; off: none ever does");
+  command->add_option("--stop-after", options->stop_after,
+                      "With --min-size 0 all are stopped after 15m, 2h without visitors (15m)");
+  command->add_option("--sticky", options->sticky,
+                      "A visitor stays with one instance for 1h, 7h; off: with none (off)");
   command->add_flag("--auto-deploy", options->auto_deploy, "A pushed tag deploys by itself");
   command->add_flag("--no-wait", options->no_wait, "Return when the operation has begun");
   on_run(*command, context,

@@ -12,11 +12,17 @@ namespace {
 Async<Result<void>> ps(const Context& options) {
   HOB_CO_TRY(Api api, Api::open(options));
   HOB_CO_TRY(std::vector<ServiceLine> services, co_await list_services(api));
+  HOB_CO_TRY(std::map<std::string, Capacity> capacities, co_await list_capacity(api));
   if (options.json) {
     boost::json::array list;
     for (const ServiceLine& line : services) {
+      const Capacity capacity = capacities[line.id];
       list.push_back({{"Name", line.name},
                       {"Status", line.status},
+                      {"Desired", capacity.desired},
+                      {"Awake", capacity.awake},
+                      {"Asleep", capacity.asleep},
+                      {"Starting", capacity.starting},
                       {"Url", line.url},
                       {"Id", line.id},
                       {"Arn", line.arn}});
@@ -28,9 +34,14 @@ Async<Result<void>> ps(const Context& options) {
     printf("No services yet; make one with: hob deploy IMAGE\n");
     co_return Result<void>{};
   }
-  std::vector<std::vector<std::string>> rows = {{"NAME", "STATUS", "UPDATED", "URL"}};
-  for (const ServiceLine& line : services)
-    rows.push_back({line.name, line.status, age(line.updated_at), line.url});
+  std::vector<std::vector<std::string>> rows = {
+      {"NAME", "STATUS", "AWAKE", "ASLEEP", "DESIRED", "UPDATED", "URL"}};
+  for (const ServiceLine& line : services) {
+    const Capacity capacity = capacities[line.id];
+    rows.push_back({line.name, line.status, std::to_string(capacity.awake),
+                    std::to_string(capacity.asleep), std::to_string(capacity.desired),
+                    age(line.updated_at), line.url});
+  }
   printf("%s", table(rows).c_str());
   co_return Result<void>{};
 }
@@ -38,7 +49,7 @@ Async<Result<void>> ps(const Context& options) {
 }  // namespace
 
 void add_ps(CLI::App& program, Context& context) {
-  CLI::App* command = program.add_subcommand("ps", "List services");
+  CLI::App* command = program.add_subcommand("ps", "List services, with their instances");
   on_run(*command, context, [&context]() -> Async<Result<void>> { return ps(context); });
 }
 

@@ -18,6 +18,7 @@ void add_logs(CLI::App& program, Context& context);
 void add_open(CLI::App& program, Context& context);
 void add_pause(CLI::App& program, Context& context);
 void add_resume(CLI::App& program, Context& context);
+void add_scale(CLI::App& program, Context& context);
 void add_cancel(CLI::App& program, Context& context);
 void add_rollback(CLI::App& program, Context& context);
 void add_revisions(CLI::App& program, Context& context);

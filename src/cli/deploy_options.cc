@@ -140,6 +140,21 @@ std::string repository_for(std::string_view name) {
   return out;
 }
 
+json::array tags_of(const DeployOptions& options) {
+  json::array tags;
+  const auto add = [&tags](const char* key, const std::string& value) {
+    if (!value.empty()) tags.push_back({{"Key", key}, {"Value", value}});
+  };
+  add("hob:request-timeout", options.request_timeout);
+  add("hob:idle-timeout", options.idle_timeout);
+  add("hob:min-size", options.min_size);
+  add("hob:min-size-schedule", options.min_size_schedule);
+  add("hob:sleep-after", options.sleep_after);
+  add("hob:stop-after", options.stop_after);
+  add("hob:sticky", options.sticky);
+  return tags;
+}
+
 Result<json::object> create_input(const DeployOptions& options, std::string_view identifier) {
   json::object image_configuration = {
       {"Port", std::to_string(options.port == 0 ? 8080 : options.port)}};
@@ -149,12 +164,7 @@ Result<json::object> create_input(const DeployOptions& options, std::string_view
       source(identifier, std::move(image_configuration), options.auto_deploy);
   apply_size(options, input);
   apply_health(options, input);
-  json::array tags;
-  if (!options.request_timeout.empty())
-    tags.push_back({{"Key", "hob:request-timeout"}, {"Value", options.request_timeout}});
-  if (!options.idle_timeout.empty())
-    tags.push_back({{"Key", "hob:idle-timeout"}, {"Value", options.idle_timeout}});
-  if (!tags.empty()) input["Tags"] = std::move(tags);
+  if (json::array tags = tags_of(options); !tags.empty()) input["Tags"] = std::move(tags);
   return input;
 }
 

@@ -21,6 +21,11 @@ struct DeployOptions {
   std::string command{};
   std::string request_timeout{};
   std::string idle_timeout{};
+  std::string min_size{};  // this and the next four as their hob: tags (docs/extensions.md)
+  std::string min_size_schedule{};
+  std::string sleep_after{};
+  std::string stop_after{};
+  std::string sticky{};
   bool auto_deploy = false;
   bool no_wait = false;
 };
@@ -33,6 +38,8 @@ Result<void> check_service_name(std::string_view name);
 // The repository in our registry for an archive's name or path: lower case, [a-z0-9._-/].
 std::string repository_for(std::string_view name);
 
+// The hob: tags that the options ask for: [{Key, Value}].
+boost::json::array tags_of(const DeployOptions& options);
 // CreateService's input. kInvalid: an option is wrong, with what would be right.
 Result<boost::json::object> create_input(const DeployOptions& options, std::string_view identifier);
 // UpdateService's: what DescribeService answered, with the options that were given over it.

@@ -104,6 +104,24 @@ TEST(DeployOptions, UpdateKeepsWhatWasNotGiven) {
       R"({"Port":"3000","RuntimeEnvironmentVariables":{"A":"1","B":"3"}}}}})");
 }
 
+TEST(DeployOptions, SettingsAreTags) {
+  EXPECT_TRUE(tags_of({}).empty());
+  const DeployOptions options{.request_timeout = "5m",
+                              .min_size = "0",
+                              .min_size_schedule = "daily 08:00-18:00 2",
+                              .sleep_after = "1m",
+                              .stop_after = "1h",
+                              .sticky = "off"};
+  EXPECT_EQ(json::serialize(tags_of(options)),
+            R"([{"Key":"hob:request-timeout","Value":"5m"},{"Key":"hob:min-size","Value":"0"},)"
+            R"({"Key":"hob:min-size-schedule","Value":"daily 08:00-18:00 2"},)"
+            R"({"Key":"hob:sleep-after","Value":"1m"},{"Key":"hob:stop-after","Value":"1h"},)"
+            R"({"Key":"hob:sticky","Value":"off"}])");
+  const Result<json::object> input = create_input(options, "image");
+  ASSERT_TRUE(input.has_value());
+  EXPECT_EQ(input->at("Tags").as_array().size(), 6u);
+}
+
 TEST(DeployOptions, RefusesAVariableWithoutAValue) {
   for (const char* pair : {"A", "=1", ""}) {
     EXPECT_FALSE(create_input({.environment = {pair}}, "image").has_value()) << pair;

@@ -60,6 +60,7 @@ int main(int argc, char** argv) {
   hob::cli::add_open(program, context);
   hob::cli::add_pause(program, context);
   hob::cli::add_resume(program, context);
+  hob::cli::add_scale(program, context);
   hob::cli::add_cancel(program, context);
   hob::cli::add_rollback(program, context);
   hob::cli::add_revisions(program, context);

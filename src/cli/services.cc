@@ -80,6 +80,25 @@ Async<Result<std::vector<ServiceLine>>> list_services(Api api) {
   co_return all;
 }
 
+Async<Result<std::map<std::string, Capacity>>> list_capacity(Api api) {
+  HOB_CO_TRY(json::object answer, co_await api.call("hob", "Hob.ListServiceCapacity", {}));
+  std::map<std::string, Capacity> all;
+  const json::value* list = answer.if_contains("Services");
+  if (list == nullptr || !list->is_array()) co_return all;
+  for (const json::value& each : list->as_array()) {
+    if (!each.is_object()) continue;
+    const auto count = [&each](const char* name) {
+      const json::value* value = each.as_object().if_contains(name);
+      return value != nullptr && value->is_int64() ? static_cast<int>(value->as_int64()) : 0;
+    };
+    all[text_at(each.as_object(), "ServiceId")] = {.desired = count("Desired"),
+                                                   .awake = count("Awake"),
+                                                   .asleep = count("Asleep"),
+                                                   .starting = count("Starting")};
+  }
+  co_return all;
+}
+
 Async<Result<ServiceLine>> find_service(Api api, std::string wanted) {
   HOB_CO_TRY(std::vector<ServiceLine> all, co_await list_services(api));
   std::string names;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <boost/json/fwd.hpp>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,15 @@ std::string url_of(const Instance& instance, std::string_view host_name);
 
 // All of the account, in order of name.
 Async<Result<std::vector<ServiceLine>>> list_services(Api api);
+// How many tasks a service should have, and what those do that it has.
+struct Capacity {
+  int desired = 0;
+  int awake = 0;
+  int asleep = 0;  // they have their memory and no CPU, and wake when a request needs them
+  int starting = 0;
+};
+// Of all services of the account, by id; one that never ran is not named.
+Async<Result<std::map<std::string, Capacity>>> list_capacity(Api api);
 // By name, id or ARN. kNotFound: says which there are.
 Async<Result<ServiceLine>> find_service(Api api, std::string wanted);
 // One App Runner call that names the service by its ARN: "PauseService".

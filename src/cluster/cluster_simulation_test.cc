@@ -78,6 +78,7 @@ class World {
     edge_fault_percent_ = random_.below(6);
     control_restart_percent_ = random_.chance(40) ? random_.below(4) : 0;
     bad_percent_ = random_.below(60);
+    scale_percent_ = random_.chance(50) ? random_.below(20) : 0;
     start_max_ = 1 + random_.below(20);
     const int hosts = 1 + random_.below(4);
     for (int i = 0; i < hosts; ++i) hosts_[HostId{fmt::format("h{}", i)}].since = now_;
@@ -92,7 +93,7 @@ class World {
                 .maximum_percent = kMaxes[random_.below(2)],
                 .routing = {.host_names = {"s"}}};
     // One task at most can neither be added to nor taken from: AWS refuses it, too.
-    if (service_.desired_count == 1 && service_.minimum_healthy_percent > 0)
+    if ((service_.desired_count == 1 || scale_percent_ > 0) && service_.minimum_healthy_percent > 0)
       service_.maximum_percent = 200;
     deploy(false);
     restart_control();
@@ -122,6 +123,12 @@ class World {
     service_.deployments.insert(service_.deployments.begin(), made);
     if (bad) bad_.insert(id);
   }
+  // As runner's scaler does, in the middle of a rollout, too.
+  void scale(int desired) {
+    ceiling_ = std::max(ceiling_, wanted_where_known());
+    service_.desired_count = desired;
+    floor_ = std::min(floor_, healthy_min(service_));
+  }
   void restart_control() {
     tracker_ = EdgeTracker(now_);
     version_ += 10;
@@ -140,6 +147,7 @@ class World {
       deploy(random_.chance(bad_percent_));
       if (service_.deployments.size() == 1) floor_ = 0;
     }
+    if (random_.chance(scale_percent_)) scale(1 + random_.below(6));
     if (random_.chance(control_restart_percent_)) restart_control();
     for (auto& [id, host] : hosts_) {
       if (random_.chance(host_fault_percent_)) {
@@ -339,17 +347,26 @@ class World {
   }
 
   // Tasks that really answer and that every edge really uses.
-  int really_serving() const {
-    int count = 0;
+  int really_serving() const { return static_cast<int>(serving_tasks().size()); }
+  std::vector<TaskId> serving_tasks() const {
+    std::vector<TaskId> serving;
     for (const auto& [host_id, host] : hosts_) {
       for (const auto& [id, task] : host.tasks) {
         if (!task.healthy || task.stopped) continue;
         bool everywhere = true;
         for (const auto& [edge_id, edge] : edges_) everywhere = everywhere && edge.sends_to(id);
-        if (everywhere) ++count;
+        if (everywhere) serving.push_back(id);
       }
     }
-    return count;
+    return serving;
+  }
+
+  // Beside those whose host is away: they may have been replaced.
+  int wanted_where_known() const {
+    return static_cast<int>(std::ranges::count_if(tasks_, [&](const auto& item) {
+      const auto host = hosts_.find(item.second.host);
+      return is_wanted(item.second) && (host == hosts_.end() || host->second.connected);
+    }));
   }
 
   void check() {
@@ -360,21 +377,20 @@ class World {
       EXPECT_TRUE(fresh) << "seed " << seed_ << ": " << task.address << " given to " << id.value
                          << " and " << at->second.value;
     }
-    // Beside those whose host is away: they may have been replaced.
-    EXPECT_LE(std::ranges::count_if(tasks_,
-                                    [&](const auto& item) {
-                                      const auto host = hosts_.find(item.second.host);
-                                      return is_wanted(item.second) &&
-                                             (host == hosts_.end() || host->second.connected);
-                                    }),
-              tasks_max(service_) + returned_)
-        << "seed " << seed_ << ": " << describe();
+    const int wanted = wanted_where_known();
+    ceiling_ = std::max(tasks_max(service_), std::min(ceiling_, wanted));
+    EXPECT_LE(wanted, ceiling_ + returned_) << "seed " << seed_ << ": " << describe();
     // As many as once served go on serving: a rollout, good or bad, never takes one more than
     // promised.
     const int serving = really_serving();
     if (crashed_) return;
     EXPECT_GE(serving, floor_) << "seed " << seed_ << ": " << describe();
-    floor_ = std::max(floor_, std::min(serving, healthy_min(service_)));
+    // Those that leave, since less was desired, are nothing promised when more is again.
+    const auto staying = std::ranges::count_if(serving_tasks(), [&](const TaskId& id) {
+      const auto task = tasks_.find(id);
+      return task != tasks_.end() && is_wanted(task->second);
+    });
+    floor_ = std::max(floor_, std::min(static_cast<int>(staying), healthy_min(service_)));
   }
 
   bool settled() const {
@@ -425,6 +441,7 @@ class World {
   bool crashed_ = false;
   bool healed_ = false;
   int floor_ = 0;
+  int ceiling_ = 0;  // tasks there may be: what was more when less was desired goes step by step
   int returned_ =
       0;  // tasks that hosts brought back: they may be more than there should be, for a while
   int crash_percent_ = 0;
@@ -432,6 +449,7 @@ class World {
   int edge_fault_percent_ = 0;
   int control_restart_percent_ = 0;
   int bad_percent_ = 0;
+  int scale_percent_ = 0;
   int start_max_ = 1;
 };
 

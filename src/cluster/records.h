@@ -62,10 +62,15 @@ struct Routing {
   int max_concurrency = 100;
   Duration request_timeout{120'000};
   Duration idle_timeout{60'000};
+  int awake_min = -1;  // this and the next as in link::Route
+  Duration sleep_after{20'000};
+  Duration queue_timeout{10'000};
+  Duration sticky_for{0};
+  bool operator==(const Routing&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Routing, (),
                       (host_names, service_name, state, max_concurrency, request_timeout,
-                       idle_timeout))
+                       idle_timeout, awake_min, sleep_after, queue_timeout, sticky_for))
 
 enum class ServiceStatus { kActive, kDraining, kInactive };
 BOOST_DESCRIBE_ENUM(ServiceStatus, kActive, kDraining, kInactive)
@@ -110,6 +115,8 @@ struct Task {
   TaskStatus status = TaskStatus::kProvisioning;
   Health health = Health::kUnknown;
   bool was_healthy = false;
+  std::optional<Instant> healthy_at{};  // first, by control's clock
+  bool asleep = false;  // frozen by its host; its health is what it was (docs/decisions/sleep.md)
   std::optional<Instant> unhealthy_since{};  // was healthy, is not: since when, by control's clock
   std::string unhealthy_reason{};            // as its host says it; empty: healthy, or not known
   std::optional<Instant> draining_since{};   // out of the routes, waiting for its requests to end
@@ -126,10 +133,10 @@ struct Task {
 };
 BOOST_DESCRIBE_STRUCT(Task, (),
                       (id, account, cluster, service, deployment, host, zone, address, cpu,
-                       memory_mib, desired, status, health, was_healthy, unhealthy_since,
-                       unhealthy_reason, draining_since, stop_code, stopped_reason, exit_code,
-                       image_digest, restarts, last_lines, created_at, started_at, stopped_at,
-                       permanent))
+                       memory_mib, desired, status, health, was_healthy, healthy_at, asleep,
+                       unhealthy_since, unhealthy_reason, draining_since, stop_code, stopped_reason,
+                       exit_code, image_digest, restarts, last_lines, created_at, started_at,
+                       stopped_at, permanent))
 
 // A host as control knows it.
 struct Host {

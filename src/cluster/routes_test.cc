@@ -20,7 +20,11 @@ Task task(std::string id) {
 TEST(DecideRoutes, HealthyAndDrainingTargetsInOrder) {
   Service service{.name = "s",
                   .deployments = {{.id = DeploymentId{"d"}}},
-                  .routing = {.host_names = {"s.localhost"}}};
+                  .routing = {.host_names = {"s.localhost"},
+                              .awake_min = 1,
+                              .sleep_after = 7s,
+                              .queue_timeout = 8s,
+                              .sticky_for = 9s}};
   service.deployments[0].task.port = 80;
   Task b = task("b"), a = task("a"), sick = task("c"), leaving = task("d"), stopping = task("e"),
        lost = task("f");
@@ -32,6 +36,10 @@ TEST(DecideRoutes, HealthyAndDrainingTargetsInOrder) {
   auto routes = decide_routes({{"k", &service}}, {{"k", tasks}});
   ASSERT_EQ(routes.size(), 1u);
   EXPECT_EQ(routes[0].host_names, std::vector<std::string>{"s.localhost"});
+  EXPECT_EQ(routes[0].awake_min, 1);
+  EXPECT_EQ(routes[0].sleep_after, 7s);
+  EXPECT_EQ(routes[0].queue_timeout, 8s);
+  EXPECT_EQ(routes[0].sticky_for, 9s);
   std::string targets;
   for (const link::Target& target : routes[0].targets) {
     targets += fmt::format("{}:{}{} ", target.task.value, target.port,

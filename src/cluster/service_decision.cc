@@ -308,7 +308,8 @@ class Decision {
     return healthy_min(service_);
   }
 
-  // Old before new, what does not serve before what does, the fullest zone first, then the newest.
+  // Old before new, what does not serve before what does, what sleeps before what is awake, the
+  // fullest zone first, then the newest.
   std::vector<const Task*> in_order_of_ending() const {
     std::map<std::string, int> in_zone;
     for (const Task* task : tasks_) {
@@ -320,8 +321,9 @@ class Decision {
     // some tens.
     while (!left.empty()) {
       const auto rank = [&](const Task* task) {
-        return std::tuple(of_target(*task), healthy(*task), serving(*task), -in_zone[task->zone],
-                          -task->created_at.time_since_epoch().count(), task->id);
+        return std::tuple(of_target(*task), healthy(*task), serving(*task), !task->asleep,
+                          -in_zone[task->zone], -task->created_at.time_since_epoch().count(),
+                          task->id);
       };
       const auto next = std::ranges::min_element(left, {}, rank);
       if (of_target(**next)) --in_zone[(*next)->zone];

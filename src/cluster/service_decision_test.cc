@@ -86,6 +86,10 @@ T never_healthy(std::string id) {
   t.task.health = Health::kUnhealthy;
   return t;
 }
+T asleep(T t) {
+  t.task.asleep = true;
+  return t;
+}
 T on(T t, const char* host, const char* zone) {
   t.task.host = HostId{host};
   t.task.zone = zone;
@@ -194,6 +198,27 @@ TEST(DecideService, KeepsTheDesiredNumber) {
        {.desired = 2},
        {on(ready("a1"), "h1", "z-a"), on(ready("a2"), "h2", "z-a"), on(ready("a3"), "h3", "z-b")},
        "drain a2"},
+      {"shrunk: what sleeps goes before what is awake",
+       {.desired = 2},
+       {asleep(ready("a1")), ready("a2"), ready("a3")},
+       "drain a1"},
+      {"shrunk: what sleeps serves, and stays before what does not",
+       {.desired = 1},
+       {asleep(ready("a1")), healthy("a2")},
+       "drain a2"},
+      {"grown far over the maximum percent: no rollout",
+       {.desired = 5},
+       {ready("a1")},
+       "start a, start a, start a, start a"},
+      {"shrunk in a rollout: it completes with what is desired then",
+       {.desired = 1, .deployments = "b~a+"},
+       {ready("b1"), ready("b2"), drained("a1", 10s), drained("a2", 10s)},
+       "stop a1, stop a2, drain b2, complete b"},
+      {"grown in a rollout: the new version grows",
+       {.desired = 3, .deployments = "b~a+"},
+       {ready("b1"), ready("a1")},
+       "start b, start b"},
+      {"stopped for lack of visitors, and complete", {.desired = 0}, {}, "nothing"},
       {"to zero", {.desired = 0}, {ready("a1"), ready("a2")}, "drain a2, drain a1"},
       {"no deployment, no task", {.desired = 3, .deployments = ""}, {}, "nothing"},
       {"a task that ended is replaced", {}, {stopped("a1", 90s)}, "start a"},

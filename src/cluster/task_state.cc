@@ -80,6 +80,7 @@ Task merged(Task task, const link::TaskReport& report, Instant now) {
   task.health =
       was_running && report.status < TaskStatus::kRunning ? Health::kUnhealthy : report.health;
   if (!report.image_digest.empty()) task.image_digest = report.image_digest;
+  task.asleep = report.asleep && report.status == TaskStatus::kRunning;
   task.restarts = std::max(task.restarts, report.restarts);
   if (report.permanent) task.permanent = report.permanent;
   if (!report.last_lines.empty()) {
@@ -109,6 +110,8 @@ Task merged(Task task, const link::TaskReport& report, Instant now) {
     task.unhealthy_reason = report.reason.substr(0, kReasonBytesMax);
   const bool healthy = task.status == TaskStatus::kRunning && task.health == Health::kHealthy;
   if (healthy) {
+    // Not for a task of a version that did not note it: it became healthy long ago.
+    if (!task.was_healthy) task.healthy_at = now;
     task.was_healthy = true;
     task.unhealthy_since.reset();
     task.unhealthy_reason.clear();

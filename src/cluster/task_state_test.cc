@@ -45,12 +45,14 @@ TEST(MergedReport, HealthAndSinceWhen) {
   EXPECT_FALSE(task.unhealthy_since) << "it was never healthy";
   task = merged(task, report(TaskStatus::kRunning, Health::kHealthy), t0 + 1s);
   EXPECT_TRUE(task.was_healthy);
+  EXPECT_EQ(task.healthy_at, t0 + 1s);
   task = merged(task, report(TaskStatus::kRunning, Health::kUnhealthy), t0 + 2s);
   EXPECT_EQ(task.unhealthy_since, t0 + 2s);
   task = merged(task, report(TaskStatus::kRunning, Health::kUnhealthy), t0 + 3s);
   EXPECT_EQ(task.unhealthy_since, t0 + 2s) << "the first time counts";
   task = merged(task, report(TaskStatus::kRunning, Health::kHealthy), t0 + 4s);
   EXPECT_FALSE(task.unhealthy_since);
+  EXPECT_EQ(task.healthy_at, t0 + 1s) << "the first time counts";
   task = merged(task, report(TaskStatus::kPending, Health::kHealthy), t0 + 5s);
   EXPECT_EQ(task.health, Health::kUnhealthy) << "its container is being started again";
 }

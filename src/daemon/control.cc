@@ -93,7 +93,7 @@ class Control {
     endpoint_.add(aws::ecr::make_service(ecr_));
     endpoint_.add(aws::logs::make_service(logs_api_));
     endpoint_.add(aws::sts::make_service(sts_));
-    endpoint_.add(make_hob_service(directory_, catalog_, runner_.api()));
+    endpoint_.add(make_hob_service(directory_, catalog_, runner_.api(), *store_));
     endpoint_.mount("/v2", registry_.handler());
     work_.spawn("registry collection", registry_.run());
     endpoint_.mount("/metrics",
@@ -134,17 +134,20 @@ class Control {
   }
 
   cluster::ClusterPorts cluster_ports() {
-    return {.credentials =
-                [this](const std::string& account, link::ImageSource source) {
-                  return images_.with_credentials(account, std::move(source));
-                },
-            .store_logs = [this](link::LogBatch batch) -> Async<Result<void>> {
-              observe::StreamName name{
-                  .account = batch.account, .group = batch.group, .stream = batch.stream};
-              HOB_CO_CHECK(
-                  co_await logs_.append(std::move(name), std::move(batch.lines), batch.position));
-              co_return Result<void>{};
-            }};
+    return {
+        .credentials =
+            [this](const std::string& account, link::ImageSource source) {
+              return images_.with_credentials(account, std::move(source));
+            },
+        .store_logs = [this](link::LogBatch batch) -> Async<Result<void>> {
+          observe::StreamName name{
+              .account = batch.account, .group = batch.group, .stream = batch.stream};
+          HOB_CO_CHECK(
+              co_await logs_.append(std::move(name), std::move(batch.lines), batch.position));
+          co_return Result<void>{};
+        },
+        .load = [this](const EdgeId& edge,
+                       const link::EdgeReport& report) { runner_.edge_reported(edge, report); }};
   }
 
   // /metrics is control's own; /metrics/edge and /metrics/host are theirs, which listen on sockets

@@ -2,7 +2,11 @@
 
 #include <array>
 #include <boost/json.hpp>
+#include <map>
 
+#include "cluster/keys.h"
+#include "cluster/records.h"
+#include "cluster/task_state.h"
 #include "image/records.h"
 
 namespace hob::daemon {
@@ -11,6 +15,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::string_view kFirstAccount = "000000000001";
+constexpr std::string_view kAppRunnerCluster = "apprunner";  // cluster::Service's default
 constexpr std::array<aws::ErrorShape, 6> kErrors = {{
     {.name = "AccessDeniedException",
      .code = "AccessDeniedException",
@@ -75,13 +80,15 @@ Result<std::string> wanted(const json::object& input, std::string_view name) {
 
 class HobService final : public aws::Service {
  public:
-  HobService(identity::Directory& directory, image::Catalog& catalog, runner::Api& runner)
-      : directory_(directory), catalog_(catalog), runner_(runner) {}
+  HobService(identity::Directory& directory, image::Catalog& catalog, runner::Api& runner,
+             store::Store& store)
+      : directory_(directory), catalog_(catalog), runner_(runner), store_(store) {}
 
   const aws::ServiceModel& model() const override { return kModel; }
   std::vector<std::string_view> operations() const override {
-    return {"CancelOperation",    "CreateAccount", "DeleteRegistryLogin", "ListAccounts",
-            "ListRegistryLogins", "ListRevisions", "PutRegistryLogin",    "RollBack"};
+    return {"CancelOperation",     "CreateAccount",      "DeleteRegistryLogin",
+            "ListAccounts",        "ListRegistryLogins", "ListRevisions",
+            "ListServiceCapacity", "PutRegistryLogin",   "RollBack"};
   }
 
   Async<Result<std::string>> call(aws::Call call, aws::Caller caller) override {
@@ -96,6 +103,7 @@ class HobService final : public aws::Service {
     if (call.operation == "CancelOperation") co_return co_await cancel_operation(input, caller);
     if (call.operation == "ListRevisions") co_return co_await list_revisions(input, caller);
     if (call.operation == "RollBack") co_return co_await roll_back(input, caller);
+    if (call.operation == "ListServiceCapacity") co_return co_await list_capacity(caller.account);
     if (caller.account != kFirstAccount) {
       co_return refuse("AccessDeniedException", "only the first account manages accounts");
     }
@@ -189,16 +197,59 @@ class HobService final : public aws::Service {
         json::object{{"OperationId", operation.id}, {"Revision", operation.rolls_back_to}});
   }
 
+  Async<Result<std::string>> list_capacity(std::string account) {
+    struct Capacity {
+      int desired = 0;
+      int awake = 0;
+      int asleep = 0;
+      int starting = 0;
+    };
+    std::map<std::string, Capacity> capacities;
+    Result<store::Listing> services =
+        co_await store_.list(cluster::service_key(account, kAppRunnerCluster, ""));
+    if (!services) co_return refuse(services.error());
+    for (const store::Entry& entry : services->entries) {
+      const auto service = cluster::decode_service(entry.value);
+      if (service) capacities[service->name].desired = service->desired_count;
+    }
+    Result<store::Listing> tasks =
+        co_await store_.list(cluster::task_key(account, kAppRunnerCluster, ""));
+    if (!tasks) co_return refuse(tasks.error());
+    for (const store::Entry& entry : tasks->entries) {
+      const auto task = cluster::decode_task(entry.value);
+      if (!task || !cluster::is_wanted(*task)) continue;
+      const auto of = capacities.find(task->service);
+      if (of == capacities.end()) continue;
+      if (!cluster::is_healthy(*task))
+        ++of->second.starting;
+      else if (task->asleep)
+        ++of->second.asleep;
+      else
+        ++of->second.awake;
+    }
+    json::array list;
+    for (const auto& [id, capacity] : capacities) {
+      list.push_back({{"ServiceId", id},
+                      {"Desired", capacity.desired},
+                      {"Awake", capacity.awake},
+                      {"Asleep", capacity.asleep},
+                      {"Starting", capacity.starting}});
+    }
+    co_return json::serialize(json::object{{"Services", std::move(list)}});
+  }
+
   identity::Directory& directory_;
   image::Catalog& catalog_;
   runner::Api& runner_;
+  store::Store& store_;
 };
 
 }  // namespace
 
 std::unique_ptr<aws::Service> make_hob_service(identity::Directory& directory,
-                                               image::Catalog& catalog, runner::Api& runner) {
-  return std::make_unique<HobService>(directory, catalog, runner);
+                                               image::Catalog& catalog, runner::Api& runner,
+                                               store::Store& store) {
+  return std::make_unique<HobService>(directory, catalog, runner, store);
 }
 
 }  // namespace hob::daemon

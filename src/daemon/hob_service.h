@@ -10,6 +10,8 @@
 //   ListRevisions {ServiceArn}                 -> {Revisions: [{Revision, ImageIdentifier, Digest,
 //   CreatedAt, Serves}]}, oldest first
 //   RollBack {ServiceArn, Revision?}           -> {OperationId, Revision}
+//   ListServiceCapacity {} -> {Services: [{ServiceId, Desired, Awake, Asleep, Starting}]}: tasks of
+//   the account's App Runner services
 // Belongs to control's loop.
 #pragma once
 
@@ -19,6 +21,7 @@
 #include "identity/directory.h"
 #include "image/catalog.h"
 #include "runner/api.h"
+#include "store/store.h"
 
 namespace hob::daemon {
 
@@ -27,6 +30,7 @@ inline constexpr size_t kRegistryLoginBytesMax =
 
 // All must outlive it.
 std::unique_ptr<aws::Service> make_hob_service(identity::Directory& directory,
-                                               image::Catalog& catalog, runner::Api& runner);
+                                               image::Catalog& catalog, runner::Api& runner,
+                                               store::Store& store);
 
 }  // namespace hob::daemon

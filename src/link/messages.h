@@ -246,12 +246,13 @@ struct Route {
   int awake_min = -1;
   Duration sleep_after{20'000};    // a target not needed for so long goes to sleep
   Duration queue_timeout{10'000};  // how long a request waits for a free target; then 503
+  Duration sticky_for{0};          // a client's requests go to one target for so long; 0: to any
   bool operator==(const Route&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Route, (),
                       (account, service, service_name, host_names, state, max_concurrency,
                        request_timeout, idle_timeout, targets, awake_min, sleep_after,
-                       queue_timeout))
+                       queue_timeout, sticky_for))
 
 struct EdgeHello {
   EdgeId edge{};

@@ -102,6 +102,7 @@ Async<Result<CreateServiceResponse>> Api::create_service(CreateServiceRequest re
     HOB_CO_TRY(const Scalings known, co_await scalings(account));
     HOB_CO_TRY(const auto scaling,
                choose_scaling(known, request.auto_scaling_configuration_arn, account));
+    HOB_CO_CHECK(check_minimum(tags, scaling.value.max_size));
     HOB_CO_TRY(const std::vector<RunnerService> others, co_await services_of_account(account));
     const auto lives = [](const RunnerService& each) {
       return each.status != ServiceStatus::kDeleted;
@@ -208,11 +209,13 @@ Async<Result<UpdateServiceResponse>> Api::update_service(UpdateServiceRequest re
                                                          aws::Caller caller) {
   HOB_CO_TRY(const Scalings known, co_await scalings(caller.account));
   std::optional<ScalingReference> scaling;
+  int max_size = 0;
   if (request.auto_scaling_configuration_arn) {
     HOB_CO_TRY(const auto chosen,
                choose_scaling(known, request.auto_scaling_configuration_arn, caller.account));
     scaling = ScalingReference{
         .name = chosen.value.name, .revision = chosen.value.revision, .id = chosen.value.id};
+    max_size = chosen.value.max_size;
   }
   const auto value_or_null = [](const auto& member) { return member ? &*member : nullptr; };
   const ConfigurationRequest parts{
@@ -221,13 +224,16 @@ Async<Result<UpdateServiceResponse>> Api::update_service(UpdateServiceRequest re
       .health = value_or_null(request.health_check_configuration),
       .network = value_or_null(request.network_configuration),
       .observability = value_or_null(request.observability_configuration)};
-  const Change change = [this, &parts, &scaling](RunnerService& service) -> Result<void> {
+  const Change change = [this, &parts, &scaling, max_size](RunnerService& service) -> Result<void> {
     if (service.status != ServiceStatus::kRunning &&
         service.status != ServiceStatus::kCreateFailed) {
       return wrong_state("updated", service);
     }
     HOB_TRY(Configuration configuration, apply_request(service.configuration, parts, images_));
-    if (scaling) configuration.scaling = *scaling;
+    if (scaling) {
+      HOB_CHECK(check_minimum(service.tags, max_size));
+      configuration.scaling = *scaling;
+    }
     service.previous = std::move(service.configuration);
     service.digest_tried_previous = service.digest_tried;
     service.configuration = std::move(configuration);

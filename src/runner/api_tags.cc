@@ -29,6 +29,12 @@ Async<Result<void>> Api::change_tags(std::string arn, aws::Caller caller, Change
       HOB_CO_TRY(auto service, co_await find_service(arn, caller));
       if (service.value.status == ServiceStatus::kDeleted) co_return no_such_resource(arn);
       HOB_CO_CHECK(change(service.value.tags, true));
+      const ScalingReference& uses = service.value.configuration.scaling;
+      HOB_CO_TRY(const Scalings known, co_await scalings(caller.account));
+      for (const Stored<AutoScalingConfiguration>& each : known.all) {
+        if (each.value.name != uses.name || each.value.id != uses.id) continue;
+        HOB_CO_CHECK(check_minimum(service.value.tags, each.value.max_size));
+      }
       transaction.expect[service.entry.key] = service.entry.revision;
       transaction.put[service.entry.key] = encode_over(service.value, service.entry.value);
     } else {

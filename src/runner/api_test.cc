@@ -364,11 +364,16 @@ TEST_F(ApiTest, RefusesWhatCannotBe) {
                   each.tags = {{{"aws:x", "1"}}};
                 },
                 "aws:"},
-           Case{"a setting of a later version",
+           Case{"a minimum over the maximum",
                 [](auto& each) {
-                  each.tags = {{{"hob:min-size", "0"}}};
+                  each.tags = {{{"hob:min-size", "26"}}};
                 },
-                "hob:min-size"},
+                "hob:min-size (26) can't be greater than MaxSize (25)"},
+           Case{"a scheduled one",
+                [](auto& each) {
+                  each.tags = {{{"hob:min-size-schedule", "daily 08:00-09:00 26"}}};
+                },
+                "hob:min-size-schedule (26)"},
            Case{"a bad setting",
                 [](auto& each) {
                   each.tags = {{{"hob:request-timeout", "soon"}}};

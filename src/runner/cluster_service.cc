@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <tuple>
 
+#include "cluster/task_state.h"
 #include "runner/command_line.h"
 #include "runner/extensions.h"
 
@@ -64,17 +66,70 @@ cluster::Routing routing_of(const Service& service,
   if (extensions && extensions->request_timeout)
     routing.request_timeout = *extensions->request_timeout;
   if (extensions && extensions->idle_timeout) routing.idle_timeout = *extensions->idle_timeout;
+  if (extensions && extensions->sticky) routing.sticky_for = *extensions->sticky;
+
+  const bool may_stop = limits_of(service, scaling).min_size == 0;
+  const auto asked = extensions ? extensions->sleep_after : std::nullopt;
+  routing.awake_min = may_stop || asked ? 0 : 1;
+  routing.sleep_after = asked.value_or(may_stop ? kSleepAfterStoppable : kSleepAfter);
+  if (asked == Duration(0)) {
+    routing.awake_min = -1;
+    routing.sleep_after = kSleepAfter;
+  }
+  routing.queue_timeout = kQueueTimeout;
+  if (may_stop) {
+    const auto starts = std::chrono::duration_cast<Duration>(service.start_time * kQueueStarts);
+    routing.queue_timeout = std::max(starts, kQueueTimeoutStoppable);
+  }
+  if (routing.request_timeout > Duration(0))
+    routing.queue_timeout = std::min(routing.queue_timeout, routing.request_timeout);
   return routing;
 }
 
-bool same_routing(const cluster::Routing& a, const cluster::Routing& b) {
-  return a.host_names == b.host_names && a.service_name == b.service_name && a.state == b.state &&
-         a.max_concurrency == b.max_concurrency && a.request_timeout == b.request_timeout &&
-         a.idle_timeout == b.idle_timeout;
+ScaleLimits limits_of(const Service& service,
+                      const std::optional<AutoScalingConfiguration>& scaling) {
+  const AutoScalingConfiguration configured = scaling.value_or(AutoScalingConfiguration{});
+  ScaleLimits limits{.min_size = configured.min_size,
+                     .max_size = configured.max_size,
+                     .max_concurrency = configured.max_concurrency};
+  if (auto extensions = parse_extensions(service.tags)) {
+    limits.min_size = extensions->min_size.value_or(limits.min_size);
+    limits.schedule = std::move(extensions->schedule);
+    limits.stop_after = extensions->stop_after.value_or(kStopAfter);
+  }
+  return limits;
 }
 
-int desired_count_of(const std::optional<AutoScalingConfiguration>& scaling) {
-  return scaling ? scaling->min_size : 1;
+Starts starts_of(const cluster::Service& service, const std::vector<cluster::Task>& tasks) {
+  std::vector<const cluster::Task*> mine;
+  for (const cluster::Task& task : tasks) {
+    if (task.service == service.name) mine.push_back(&task);
+  }
+  std::ranges::sort(mine, {},
+                    [](const cluster::Task* task) { return std::tie(task->created_at, task->id); });
+  const cluster::Deployment* serving = last_that_ran(service);
+  Starts starts;
+  std::vector<Duration> times;
+  for (const cluster::Task* task : mine) {
+    if (cluster::is_healthy(*task))
+      ++starts.ready;
+    else if (cluster::is_wanted(*task) && !task->was_healthy)
+      ++starts.starting;
+    if (task->healthy_at) times.push_back(*task->healthy_at - task->created_at);
+    if (serving == nullptr || task->deployment != serving->id) continue;
+    if (task->was_healthy) {
+      starts.failed_in_row = 0;
+    } else if (cluster::is_failed(*task)) {
+      ++starts.failed_in_row;
+      starts.failure = task->stopped_reason;
+    }
+  }
+  if (!times.empty()) {
+    const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
+    std::ranges::nth_element(times, middle);
+    starts.start_time = std::max(*middle, Duration(1));
+  }
+  return starts;
 }
 
 const cluster::Deployment* last_that_ran(const cluster::Service& service) {

@@ -47,14 +47,39 @@ TEST(Extensions, AreCheckedWhenTheyAreSet) {
   EXPECT_EQ(parse_extensions({{"hob:request-timeout", "5m"}, {"hob:idle-timeout", "30s"}}).value(),
             (Extensions{.request_timeout = Duration(300'000), .idle_timeout = Duration(30'000)}));
   EXPECT_EQ(parse_extensions({{"hob:request-timeout", "0"}})->request_timeout, Duration(0));
+  EXPECT_EQ(parse_extensions({{"hob:min-size", "0"},
+                              {"hob:min-size-schedule", "Mon-Fri 08:00-18:00 2"},
+                              {"hob:sleep-after", "off"},
+                              {"hob:stop-after", "7m"},
+                              {"hob:sticky", "168h"}})
+                .value(),
+            (Extensions{.min_size = 0,
+                        .schedule = {{0, 4, 480, 1080, 2}},
+                        .sleep_after = Duration(0),
+                        .stop_after = Duration(420'000),
+                        .sticky = kStickyMax}));
   EXPECT_EQ(parse_extensions({{"hob:request-timeout", "500ms"}})->request_timeout, Duration(500));
-  for (const Tags& bad :
-       {Tags{{"hob:request-timeout", ""}}, Tags{{"hob:request-timeout", "5"}},
-        Tags{{"hob:request-timeout", "-5s"}}, Tags{{"hob:request-timeout", "5 s"}},
-        Tags{{"hob:request-timeout", "25h"}},
-        Tags{{"hob:request-timeout", "99999999999999999999s"}}, Tags{{"hob:idle-timeout", "0s"}},
-        Tags{{"hob:idle-timeout", "999ms"}}, Tags{{"hob:unheard-of", "1"}},
-        Tags{{"hob:min-size", "0"}}}) {
+  for (const Tags& bad : {Tags{{"hob:request-timeout", ""}},
+                          Tags{{"hob:request-timeout", "5"}},
+                          Tags{{"hob:request-timeout", "-5s"}},
+                          Tags{{"hob:request-timeout", "5 s"}},
+                          Tags{{"hob:request-timeout", "25h"}},
+                          Tags{{"hob:request-timeout", "99999999999999999999s"}},
+                          Tags{{"hob:idle-timeout", "0s"}},
+                          Tags{{"hob:idle-timeout", "999ms"}},
+                          Tags{{"hob:unheard-of", "1"}},
+                          Tags{{"hob:min-size", ""}},
+                          Tags{{"hob:min-size", "-1"}},
+                          Tags{{"hob:min-size", "1001"}},
+                          Tags{{"hob:min-size", "1 "}},
+                          Tags{{"hob:sleep-after", "0s"}},
+                          Tags{{"hob:sleep-after", "25h"}},
+                          Tags{{"hob:stop-after", "off"}},
+                          Tags{{"hob:stop-after", "169h"}},
+                          Tags{{"hob:sticky", "500ms"}},
+                          Tags{{"hob:sticky", "169h"}},
+                          Tags{{"hob:strategy", "canary"}},
+                          Tags{{"hob:min-size-schedule", "Mon 2"}}}) {
     const auto result = parse_extensions(bad);
     ASSERT_FALSE(result) << bad.begin()->first << "=" << bad.begin()->second;
     EXPECT_NE(result.error().message.find(bad.begin()->first), std::string::npos)

@@ -268,6 +268,12 @@ Result<std::map<std::string, std::string>> apply_tags(std::map<std::string, std:
   return existing;
 }
 
+Result<void> check_minimum(const std::map<std::string, std::string>& tags, int max_size) {
+  const auto checked = check_sizes(tags, max_size);
+  if (!checked) return invalid_request_exception(checked.error().message);
+  return {};
+}
+
 aws::apprunner::Service show(const Service& service) {
   const Configuration& configuration = service.configuration;
   aws::apprunner::ImageRepository image{.image_identifier = configuration.image,

@@ -42,6 +42,8 @@ enum class TaggedKind { kService, kAutoScalingConfiguration };
 Result<std::map<std::string, std::string>> apply_tags(std::map<std::string, std::string> existing,
                                                       const std::vector<aws::apprunner::Tag>& tags,
                                                       TaggedKind kind);
+// InvalidRequestException: the tags ask for a minimum size over `max_size`.
+Result<void> check_minimum(const std::map<std::string, std::string>& tags, int max_size);
 
 aws::apprunner::Service show(const Service& service);
 aws::apprunner::ServiceSummary show_summary(const Service& service);

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "cluster/keys.h"
 #include "cluster/records.h"
+#include "cluster/task_state.h"
 #include "runner/cluster_service.h"
 #include "runner/keys.h"
 #include "runner/operations.h"
@@ -35,6 +36,21 @@ Async<Result<std::optional<T>>> read(store::Store& store, std::string key, Decod
   auto value = context(decode((*entry)->value), "record {}", key);
   if (!value) co_return fail(std::move(value).error());
   co_return std::optional<T>(std::move(*value));
+}
+
+// No request reaches it: what load it had means nothing later.
+bool rests(ServiceStatus status) {
+  switch (status) {
+    case ServiceStatus::kOperationInProgress:
+    case ServiceStatus::kRunning:
+      return false;
+    case ServiceStatus::kCreateFailed:
+    case ServiceStatus::kPaused:
+    case ServiceStatus::kDeleted:
+    case ServiceStatus::kDeleteFailed:
+      return true;
+  }
+  return true;
 }
 
 store::Revision revision_of(const std::optional<store::Entry>& entry) {
@@ -82,10 +98,17 @@ void Controller::forget(const ServiceRef& ref) {
   waits_for_tasks_.erase(ref);
   deploys_by_itself_.erase(ref);
   uncounted_.erase(ref);
+  watched_.erase(ref.second);
+  scaler_.forget(ref.second);
 }
 
-Async<> Controller::follow(std::string prefix,
-                           std::function<void(const std::string& key)> mark_key) {
+void Controller::edge_reported(const EdgeId& edge, const link::EdgeReport& report) {
+  for (const std::string& id : scaler_.reported(edge, report, clock_.now())) {
+    if (const auto found = watched_.find(id); found != watched_.end()) mark(found->second);
+  }
+}
+
+Async<> Controller::follow(std::string prefix, Mark mark_key) {
   for (;;) {
     auto listing = co_await store_.list(prefix);
     if (!listing) {
@@ -93,40 +116,58 @@ Async<> Controller::follow(std::string prefix,
       co_await sleep_for(kRetryDelay);
       continue;
     }
-    for (const store::Entry& entry : listing->entries) mark_key(entry.key);
+    for (const store::Entry& entry : listing->entries) mark_key(entry.key, &entry.value);
     const std::unique_ptr<store::Watch> watch = store_.watch(prefix, listing->revision);
     for (;;) {
       const auto changes = co_await watch->next();
       if (!changes) break;  // too far behind: list again
-      for (const store::Change& change : *changes) mark_key(change.key);
+      for (const store::Change& change : *changes)
+        mark_key(change.key, change.value ? &*change.value : nullptr);
     }
   }
 }
 
 Async<> Controller::follow_services() {
-  return follow(std::string(kServicesPrefix), [this](const std::string& key) {
+  return follow(std::string(kServicesPrefix), [this](const std::string& key, const std::string*) {
     if (auto ref = parse_service_key(kServicesPrefix, key)) mark(std::move(*ref));
   });
 }
 
 Async<> Controller::follow_cluster_services() {
-  return follow(std::string(cluster::kServicesPrefix), [this](const std::string& key) {
+  const auto changed = [this](const std::string& key, const std::string*) {
     auto cluster_ref = parse_service_key(cluster::kServicesPrefix, key);  // account, cluster
     if (!cluster_ref || cluster_ref->second != kCluster) return;
     mark({std::move(cluster_ref->first), key.substr(key.rfind('/') + 1)});
-  });
+  };
+  return follow(std::string(cluster::kServicesPrefix), changed);
 }
 
-// A removed task's record no longer says whose it was, so whoever waits for tasks to be gone looks
-// again.
 Async<> Controller::follow_tasks() {
-  return follow(std::string(cluster::kTasksPrefix), [this](const std::string&) {
-    for (const ServiceRef& ref : waits_for_tasks_) mark(ref);
-  });
+  const auto changed = [this](const std::string& key, const std::string* value) {
+    task_changed(key, value);
+  };
+  return follow(std::string(cluster::kTasksPrefix), changed);
+}
+
+void Controller::task_changed(const std::string& key, const std::string* value) {
+  for (const ServiceRef& ref : waits_for_tasks_) mark(ref);
+  const auto task =
+      value != nullptr ? cluster::decode_task(*value) : Result<cluster::Task>(cluster::Task{});
+  if (!task || task->cluster != kCluster || task->service.empty()) {
+    tasks_.erase(key);
+    return;
+  }
+  const TaskFacts facts{.service = {task->account, task->service},
+                        .healthy = cluster::is_healthy(*task),
+                        .present = cluster::is_present(*task)};
+  TaskFacts& known = tasks_[key];
+  if (known == facts) return;
+  known = facts;
+  mark(facts.service);
 }
 
 Async<> Controller::follow_hosts() {
-  return follow(std::string(cluster::kHostsPrefix), [this](const std::string&) {
+  return follow(std::string(cluster::kHostsPrefix), [this](const std::string&, const std::string*) {
     for (const ServiceRef& ref : waits_for_tasks_) mark(ref);
   });
 }
@@ -196,16 +237,24 @@ Async<> Controller::write_stream(ServiceRef ref, std::string group, std::string 
   }
 }
 
-Async<Result<bool>> Controller::tasks_left(ServiceRef ref) {
-  HOB_CO_TRY(const store::Listing tasks,
-             co_await store_.list(cluster::task_key(ref.first, kCluster, "")));
-  for (const store::Entry& entry : tasks.entries) {
-    const auto task = cluster::decode_task(entry.value);
-    if (!task || task->service != ref.second || task->status == link::TaskStatus::kStopped)
-      continue;
-    if (task->desired == link::DesiredStatus::kRunning) co_return true;
+Async<Result<std::vector<cluster::Task>>> Controller::tasks_of(std::string account) {
+  HOB_CO_TRY(const store::Listing listing,
+             co_await store_.list(cluster::task_key(account, kCluster, "")));
+  std::vector<cluster::Task> tasks;
+  for (const store::Entry& entry : listing.entries) {
+    // One that cannot be read is cluster's to tell of.
+    if (auto task = cluster::decode_task(entry.value)) tasks.push_back(std::move(*task));
+  }
+  co_return tasks;
+}
+
+Async<Result<bool>> Controller::tasks_left(ServiceRef ref,
+                                           const std::vector<cluster::Task>& tasks) {
+  for (const cluster::Task& task : tasks) {
+    if (task.service != ref.second || task.status == link::TaskStatus::kStopped) continue;
+    if (task.desired == link::DesiredStatus::kRunning) co_return true;
     // A host that is away stops it when it comes back; nobody waits for that.
-    HOB_CO_TRY(const auto host_entry, co_await store_.get(cluster::host_key(task->host.value)));
+    HOB_CO_TRY(const auto host_entry, co_await store_.get(cluster::host_key(task.host.value)));
     const auto host = host_entry ? cluster::decode_host(host_entry->value)
                                  : Result<cluster::Host>(cluster::Host{});
     if (host && host->connected) co_return true;
@@ -241,9 +290,12 @@ Async<Result<void>> Controller::process(ServiceRef ref) {
   HOB_CO_TRY(view.scaling, co_await read<AutoScalingConfiguration>(store_, scaling_path,
                                                                    decode_scaling, &scaling_entry));
 
+  if (view.cluster) {
+    HOB_CO_TRY(view.tasks, co_await tasks_of(account));
+  }
   if (view.operation && view.operation->type == OperationType::kPauseService) {
     waits_for_tasks_.insert(ref);
-    HOB_CO_TRY(view.tasks_left, co_await tasks_left(ref));
+    HOB_CO_TRY(view.tasks_left, co_await tasks_left(ref, view.tasks));
   } else {
     waits_for_tasks_.erase(ref);
   }
@@ -254,6 +306,7 @@ Async<Result<void>> Controller::process(ServiceRef ref) {
 
   view.operation_id = random_uuid(random_);
   const Instant now = clock_.now();
+  view.load = scaler_.load(id, now);
   std::vector<RunnerAction> actions = decide_runner(view, now);
   if (find<ResolveImage>(actions) != nullptr) {
     std::string wanted = view.service.configuration.image;
@@ -273,6 +326,13 @@ Async<Result<void>> Controller::process(ServiceRef ref) {
                        operation_after ? &operation_after->operation : nullptr, *lines);
   }
   if (const auto* wake = find<WakeAt>(actions)) wake_at_[ref] = wake->at;
+  if (const auto* watch = find<WatchLoad>(actions)) {
+    watched_[id] = ref;
+    scaler_.watch(id, watch->limits, watch->fleet, watch->start_time, watch->plan);
+  } else if (rests(view.service.status)) {
+    watched_.erase(id);
+    scaler_.forget(id);
+  }
 
   store::Transaction transaction;
   transaction.expect[service_path] = revision_of(service_entry);

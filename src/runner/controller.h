@@ -2,7 +2,8 @@
 // decided.
 //
 // Belongs to control's loop. Keeps nothing that is not in the store but which services to look at
-// and when, so that it may be killed at any instant: what it does again then, it does the same.
+// and when, and what edges told of their load, so that it may be killed at any instant: what it
+// does again then, it does the same, and nothing is scaled in until load is known again (scaler.h).
 #pragma once
 
 #include <functional>
@@ -11,6 +12,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/async.h"
 #include "base/ids.h"
@@ -18,6 +20,7 @@
 #include "observe/logs.h"
 #include "runner/decide.h"
 #include "runner/images.h"
+#include "runner/scaler.h"
 #include "store/store.h"
 
 namespace hob::runner {
@@ -29,6 +32,8 @@ class Controller {
              observe::Logs& logs);
   void start();
   Async<> stop();
+  // What an edge says of its load: services whose plan that changes are decided about at once.
+  void edge_reported(const EdgeId& edge, const link::EdgeReport& report);
 
  private:
   using ServiceRef = std::pair<std::string, std::string>;  // account, id
@@ -39,10 +44,15 @@ class Controller {
   Async<> follow_tasks();
   Async<> follow_hosts();
   Async<> follow_images();
-  // Calls `mark` for every record under the prefix and then for every change, for ever.
-  Async<> follow(std::string prefix, std::function<void(const std::string& key)> mark);
+  // Calls `mark` for every record under the prefix and then for every change, for ever; nullptr: it
+  // is removed.
+  using Mark = std::function<void(const std::string& key, const std::string* value)>;
+  Async<> follow(std::string prefix, Mark mark);
+  void task_changed(const std::string& key, const std::string* value);
   Async<Result<void>> process(ServiceRef ref);
-  Async<Result<bool>> tasks_left(ServiceRef ref);
+  // Of the account.
+  Async<Result<std::vector<cluster::Task>>> tasks_of(std::string account);
+  Async<Result<bool>> tasks_left(ServiceRef ref, const std::vector<cluster::Task>& tasks);
   // Writes the lines, and sets the records' counts to what their streams then have. The caller
   // awaits it at once.
   Async<> write_log(const ServiceRef& ref, Service& service, Operation* operation, LogLines lines);
@@ -60,6 +70,16 @@ class Controller {
   Event dirty_event_;
   std::set<ServiceRef> dirty_{};
   std::map<ServiceRef, Instant> wake_at_{};
+  Scaler scaler_{};
+  std::map<std::string, ServiceRef> watched_{};  // by id, as edges name services
+  // Of each task what a plan hangs on; most changes of its record are something else.
+  struct TaskFacts {
+    ServiceRef service{};
+    bool healthy = false;
+    bool present = false;
+    bool operator==(const TaskFacts&) const = default;
+  };
+  std::map<std::string, TaskFacts> tasks_{};  // by key
   std::set<ServiceRef> waits_for_tasks_{};    // pausing
   std::set<ServiceRef> deploys_by_itself_{};  // running, with automatic deployments
   // By stream: lines that are in the log while no record counts them, since the transaction after

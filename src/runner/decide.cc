@@ -88,6 +88,8 @@ class Decision {
   void fail_rollout(const std::string& reason, const std::vector<std::string>& last_lines);
   void end_operation(OperationStatus status, const std::string& reason);
   void keep_in_step();
+  int desired_count(bool rolling_out);
+  void tell_of_starts(const Starts& starts);
 
   void event(std::string line) { lines_.events.push_back("[AppRunner] " + std::move(line)); }
   void detail(std::string line) { lines_.deployment.push_back("[AppRunner] " + std::move(line)); }
@@ -99,9 +101,10 @@ class Decision {
   bool overdue(Duration limit) {
     const Instant deadline = operation_->started_at + limit;
     if (now_ >= deadline) return true;
-    wake_at_ = wake_at_ ? std::min(*wake_at_, deadline) : deadline;
+    wake_at(deadline);
     return false;
   }
+  void wake_at(Instant at) { wake_at_ = wake_at_ ? std::min(*wake_at_, at) : at; }
   std::vector<RunnerAction> actions();
 
   const RunnerView& view_;
@@ -115,6 +118,7 @@ class Decision {
   bool resolve_ = false;
   bool release_name_ = false;
   bool forget_ = false;
+  std::optional<WatchLoad> watch_{};
   std::optional<Instant> wake_at_{};
 };
 
@@ -124,7 +128,7 @@ std::vector<RunnerAction> Decision::decide() {
     if (now_ >= forgotten_at)
       forget_ = true;
     else
-      wake_at_ = forgotten_at;
+      wake_at(forgotten_at);
   } else if (operation_) {
     decide_operation();
   } else {
@@ -144,7 +148,7 @@ void Decision::decide_idle() {
   const Result<ResolvedImage>& image = *view_.image;
   if (!image) {
     // A tag that was deleted deploys nothing; one that cannot be read now is asked again later.
-    if (image.error().code == Code::kUnavailable) wake_at_ = now_ + kResolveRetryDelay;
+    if (image.error().code == Code::kUnavailable) wake_at(now_ + kResolveRetryDelay);
     return;
   }
   if (image->digest.empty() || image->digest == service_.digest_tried) return;
@@ -166,12 +170,49 @@ void Decision::decide_idle() {
 void Decision::keep_in_step() {
   if (!view_.cluster) return;
   cluster::Service wanted = *view_.cluster;
+  const bool rolling_out = operation_ && !operation_->ended_at;
+  wanted.desired_count = desired_count(rolling_out);
   wanted.routing = routing_of(service_, view_.scaling, link::RouteState::kServing);
-  wanted.desired_count = desired_count_of(view_.scaling);
-  if (same_routing(wanted.routing, view_.cluster->routing) &&
+  if (wanted.routing == view_.cluster->routing &&
       wanted.desired_count == view_.cluster->desired_count)
     return;
   put_cluster(std::move(wanted));
+}
+
+int Decision::desired_count(bool rolling_out) {
+  const Starts starts = view_.cluster ? starts_of(*view_.cluster, view_.tasks) : Starts{};
+  if (!rolling_out) tell_of_starts(starts);
+  watch_ = WatchLoad{.limits = limits_of(service_, view_.scaling),
+                     .fleet = {.desired = view_.cluster ? view_.cluster->desired_count : 0,
+                               .ready = starts.ready,
+                               .starting = starts.starting,
+                               .failed_in_row = starts.failed_in_row,
+                               .rolling_out = rolling_out,
+                               .settled_at = service_.updated_at},
+                     .start_time = service_.start_time};
+  watch_->plan =
+      decide_scale({.limits = watch_->limits, .load = view_.load, .fleet = watch_->fleet}, now_);
+  if (watch_->plan.again) wake_at(*watch_->plan.again);
+  return watch_->plan.desired;
+}
+
+void Decision::tell_of_starts(const Starts& starts) {
+  const Duration known = service_.start_time;
+  // A quarter more or less is chance, and not worth a write.
+  if (starts.start_time > Duration(0) &&
+      (starts.start_time > known * 5 / 4 || starts.start_time < known * 3 / 4)) {
+    service_.start_time = starts.start_time;
+    changed_ = true;
+  }
+  const bool failing = starts.failed_in_row >= kStartFailuresMax;
+  if (failing == service_.starts_failing) return;
+  service_.starts_failing = failing;
+  changed_ = true;
+  if (!failing && starts.ready == 0) return;  // it is another version, or nobody asked for more
+  event(failing ? fmt::format("Instances fail to start: {}. One is tried at a time, with longer "
+                              "and longer waits between them.",
+                              starts.failure.empty() ? "the task stopped" : starts.failure)
+                : "Instances start again.");
 }
 
 void Decision::decide_operation() {
@@ -224,7 +265,7 @@ void Decision::apply_rollout() {
   }
   const Result<ResolvedImage>& image = *view_.image;
   if (!image && image.error().code == Code::kUnavailable && !overdue(kResolveTimeMax)) {
-    wake_at_ = std::min(*wake_at_, now_ + kResolveRetryDelay);
+    wake_at(now_ + kResolveRetryDelay);
     return;
   }
   event(fmt::format("{} started.", doing(operation_->type)));
@@ -255,8 +296,8 @@ void Decision::apply_rollout() {
   if (operation_->type == OperationType::kUpdateService && service_.ever_ran && unchanged) {
     // Only routing or scaling changed: what runs is what is wanted.
     detail("What runs already is what the update asks for: no instance is replaced.");
-    keep_in_step();
     succeed(ServiceStatus::kRunning);
+    keep_in_step();
     return;
   }
   if (!image->digest.empty()) detail(fmt::format("The image is {}.", image->digest));
@@ -296,7 +337,7 @@ void Decision::put_deployment(cluster::TaskTemplate task, std::string image_dige
                                                 .created_at = now_,
                                                 .image_digest = std::move(image_digest)});
   wanted.status = cluster::ServiceStatus::kActive;
-  wanted.desired_count = desired_count_of(view_.scaling);
+  wanted.desired_count = desired_count(true);
   wanted.routing = routing_of(service_, view_.scaling, link::RouteState::kServing);
   put_cluster(std::move(wanted));
 }
@@ -335,8 +376,8 @@ void Decision::cancel() {
   // Of the others only a pause is ever asked to end: its instances are brought back.
   event(fmt::format("{} was cancelled.", doing(operation_->type)));
   set_status(ServiceStatus::kRunning);
-  if (operation_->applied) keep_in_step();
   end_operation(OperationStatus::kRollbackSucceeded, reason);
+  if (operation_->applied) keep_in_step();
 }
 
 void Decision::make_revision(const cluster::Deployment& serves) {
@@ -364,7 +405,7 @@ void Decision::follow_rollout() {
   }
   switch (mine->rollout) {
     case RolloutState::kInProgress: {
-      if (!overdue(kRolloutTimeMax)) return;
+      if (!overdue(kRolloutTimeMax)) return keep_in_step();
       const std::string reason =
           fmt::format("The deployment took longer than {} minutes.",
                       std::chrono::duration_cast<std::chrono::minutes>(kRolloutTimeMax).count());
@@ -490,6 +531,7 @@ std::vector<RunnerAction> Decision::actions() {
   if (cluster_) actions.emplace_back(PutCluster{*cluster_});
   if (revision_) actions.emplace_back(PutRevision{*revision_});
   if (release_name_) actions.emplace_back(ReleaseName{});
+  if (watch_) actions.emplace_back(*watch_);
   if (wake_at_) actions.emplace_back(WakeAt{*wake_at_});
   return actions;
 }

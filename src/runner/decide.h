@@ -5,8 +5,8 @@
 // cluster service is written
 // (`applied`) -> the rollout, or the tasks' end, decides. Everything is taken from the records, so
 // that doing it again after a crash does the same or nothing. A service without an operation is
-// only kept in step (routing, desired count) and, with automatic deployments, given a deployment
-// when its tag names another image.
+// only kept in step (routing, and as many tasks as scale.h plans) and, with automatic deployments,
+// given a deployment when its tag names another image.
 #pragma once
 
 #include <optional>
@@ -18,6 +18,7 @@
 #include "cluster/records.h"
 #include "runner/images.h"
 #include "runner/records.h"
+#include "runner/scale.h"
 
 namespace hob::runner {
 
@@ -41,6 +42,8 @@ struct RunnerView {
   std::optional<cluster::Service> cluster{};
   bool tasks_left = false;  // some task of it may still run; one told to stop on a host that is
                             // away does not count
+  std::vector<cluster::Task> tasks{};                 // of its account; others' are not looked at
+  Load load{};                                        // as the edges tell it
   std::optional<AutoScalingConfiguration> scaling{};  // the configuration's; nullopt: gone
   // What is to be deployed: configuration.image, at the operation's digest if it has one. nullopt:
   // not asked.
@@ -69,12 +72,19 @@ struct LogLines {
   std::vector<std::string> events{};
   std::vector<std::string> deployment{};
 };
+// How many tasks it should have, for the scaler, which tells when load asks for another decision.
+struct WatchLoad {
+  ScaleLimits limits{};
+  Fleet fleet{};
+  Duration start_time{0};
+  ScalePlan plan{};
+};
 struct WakeAt {
   Instant at{};
 };
 // All puts and removals of one decision are one transaction; LogLines are written before it.
 using RunnerAction = std::variant<ResolveImage, PutService, PutOperation, PutCluster, PutRevision,
-                                  ReleaseName, Forget, LogLines, WakeAt>;
+                                  ReleaseName, Forget, LogLines, WatchLoad, WakeAt>;
 
 std::vector<RunnerAction> decide_runner(const RunnerView& view, Instant now);
 

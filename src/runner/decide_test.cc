@@ -50,6 +50,7 @@ RunnerView accepted(OperationType type) {
   view.service.operation = kOperationId;
   view.service.ever_ran = type != OperationType::kCreateService;
   view.scaling = AutoScalingConfiguration{.name = "DefaultConfiguration"};
+  view.load.heard_since = t0 - 1h;
   view.operation_id = kFreshId;
   return view;
 }
@@ -84,6 +85,7 @@ RunnerView running() {
   view.service.ever_ran = true;
   view.service.digest_tried = "sha256:one";
   view.scaling = AutoScalingConfiguration{};
+  view.load.heard_since = t0 - 1h;
   view.cluster =
       cluster_of(view.service, {deployment("old", RolloutState::kCompleted, view.service)});
   view.operation_id = kFreshId;
@@ -414,6 +416,108 @@ T only(const std::vector<RunnerAction>& actions) {
   return {};
 }
 
+cluster::Task task_of(const RunnerView& view, const std::string& id, Duration created) {
+  return {.id = TaskId{id},
+          .service = view.service.id,
+          .deployment = DeploymentId{"old"},
+          .created_at = t0 + created};
+}
+cluster::Task healthy_task(const RunnerView& view, const std::string& id, Duration created,
+                           Duration took) {
+  cluster::Task task = task_of(view, id, created);
+  task.status = cluster::TaskStatus::kRunning;
+  task.health = cluster::Health::kHealthy;
+  task.was_healthy = true;
+  task.healthy_at = task.created_at + took;
+  return task;
+}
+cluster::Task failed_task(const RunnerView& view, const std::string& id, Duration created) {
+  cluster::Task task = task_of(view, id, created);
+  task.status = cluster::TaskStatus::kStopped;
+  task.stop_code = cluster::StopCode::kTaskFailedToStart;
+  task.stopped_reason = "RESOURCE:MEMORY";
+  return task;
+}
+
+TEST(Decide, KeepsAsManyTasksAsLoadAsksFor) {
+  struct Case {
+    const char* name;
+    RunnerView view;
+    const char* want;
+  };
+  const auto no_minimum = [](RunnerView& view) {
+    view.service.tags["hob:min-size"] = "0";
+    view.cluster->routing = routing_of(view.service, view.scaling, link::RouteState::kServing);
+  };
+  const auto idle_stopped = [&](RunnerView& view) {
+    no_minimum(view);
+    view.cluster->desired_count = 0;
+  };
+  const auto loaded = [](RunnerView& view) {
+    view.load.peaks = {{t0, 250}};
+    view.load.in_flight = 250;
+  };
+  const auto is = [](ServiceStatus status) {
+    return [status](RunnerView& view) { view.service.status = status; };
+  };
+  const auto rolling = [](RunnerView& view) {
+    const auto deploying = applied(OperationType::kStartDeployment, RolloutState::kInProgress);
+    view.operation = deploying.operation;
+    view.service.operation = view.operation->id;
+    view.service.status = ServiceStatus::kOperationInProgress;
+    view.cluster->deployments.insert(view.cluster->deployments.begin(),
+                                     deploying.cluster->deployments[0]);
+  };
+  for (const Case& c : {
+           Case{"load", with(running(), loaded), "cluster 3 serving old:done; wake 300s"},
+           Case{"at most the maximum",
+                with(with(running(), loaded), [](RunnerView& view) { view.scaling->max_size = 2; }),
+                "cluster 2 serving old:done; wake 300s"},
+           Case{"stopped for lack of visitors", with(running(), idle_stopped), "nothing"},
+           Case{"long idle",
+                with(with(running(), no_minimum),
+                     [](RunnerView& view) { view.service.updated_at = t0 - 1h; }),
+                "cluster 0 serving old:done"},
+           Case{"a visitor comes", with(with(running(), idle_stopped), loaded),
+                "cluster 3 serving old:done; wake 300s"},
+           Case{"a paused service starts nothing",
+                with(with(with(running(), idle_stopped), loaded), is(ServiceStatus::kPaused)),
+                "nothing"},
+           Case{"a deployment of a stopped service starts one task",
+                with(with(running(), idle_stopped), rolling),
+                "cluster 1 serving 111:new old:done; wake 7200s"},
+           Case{"load counts while it is rolled out", with(with(running(), rolling), loaded),
+                "cluster 3 serving 111:new old:done; wake 300s"},
+       }) {
+    EXPECT_EQ(decide(c.view), c.want) << c.name;
+  }
+}
+
+TEST(Decide, TellsOfStartsThatFail) {
+  RunnerView view = running();
+  view.tasks = {healthy_task(view, "a", -100s, 3s)};
+  const Service learned = only<PutService>(decide_runner(view, t0)).service;
+  EXPECT_EQ(learned.start_time, 3s);
+  view.service = learned;
+  view.load.peaks = {{t0, 900}};
+  for (int failed = 1; failed <= 3; ++failed) {
+    EXPECT_TRUE(only<LogLines>(decide_runner(view, t0)).events.empty()) << failed;
+    view.tasks.push_back(failed_task(view, fmt::format("f{}", failed), Duration(failed)));
+  }
+  const auto actions = decide_runner(view, t0);
+  const auto events = only<LogLines>(actions).events;
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_NE(events[0].find("Instances fail to start: RESOURCE:MEMORY"), std::string::npos);
+  EXPECT_EQ(only<PutCluster>(actions).service.desired_count, 2) << "one at a time";
+  view.service = only<PutService>(actions).service;
+  EXPECT_TRUE(only<LogLines>(decide_runner(view, t0)).events.empty()) << "once";
+  view.tasks.push_back(healthy_task(view, "z", 10s, 3s));
+  const auto again = decide_runner(view, t0);
+  EXPECT_EQ(only<LogLines>(again).events,
+            std::vector<std::string>{"[AppRunner] Instances start again."});
+  EXPECT_EQ(only<PutCluster>(again).service.desired_count, 9);
+}
+
 TEST(Decide, AFailedUpdateShowsTheOldConfigurationAgain) {
   RunnerView view = applied(OperationType::kUpdateService, RolloutState::kFailed);
   view.service.previous = view.service.configuration;
@@ -464,6 +568,52 @@ TEST(Decide, AFailureIsToldWithItsReasonAndTheLastLines) {
   EXPECT_EQ(only<PutOperation>(actions).operation.lines_logged,
             static_cast<int64_t>(lines.deployment.size()));
   EXPECT_EQ(only<PutOperation>(actions).operation.reason, "the task exited with 1");
+}
+
+// docs/decisions/sleep.md's table, and what a request waits for.
+TEST(ClusterService, WhoSleepsAndHowLongRequestsWait) {
+  struct Case {
+    const char* name;
+    std::map<std::string, std::string> tags;
+    Duration start_time;
+    int awake_min;
+    Duration sleep_after;
+    Duration queue_timeout;
+  };
+  for (const Case& c : {
+           Case{"none", {}, 40s, 1, 20s, 10s},
+           Case{"sleep-after", {{"hob:sleep-after", "5m"}}, 0s, 0, 5min, 10s},
+           Case{"never", {{"hob:sleep-after", "off"}}, 0s, -1, 20s, 10s},
+           Case{"no minimum", {{"hob:min-size", "0"}}, 0s, 0, 60s, 30s},
+           Case{"no minimum, slow to start", {{"hob:min-size", "0"}}, 20s, 0, 60s, 70s},
+           Case{"no minimum, with a time of its own",
+                {{"hob:min-size", "0"}, {"hob:sleep-after", "2s"}},
+                0s,
+                0,
+                2s,
+                30s},
+           Case{"never longer than a request may take",
+                {{"hob:min-size", "0"}, {"hob:request-timeout", "5s"}},
+                20s,
+                0,
+                60s,
+                5s},
+           Case{"no request timeout",
+                {{"hob:min-size", "0"}, {"hob:request-timeout", "0"}},
+                20s,
+                0,
+                60s,
+                70s},
+       }) {
+    Service of = service(ServiceStatus::kRunning);
+    of.tags = c.tags;
+    of.start_time = c.start_time;
+    const cluster::Routing routing =
+        routing_of(of, AutoScalingConfiguration{}, link::RouteState::kServing);
+    EXPECT_EQ(routing.awake_min, c.awake_min) << c.name;
+    EXPECT_EQ(routing.sleep_after, c.sleep_after) << c.name;
+    EXPECT_EQ(routing.queue_timeout, c.queue_timeout) << c.name;
+  }
 }
 
 TEST(ClusterService, ATaskIsWhatTheConfigurationSays) {

@@ -7,9 +7,51 @@
 namespace hob::runner {
 
 namespace {
-// docs/extensions.md names them; setting one that does nothing would be a lie.
-constexpr std::array<std::string_view, 5> kNotBuiltYet = {
-    "hob:min-size", "hob:sleep-after", "hob:stop-after", "hob:sticky", "hob:strategy"};
+
+// A tag whose value is a duration, and where it goes.
+struct DurationTag {
+  std::string_view key;
+  std::optional<Duration> Extensions::*into;
+  Duration min;
+  Duration max;
+  bool may_be_off = false;
+};
+constexpr Duration kSecond = std::chrono::seconds(1);
+constexpr std::array kDurationTags = {
+    DurationTag{"hob:request-timeout", &Extensions::request_timeout, Duration(0), kTimeoutMax},
+    DurationTag{"hob:idle-timeout", &Extensions::idle_timeout, kSecond, kTimeoutMax},
+    DurationTag{"hob:sleep-after", &Extensions::sleep_after, kSecond, kSleepAfterMax, true},
+    DurationTag{"hob:stop-after", &Extensions::stop_after, kSecond, kStopAfterMax},
+    DurationTag{"hob:sticky", &Extensions::sticky, kSecond, kStickyMax, true},
+};
+
+Result<Duration> parse_value(const DurationTag& tag, const std::string& value) {
+  if (tag.may_be_off && value == "off") return Duration(0);
+  HOB_TRY(const Duration duration,
+          context(parse_duration(value), "The value of the tag {} isn't valid", tag.key));
+  if (duration > tag.max) {
+    return fail(Code::kInvalid, "The value of the tag {} is over {}h.", tag.key,
+                tag.max / std::chrono::hours(1));
+  }
+  if (duration < tag.min) {
+    return fail(Code::kInvalid, "The value of the tag {} is at least {}s{}.", tag.key,
+                tag.min / kSecond, tag.may_be_off ? ", or off" : "");
+  }
+  return duration;
+}
+
+Result<int> parse_count(std::string_view key, const std::string& value) {
+  int count = 0;
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), count);
+  if (error != std::errc{} || end != value.data() + value.size() || count < 0 ||
+      count > kMinSizeMax) {
+    return fail(Code::kInvalid,
+                "The value of the tag {} isn't valid: '{}' is no whole number from 0 to {}.", key,
+                value, kMinSizeMax);
+  }
+  return count;
+}
+
 }  // namespace
 
 Result<Duration> parse_duration(std::string_view text) {
@@ -32,25 +74,35 @@ Result<Extensions> parse_extensions(const std::map<std::string, std::string>& ta
   Extensions extensions;
   for (const auto& [key, value] : tags) {
     if (!key.starts_with(kExtensionPrefix)) continue;
-    if (std::ranges::find(kNotBuiltYet, key) != kNotBuiltYet.end()) {
-      return fail(Code::kInvalid, "The tag {} isn't supported by this version of Hob yet.", key);
-    }
-    if (key != "hob:request-timeout" && key != "hob:idle-timeout") {
+    const auto tag = std::ranges::find(kDurationTags, key, &DurationTag::key);
+    if (tag != kDurationTags.end()) {
+      HOB_TRY(extensions.*(tag->into), parse_value(*tag, value));
+    } else if (key == "hob:min-size") {
+      HOB_TRY(extensions.min_size, parse_count(key, value));
+    } else if (key == "hob:min-size-schedule") {
+      HOB_TRY(extensions.schedule,
+              context(parse_schedule(value), "The value of the tag {} isn't valid", key));
+    } else {
       return fail(Code::kInvalid, "Hob knows no tag {}; tags that start with hob: are settings.",
                   key);
     }
-    HOB_TRY(const Duration duration,
-            context(parse_duration(value), "The value of the tag {} isn't valid", key));
-    if (duration > kTimeoutMax)
-      return fail(Code::kInvalid, "The value of the tag {} is over 24h.", key);
-    if (key == "hob:request-timeout") extensions.request_timeout = duration;
-    if (key == "hob:idle-timeout") {
-      if (duration < std::chrono::seconds(1))
-        return fail(Code::kInvalid, "The value of the tag {} is at least 1s.", key);
-      extensions.idle_timeout = duration;
-    }
   }
   return extensions;
+}
+
+Result<void> check_sizes(const std::map<std::string, std::string>& tags, int max_size) {
+  HOB_TRY(const Extensions extensions, parse_extensions(tags));
+  const auto over = [max_size](std::string_view key, int count) {
+    return fail(Code::kInvalid,
+                "The value of the tag {} ({}) can't be greater than MaxSize ({}) of the service's "
+                "auto scaling configuration.",
+                key, count, max_size);
+  };
+  if (extensions.min_size.value_or(0) > max_size) return over("hob:min-size", *extensions.min_size);
+  for (const ScheduledMinimum& entry : extensions.schedule) {
+    if (entry.count > max_size) return over("hob:min-size-schedule", entry.count);
+  }
+  return {};
 }
 
 }  // namespace hob::runner

@@ -9,22 +9,34 @@
 
 #include "base/result.h"
 #include "base/time.h"
+#include "runner/schedule.h"
 
 namespace hob::runner {
 
 inline constexpr std::string_view kExtensionPrefix = "hob:";
 inline constexpr Duration kTimeoutMax = std::chrono::hours(24);
+inline constexpr Duration kSleepAfterMax = std::chrono::hours(24);
+inline constexpr Duration kStopAfterMax = std::chrono::hours(7 * 24);
+inline constexpr Duration kStickyMax = std::chrono::hours(7 * 24);
+inline constexpr int kMinSizeMax = 1'000;  // as kMaxSizeMax; a service's own maximum is lower
 
 struct Extensions {
   std::optional<Duration> request_timeout{};  // hob:request-timeout; 0: none
   std::optional<Duration> idle_timeout{};     // hob:idle-timeout; at least 1 s
+  std::optional<int> min_size{};              // hob:min-size; 0: the service may be stopped
+  Schedule schedule{};                        // hob:min-size-schedule
+  std::optional<Duration> sleep_after{};      // hob:sleep-after; 0 ("off"): no task ever sleeps
+  std::optional<Duration> stop_after{};       // hob:stop-after
+  std::optional<Duration> sticky{};           // hob:sticky; 0 ("off"): not
   bool operator==(const Extensions&) const = default;
 };
 
 // "500ms", "30s", "5m", "2h", "0". kInvalid: anything else.
 Result<Duration> parse_duration(std::string_view text);
 // Tags without the prefix are not looked at. kInvalid, with the reason for people: a key that is
-// not known or not built yet, a value out of its range.
+// not known, a value out of its range.
 Result<Extensions> parse_extensions(const std::map<std::string, std::string>& tags);
+// kInvalid: a minimum that is over the maximum of the service's auto scaling configuration.
+Result<void> check_sizes(const std::map<std::string, std::string>& tags, int max_size);
 
 }  // namespace hob::runner

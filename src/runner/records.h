@@ -109,6 +109,8 @@ struct Service {
   int revision = 0;                     // the one that serves, or served last; 0: none yet
   int revisions_made = 0;               // the highest number given
   std::map<std::string, std::string> tags{};
+  Duration start_time{0};       // of its tasks, from ordered to healthy, as last seen; 0: never
+  bool starts_failing = false;  // the event log says so; what works again says that
   int64_t events_logged =
       0;  // lines of the event log so far: their position, so that none is written twice
   Instant created_at{};
@@ -117,8 +119,9 @@ struct Service {
 };
 BOOST_DESCRIBE_STRUCT(Service, (),
                       (account, region, id, name, subdomain, url, status, configuration, previous,
-                       operation, digest_tried, digest_tried_previous, ever_ran, tags,
-                       events_logged, created_at, updated_at, deleted_at, revision, revisions_made))
+                       operation, digest_tried, digest_tried_previous, ever_ran, tags, start_time,
+                       starts_failing, events_logged, created_at, updated_at, deleted_at, revision,
+                       revisions_made))
 
 struct Operation {
   std::string id{};  // a UUID with dashes; without them, the id of the cluster deployment it makes

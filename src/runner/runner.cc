@@ -25,6 +25,9 @@ Runner::~Runner() = default;
 
 void Runner::start() { parts_->controller.start(); }
 Async<> Runner::stop() { return parts_->controller.stop(); }
+void Runner::edge_reported(const EdgeId& edge, const link::EdgeReport& report) {
+  parts_->controller.edge_reported(edge, report);
+}
 Api& Runner::api() { return parts_->api; }
 
 }  // namespace hob::runner

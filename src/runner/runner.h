@@ -8,6 +8,7 @@
 #include "base/async.h"
 #include "base/ids.h"
 #include "base/time.h"
+#include "link/messages.h"
 #include "observe/logs.h"
 #include "runner/images.h"
 #include "store/store.h"
@@ -30,6 +31,8 @@ class Runner {
   // The controller goes on where the records say; the API works before, too.
   void start();
   Async<> stop();
+  // What an edge says of its load, for scaling; cluster's port.
+  void edge_reported(const EdgeId& edge, const link::EdgeReport& report);
   // App Runner's API, and what Hob has beyond it.
   Api& api();
 

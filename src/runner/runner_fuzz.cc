@@ -8,6 +8,7 @@
 #include "runner/command_line.h"
 #include "runner/extensions.h"
 #include "runner/paging.h"
+#include "runner/schedule.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace hob::runner;
@@ -19,6 +20,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     HOB_ASSERT(arn->revision.value_or(1) >= 1);
   }
   if (const auto duration = parse_duration(text)) HOB_ASSERT(*duration >= hob::Duration(0));
+  if (const auto schedule = parse_schedule(text)) {
+    HOB_ASSERT(!schedule->empty() && schedule->size() <= kScheduleEntriesMax);
+    const hob::Instant now{hob::Duration(static_cast<int64_t>(size) * 3'600'000)};
+    HOB_ASSERT(scheduled_minimum(*schedule, now) <= kScheduleCountMax);
+    HOB_ASSERT(*next_schedule_change(*schedule, now) > now);
+  }
   const auto page = page_of<int>({{"a", 1}, {"b", 2}, {"c", 3}}, text, 2, "List");
   if (page) HOB_ASSERT(page->items.size() <= 2);
   return 0;

@@ -1,0 +1,225 @@
+#include "sim/policies.h"
+
+#include <algorithm>
+#include <cmath>
+#include <deque>
+#include <limits>
+
+#include "base/assert.h"
+#include "runner/scaler.h"
+
+namespace hob::sim {
+
+namespace {
+
+constexpr double kNever = std::numeric_limits<double>::infinity();
+const std::string kService = "service";
+
+Instant at(double seconds) {
+  // Long after 1970: what is before the trace is not before time.
+  return Instant(std::chrono::hours(24)) + Duration(std::llround(seconds * 1e3));
+}
+double seconds(Instant instant) {
+  return std::chrono::duration<double>(instant - Instant(std::chrono::hours(24))).count();
+}
+
+class HobPolicy final : public Policy {
+ public:
+  explicit HobPolicy(const SimSettings& settings)
+      : settings_(settings), desired_(settings.min_size) {
+    // Control has run for long.
+    (void)scaler_.reported(kEdge, {}, at(0) - runner::kKeep);
+    for (Instant told = at(0) - runner::kKeep; told < at(0); told += Duration(30'000))
+      (void)scaler_.reported(kEdge, {}, told);
+  }
+
+  Wish decide(const Sight& sight) override {
+    const bool is_short = sight.waiting > 0 && sight.asleep == 0;
+    bool look = sight.now >= plan_at_;
+    if (sight.now >= report_at_ || (is_short && !was_short_)) {
+      look = !scaler_.reported(kEdge, report(sight, is_short), at(sight.now)).empty() || look;
+      report_at_ = sight.now + kReportEvery;
+    }
+    was_short_ = is_short;
+    if (look || first_) plan(sight);
+    first_ = false;
+    return {.provisioned = desired_,
+            .awake = std::min(settings_.min_size, 1),
+            .sleep_after = kSleepAfter,
+            .sleeps = true,
+            .wakes_on_demand = true,
+            .again = std::min(report_at_, plan_at_)};
+  }
+
+ private:
+  static constexpr double kReportEvery = 1;
+  static constexpr double kSleepAfter = 20;  // runner::kSleepAfter
+  inline static const EdgeId kEdge{"edge"};
+
+  // As an edge does: a service is named while it has load, and once more after.
+  link::EdgeReport report(const Sight& sight, bool is_short) {
+    const bool idle = sight.running + sight.waiting == 0 && sight.ended == told_ended_;
+    told_ended_ = sight.ended;
+    if (idle) return {};
+    link::ServiceLoad load{.service = kService,
+                           .in_flight = sight.running + sight.waiting,
+                           .queued = sight.waiting,
+                           .requests_total = sight.ended,
+                           .in_flight_us = std::llround(sight.in_flight_seconds * 1e6),
+                           .service_us = std::llround(sight.service_seconds * 1e6),
+                           .short_of_targets = is_short};
+    return {.services = {load}};
+  }
+
+  void plan(const Sight& sight) {
+    const runner::ScaleLimits limits{.min_size = settings_.min_size,
+                                     .max_size = settings_.max_size,
+                                     .max_concurrency = settings_.concurrency};
+    const runner::Fleet fleet{.desired = desired_,
+                              .ready = sight.awake + sight.asleep,
+                              .starting = sight.starting,
+                              .settled_at = at(0)};
+    const runner::ScalePlan plan = runner::decide_scale(
+        {.limits = limits, .load = scaler_.load(kService, at(sight.now)), .fleet = fleet},
+        at(sight.now));
+    desired_ = plan.desired;
+    plan_at_ = plan.again ? seconds(*plan.again) : kNever;
+    scaler_.watch(kService, limits, fleet, Duration(std::llround(settings_.start_time * 1e3)),
+                  plan);
+  }
+
+  SimSettings settings_;
+  runner::Scaler scaler_{};
+  int desired_;
+  double report_at_ = 0;
+  double plan_at_ = kNever;
+  bool was_short_ = false;
+  long told_ended_ = 0;
+  bool first_ = true;
+};
+
+class KnativePolicy final : public Policy {
+ public:
+  explicit KnativePolicy(const SimSettings& settings)
+      : settings_(settings), desired_(settings.min_size) {}
+
+  Wish decide(const Sight& sight) override {
+    const bool poke = desired_ == 0 && sight.waiting > 0;
+    if (sight.now >= tick_at_ || poke) {
+      tick(sight);
+      tick_at_ = sight.now + kTick;
+    }
+    return {.provisioned = desired_, .awake = desired_, .again = tick_at_};
+  }
+
+ private:
+  static constexpr double kTick = 2;
+  static constexpr double kStable = 60;
+  static constexpr double kPanic = 6;
+  static constexpr double kTarget = 0.7;
+  static constexpr double kPanicAt = 2;
+  static constexpr double kDownMax = 2;
+  static constexpr double kGrace = 30;
+
+  // Mean of what was in flight in the last `window` seconds, or since the beginning.
+  double average(const Sight& sight, double window) {
+    const double from = std::max(0.0, sight.now - window);
+    double before = 0, since = 0;
+    for (const auto& [when, integral] : samples_) {
+      if (when > from + 1e-9) break;
+      before = integral;
+      since = when;
+    }
+    const double span = sight.now - since;
+    return span <= 0 ? sight.running + sight.waiting : (sight.in_flight_seconds - before) / span;
+  }
+
+  void tick(const Sight& sight) {
+    while (!samples_.empty() && samples_.front().first < sight.now - kStable - kTick)
+      samples_.pop_front();
+    const double target = settings_.concurrency * kTarget;
+    const int ready = std::max(1, sight.awake);
+    const auto bounded = [&](double mean) {
+      return std::max(static_cast<int>(std::ceil(mean / target)),
+                      static_cast<int>(std::floor(ready / kDownMax)));
+    };
+    const double stable_mean = average(sight, kStable);
+    const double panic_mean = average(sight, kPanic);
+    samples_.emplace_back(sight.now, sight.in_flight_seconds);
+    int stable = bounded(stable_mean);
+    const int panic = bounded(panic_mean);
+    if (std::ceil(panic_mean / target) / ready >= kPanicAt) {
+      panic_since_ = sight.now;
+    } else if (panic_since_ && *panic_since_ + kStable < sight.now) {
+      panic_since_.reset();
+      panic_most_ = 0;
+    }
+    int want = stable;
+    if (panic_since_) want = panic_most_ = std::max({panic_most_, stable, panic});
+    if (stable_mean > 0 || sight.waiting > 0) idle_since_ = sight.now;
+    // To zero only after a window without traffic, and a grace.
+    if (want <= 0 || stable_mean <= 0) want = sight.now - idle_since_ >= kGrace ? 0 : 1;
+    if (sight.waiting > 0) want = std::max(want, 1);
+    desired_ = std::clamp(want, settings_.min_size, settings_.max_size);
+  }
+
+  SimSettings settings_;
+  int desired_;
+  double tick_at_ = 0;
+  double idle_since_ = 0;
+  std::optional<double> panic_since_{};
+  int panic_most_ = 0;
+  std::deque<std::pair<double, double>> samples_;  // time, integral of in flight
+};
+
+class AppRunnerPolicy final : public Policy {
+ public:
+  explicit AppRunnerPolicy(const SimSettings& settings) : settings_(settings) {}
+
+  Wish decide(const Sight& sight) override {
+    const int active = std::clamp(
+        (sight.running + sight.waiting + settings_.concurrency - 1) / settings_.concurrency, 1,
+        settings_.max_size);
+    const int wanted = std::max(active, kReserves);
+    if (wanted >= provisioned_) {
+      provisioned_ = wanted;
+      needed_at_ = sight.now;
+    } else if (sight.now - needed_at_ >= kScaleIn) {
+      provisioned_ = wanted;
+      needed_at_ = sight.now;
+    }
+    return {.provisioned = provisioned_,
+            .awake = 0,
+            .sleep_after = 0,
+            .sleeps = true,
+            .wakes_on_demand = true,
+            .again = needed_at_ + kScaleIn};
+  }
+
+ private:
+  static constexpr double kScaleIn = 60;
+  SimSettings settings_;
+  int provisioned_ = kReserves;
+  double needed_at_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Policy> hob_policy(const SimSettings& settings) {
+  return std::make_unique<HobPolicy>(settings);
+}
+std::unique_ptr<Policy> knative_policy(const SimSettings& settings) {
+  return std::make_unique<KnativePolicy>(settings);
+}
+std::unique_ptr<Policy> app_runner_policy(const SimSettings& settings) {
+  return std::make_unique<AppRunnerPolicy>(settings);
+}
+
+std::unique_ptr<Policy> make_policy(std::string_view name, const SimSettings& settings) {
+  if (name == "hob") return hob_policy(settings);
+  if (name == "knative") return knative_policy(settings);
+  HOB_ASSERT(name == "app runner");
+  return app_runner_policy(settings);
+}
+
+}  // namespace hob::sim

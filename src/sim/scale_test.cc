@@ -1,0 +1,55 @@
+// The scaling policy played against its peers, under virtual time: the same seed gives the same
+// result, so that what holds once holds always. bench/scale prints the whole table.
+#include <gtest/gtest.h>
+
+#include "sim/request_simulation.h"
+
+namespace hob::sim {
+namespace {
+
+Outcome play(std::string_view policy, std::string_view trace, SimSettings settings,
+             uint64_t seed = 1) {
+  const auto made = make_policy(policy, settings);
+  return simulate(draw_trace(trace, seed), settings, *made);
+}
+
+TEST(RequestSimulation, TheSameSeedGivesTheSame) {
+  const Outcome a = play("hob", "sine", {}), b = play("hob", "sine", {});
+  EXPECT_EQ(a.awake_seconds, b.awake_seconds);
+  EXPECT_EQ(a.p999, b.p999);
+  EXPECT_EQ(a.starts, b.starts);
+}
+
+TEST(RequestSimulation, ServesEveryRequestAndCountsWhatRuns) {
+  // One instance that is always there, and less to do than it takes.
+  const SimSettings settings{.min_size = 1, .max_size = 1};
+  const Outcome one = play("knative", "sparse", settings);
+  EXPECT_EQ(one.starts, 0);
+  EXPECT_EQ(one.longest, 0);
+  EXPECT_NEAR(one.awake_seconds, 900, 1e-6);
+  EXPECT_EQ(one.most, 1);
+}
+
+TEST(ScalePolicy, IsNeverAboveTheMaximumNorBelowTheMinimum) {
+  for (const std::string_view trace : kTraces) {
+    for (const int min : {0, 1, 3}) {
+      const SimSettings settings{.min_size = min, .max_size = 8};
+      const Outcome outcome = play("hob", trace, settings);
+      for (const Sample& sample : outcome.samples) {
+        if (sample.at == 0) continue;
+        EXPECT_LE(sample.desired, 8) << trace << " at " << sample.at;
+        EXPECT_GE(sample.desired, min) << trace << " at " << sample.at;
+      }
+    }
+  }
+}
+
+// With minimum 0 a rare visitor meets one cold start, and then a task that sleeps.
+TEST(ScalePolicy, SparseVisitorsMeetOneColdStart) {
+  const Outcome outcome = play("hob", "sparse", {.min_size = 0, .start_time = 2});
+  EXPECT_EQ(outcome.starts, 1);
+  EXPECT_NEAR(outcome.longest, 2, 0.01);
+}
+
+}  // namespace
+}  // namespace hob::sim

@@ -1,0 +1,61 @@
+"""How many instances a service has: none without visitors, again with one, and as many as its settings say."""
+import pytest
+
+from hob_instance import wait_until
+
+
+def capacity(hob, name):
+    return next(s for s in hob.json("ps")["Services"] if s["Name"] == name)
+
+
+def instances(hob, name):
+    of = capacity(hob, name)
+    return of["Awake"] + of["Asleep"] + of["Starting"]
+
+
+def wait_stopped(hob, name):
+    wait_until(f"{name} without instances", 60,
+               lambda: capacity(hob, name)["Desired"] == 0 and instances(hob, name) == 0, every=0.2)
+
+
+def test_a_service_without_visitors_is_stopped_and_a_request_starts_it(hob, service):
+    host = service("hello-zero", "--min-size", "0", "--stop-after", "2s")
+    wait_stopped(hob, "hello-zero")
+    assert capacity(hob, "hello-zero")["Status"] == "RUNNING"
+    assert hob.get(host, "/healthz", seconds=60).status == 200
+    assert capacity(hob, "hello-zero")["Desired"] == 1
+
+
+def test_a_stopped_service_is_deployed_and_stopped_again(hob, service):
+    host = service("hello-zero-new", "--min-size", "0", "--stop-after", "2s", "--env", "VERSION=1")
+    wait_stopped(hob, "hello-zero-new")
+    service("hello-zero-new", "--env", "VERSION=2")
+    assert hob.get(host, "/env?VERSION", seconds=60).text == "2\n"
+    wait_stopped(hob, "hello-zero-new")
+    hob.run("pause", "hello-zero-new")
+    assert hob.get(host, "/healthz").status == 503
+    assert instances(hob, "hello-zero-new") == 0
+    hob.run("resume", "hello-zero-new")
+    assert hob.get(host, "/env?VERSION", seconds=60).text == "2\n"
+
+
+def test_scale_sets_sizes_and_times(hob, service):
+    service("hello-sizes")
+    shown = hob.json("scale", "hello-sizes", "--min", "2", "--max", "4", "--concurrency", "7", "--sleep-after", "5m",
+                     "--schedule", "Mon 08:00-09:00 3")
+    assert shown == {"Name": "hello-sizes", "MinSize": 2, "MaxSize": 4, "MaxConcurrency": 7, "SleepAfter": "5m",
+                     "StopAfter": "", "MinSizeSchedule": "Mon 08:00-09:00 3"}
+    wait_until("two instances", 60, lambda: capacity(hob, "hello-sizes")["Awake"]
+               + capacity(hob, "hello-sizes")["Asleep"] == 2, every=0.2)
+    # App Runner's own clients see the same.
+    apprunner = hob.boto("apprunner")
+    arn = capacity(hob, "hello-sizes")["Arn"]
+    used = apprunner.describe_service(ServiceArn=arn)["Service"]["AutoScalingConfigurationSummary"]
+    assert used["AutoScalingConfigurationName"] == "hello-sizes"
+    tags = [{"Key": "hob:min-size", "Value": "5"}]
+    with pytest.raises(apprunner.exceptions.InvalidRequestException, match=r"\(5\) can't be greater than MaxSize \(4\)"):
+        apprunner.tag_resource(ResourceArn=arn, Tags=tags)
+    shown = hob.json("scale", "hello-sizes", "--min", "0", "--stop-after", "1h", "--schedule", "none")
+    assert (shown["MinSize"], shown["MaxSize"], shown["StopAfter"], shown["MinSizeSchedule"]) == (0, 4, "1h", "")
+    bad = hob.run("scale", "hello-sizes", "--schedule", "Mon 8-9 2", check=False)
+    assert bad.returncode == 1 and "Mon-Fri 08:00-18:00 2" in bad.stderr
