@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <deque>
 #include <fstream>
 
 #include "base/http.h"
 #include "base/testing_loop.h"
+#include "host/hold_server.h"
 #include "host/simulated_machine.h"
 
 namespace hob::host {
@@ -148,6 +150,91 @@ class SimulatedControl {
   std::vector<link::LogAck> held_;
 };
 
+// An edge's end of a real link to the agent: holds and releases, and remembers the answers.
+class SimulatedEdge {
+ public:
+  SimulatedEdge(const Executor& executor, std::string socket, EdgeId id)
+      : socket_(std::move(socket)), id_(std::move(id)), changed_(executor), scope_(executor) {}
+
+  // Connects and names all it holds.
+  Async<> link(std::vector<TaskId> holds) {
+    auto connected = co_await link::connect(scope_, socket_);
+    EXPECT_TRUE(connected.has_value()) << (connected ? "" : connected.error().message);
+    if (!connected) co_return;
+    session_ = *connected;
+    send(link::EdgeHello{.edge = id_, .zone = "us-east-1a", .version = "1"});
+    send(link::TargetHold{.hold = std::move(holds)});
+    scope_.spawn("edge", [this, session = session_] { return listen(session); });
+  }
+  void hold(const TaskId& task) { send(link::TargetHold{.hold = {task}}); }
+  void release(const TaskId& task) { send(link::TargetHold{.release = {task}}); }
+  template <class M>
+  void send(const M& message) {
+    (void)session_->send(link::encode(message));
+  }
+  void send_bytes(link::Message message) { (void)session_->send(std::move(message)); }
+  Async<> unlink() {
+    session_->close();
+    session_ = nullptr;
+    co_await scope_.join();
+  }
+  Async<> stop() {
+    if (session_) session_->close();
+    scope_.cancel();
+    co_await scope_.join();
+  }
+  // The next answer; fails the test if none comes.
+  Async<link::TargetsAwake> answer() {
+    const auto give_up = std::chrono::steady_clock::now() + kPatience;
+    while (answers_.empty() && std::chrono::steady_clock::now() < give_up) {
+      changed_.reset();
+      (void)co_await changed_.wait_for(10ms);
+    }
+    EXPECT_FALSE(answers_.empty()) << "no answer";
+    if (answers_.empty()) co_return link::TargetsAwake{};
+    link::TargetsAwake first = std::move(answers_.front());
+    answers_.pop_front();
+    co_return first;
+  }
+  bool unlinked() const { return ended_; }
+  bool has_answer() const { return !answers_.empty(); }
+
+ private:
+  Async<> listen(std::shared_ptr<link::Session> session) {
+    ended_ = false;
+    for (;;) {
+      const Result<link::Message> message = co_await session->receive();
+      if (!message) break;
+      link::TargetsAwake answer;
+      EXPECT_TRUE(link::decode(*message, answer).has_value());
+      answers_.push_back(std::move(answer));
+      changed_.set();
+    }
+    ended_ = true;
+    changed_.set();
+  }
+
+  std::string socket_;
+  EdgeId id_;
+  Event changed_;
+  std::shared_ptr<link::Session> session_;
+  std::deque<link::TargetsAwake> answers_;
+  bool ended_ = false;
+  AsyncScope scope_;
+};
+
+// The system's, and whatever the test lets pass. What waits for the time hears of it at its next
+// event.
+class TestClock final : public Clock {
+ public:
+  Instant now() const override { return system_.now() + passed_; }
+  void pass(Duration time) { passed_ += time; }
+
+ private:
+  SystemClock system_;
+  Duration passed_{0};
+};
+
 struct World {
   explicit World(const Executor& which)
       : executor(which),
@@ -171,7 +258,11 @@ struct World {
                          .control_socket = directory / "control.sock",
                          .host = HostId{"11112222333344445555666677778888"},
                          .zone = "us-east-1a",
-                         .version = "1"};
+                         .version = "1",
+                         .edge_uids = {getuid()}};
+    Result<Fd> holds = http::listen_unix(hold_socket(), 0600);
+    EXPECT_TRUE(holds.has_value());
+    if (holds) options.hold_socket = std::move(*holds);
     agent = std::make_unique<Agent>(executor, std::move(options),
                                     TaskPorts{machine, machine, machine, machine, clock, pool},
                                     random, metrics);
@@ -181,11 +272,26 @@ struct World {
   Async<> stop_agent(Agent::Tasks tasks = Agent::Tasks::kLeave) {
     if (agent) co_await agent->stop(tasks);
     agent.reset();
+    ::unlink(hold_socket().c_str());
+  }
+  std::string hold_socket() const { return directory / "holds.sock"; }
+  SimulatedEdge edge(const char* name = "eeee") { return {executor, hold_socket(), EdgeId{name}}; }
+  // The task runs, is healthy, and has been awake for long enough to sleep.
+  Async<> run_for_long(link::Assignment assignment) {
+    const TaskId task = assignment.task;
+    control.put(std::move(assignment));
+    co_await control.until_health(task, Health::kHealthy);
+    clock.pass(std::max(kAwakeAfterStart, kHoldsKept));
+  }
+  Async<bool> until_asleep(TaskId task, bool asleep = true) {
+    return control.until(asleep ? "it sleeps" : "it is awake", [this, task, asleep] {
+      return machine.is_frozen(task.value) == asleep && control.reports[task].asleep == asleep;
+    });
   }
 
   Executor executor;
   std::filesystem::path directory;
-  SystemClock clock;
+  TestClock clock;
   SystemRandom random;
   Metrics metrics;
   SimulatedMachine machine;
@@ -532,6 +638,290 @@ TEST(Agent, ShipsOutputOnceAndInOrder) {
     co_await w.control.until("all lines",
                              [&] { return w.control.lines[stream].size() >= want.size(); });
     EXPECT_EQ(w.control.lines[stream], want);
+  });
+}
+
+TEST(AgentSleep, FreezesWhatWasReleasedAndThawsWhatIsHeld) {
+  in_world([](World& w) -> Async<> {
+    co_await w.run_for_long(assignment("web"));
+    SimulatedEdge edge = w.edge();
+    co_await edge.link({kTask});
+    EXPECT_EQ((co_await edge.answer()).awake, std::vector<TaskId>{kTask});
+    edge.release(kTask);
+    co_await w.until_asleep(kTask);
+    EXPECT_EQ(w.control.reports[kTask].status, TaskStatus::kRunning);
+    EXPECT_EQ(w.control.reports[kTask].health, Health::kHealthy);
+    EXPECT_NE(w.metrics.render().find("hob_host_tasks_asleep 1\n"), std::string::npos);
+    edge.hold(kTask);
+    EXPECT_EQ((co_await edge.answer()).awake, std::vector<TaskId>{kTask});
+    EXPECT_FALSE(w.machine.is_frozen(kTask.value)) << "it is awake before it is called so";
+    co_await w.until_asleep(kTask, false);
+    edge.hold(kTask);
+    EXPECT_EQ((co_await edge.answer()).awake, std::vector<TaskId>{kTask}) << "repeated";
+    const std::string metrics = w.metrics.render();
+    EXPECT_NE(metrics.find("hob_host_wakes_total 1\n"), std::string::npos);
+    EXPECT_NE(metrics.find("hob_host_wake_duration_seconds_bucket{le=\"+Inf\"} 1\n"),
+              std::string::npos);
+    EXPECT_NE(metrics.find("hob_host_tasks_asleep 0\n"), std::string::npos);
+    co_await edge.stop();
+  });
+}
+
+TEST(AgentSleep, SleepsWithControlGone) {
+  in_world([](World& w) -> Async<> {
+    co_await w.run_for_long(assignment("web"));
+    co_await w.control.stop();
+    SimulatedEdge edge = w.edge();
+    co_await edge.link({kTask});
+    (void)co_await edge.answer();
+    edge.release(kTask);
+    co_await w.control.until("it sleeps", [&] { return w.machine.is_frozen(kTask.value); });
+    edge.hold(kTask);
+    EXPECT_EQ((co_await edge.answer()).awake, std::vector<TaskId>{kTask});
+    edge.release(kTask);
+    co_await w.control.until("it sleeps", [&] { return w.machine.is_frozen(kTask.value); });
+    w.control.start();
+    co_await w.control.until("control hears", [&] { return w.control.reports[kTask].asleep; });
+    co_await edge.stop();
+  });
+}
+
+TEST(AgentSleep, AHoldCallsOffAFreezeUnderWay) {
+  in_world([](World& w) -> Async<> {
+    co_await w.run_for_long(assignment("web"));
+    SimulatedEdge edge = w.edge();
+    co_await edge.link({kTask});
+    (void)co_await edge.answer();
+    w.machine.freeze_gate().reset();
+    edge.release(kTask);
+    edge.hold(kTask);
+    EXPECT_EQ((co_await edge.answer()).awake, std::vector<TaskId>{kTask});
+    w.machine.freeze_gate().set();
+    edge.hold(kTask);
+    EXPECT_EQ((co_await edge.answer()).awake, std::vector<TaskId>{kTask});
+    EXPECT_FALSE(w.machine.is_frozen(kTask.value));
+    co_await edge.stop();
+  });
+}
+
+TEST(AgentSleep, AHoldIsAnsweredOnceTheTaskRuns) {
+  in_world([](World& w) -> Async<> {
+    const TaskId nobody{"00001111222233334444555566667777"};
+    w.machine.pull_gate().reset();
+    w.control.put(assignment("web"));
+    co_await w.control.until_status(kTask, TaskStatus::kActivating);
+    SimulatedEdge edge = w.edge();
+    co_await edge.link({kTask, nobody});
+    EXPECT_EQ((co_await edge.answer()).unknown, std::vector<TaskId>{nobody});
+    w.machine.pull_gate().set();
+    EXPECT_EQ((co_await edge.answer()).awake, std::vector<TaskId>{kTask});
+    w.control.stop_task(kTask);
+    co_await w.control.until_status(kTask, TaskStatus::kStopped);
+    edge.hold(kTask);
+    EXPECT_EQ((co_await edge.answer()).unknown, std::vector<TaskId>{kTask});
+    co_await edge.stop();
+  });
+}
+
+TEST(AgentSleep, AHoldOfWhatEndsBeforeItRunsIsAnswered) {
+  in_world([](World& w) -> Async<> {
+    w.machine.pull_gate().reset();
+    w.control.put(assignment("web"));
+    co_await w.control.until_status(kTask, TaskStatus::kActivating);
+    SimulatedEdge edge = w.edge();
+    co_await edge.link({});
+    edge.hold(kTask);
+    w.control.stop_task(kTask);
+    EXPECT_EQ((co_await edge.answer()).unknown, std::vector<TaskId>{kTask});
+    co_await edge.stop();
+  });
+}
+
+TEST(AgentSleep, AnEdgeThatIsGoneHoldsForAWhile) {
+  in_world([](World& w) -> Async<> {
+    co_await w.run_for_long(assignment("web"));
+    SimulatedEdge edge = w.edge("eeee");
+    SimulatedEdge other = w.edge("ffff");
+    co_await edge.link({kTask});
+    (void)co_await edge.answer();
+    co_await other.link({kTask});
+    (void)co_await other.answer();
+    co_await edge.unlink();
+    co_await w.control.until("its end is seen", [&] {
+      return w.metrics.render().find("hob_host_edges 1\n") != std::string::npos;
+    });
+    other.release(kTask);
+    other.release(kTask);
+    // It comes back before its hold has ended, and names it again: nothing has happened.
+    co_await edge.link({kTask});
+    EXPECT_EQ((co_await edge.answer()).awake, std::vector<TaskId>{kTask});
+    EXPECT_FALSE(w.machine.is_frozen(kTask.value));
+    // Gone for longer, its hold ends; the task sleeps, since another edge released it.
+    co_await edge.unlink();
+    co_await w.control.until("its end is seen", [&] {
+      return w.metrics.render().find("hob_host_edges 1\n") != std::string::npos;
+    });
+    other.release(kTask);
+    w.clock.pass(kHoldsKept);
+    other.release(kTask);
+    co_await w.until_asleep(kTask);
+    // Back again, it does not name what it once held.
+    co_await edge.link({});
+    edge.hold(kTask);
+    EXPECT_EQ((co_await edge.answer()).awake, std::vector<TaskId>{kTask});
+    co_await edge.unlink();
+    co_await edge.link({});
+    co_await w.until_asleep(kTask);
+    co_await edge.stop();
+    co_await other.stop();
+  });
+}
+
+TEST(AgentSleep, WhatAnAgentFindsStaysAsItIs) {
+  in_world([](World& w) -> Async<> {
+    const TaskId awake{"00001111222233334444555566667777"};
+    co_await w.run_for_long(assignment("web"));
+    co_await w.run_for_long(assignment("web", awake));
+    SimulatedEdge edge = w.edge();
+    co_await edge.link({kTask, awake});
+    (void)co_await edge.answer();
+    edge.release(kTask);
+    co_await w.until_asleep(kTask);
+    co_await w.stop_agent();
+    w.control.reports.clear();
+    co_await w.start_agent();
+    co_await w.control.until("both are reported", [&] { return w.control.reports.size() == 2; });
+    EXPECT_TRUE(w.control.reports[kTask].asleep);
+    EXPECT_EQ(w.control.reports[kTask].health, Health::kHealthy);
+    EXPECT_FALSE(w.control.reports[awake].asleep);
+    co_await edge.stop();
+
+    // Nothing is frozen until edges have had the time to say what they hold.
+    SimulatedEdge again = w.edge();
+    co_await again.link({kTask});
+    again.release(awake);
+    EXPECT_EQ((co_await again.answer()).awake, std::vector<TaskId>{kTask});
+    EXPECT_FALSE(w.machine.is_frozen(awake.value));
+    w.clock.pass(kHoldsKept);
+    again.release(awake);
+    co_await w.until_asleep(awake);
+    co_await again.stop();
+  });
+}
+
+TEST(AgentSleep, ProbesPauseAndGoOn) {
+  in_world([](World& w) -> Async<> {
+    co_await w.run_for_long(assignment("web"));
+    SimulatedEdge edge = w.edge();
+    co_await edge.link({kTask});
+    (void)co_await edge.answer();
+    for (int round = 0; round < 3; ++round) {
+      edge.release(kTask);
+      co_await w.until_asleep(kTask);
+      const int probes = w.machine.probes(kTask.value);
+      // Another task's probes of the same interval tell that time has passed.
+      const TaskId other{"0000111122223333444455556666000" + std::to_string(round)};
+      w.control.put(assignment("web", other));
+      co_await w.control.until("others are probed",
+                               [&] { return w.machine.probes(other.value) >= 8; });
+      EXPECT_EQ(w.machine.probes(kTask.value), probes);
+      w.clock.pass(1h);
+      edge.hold(kTask);
+      (void)co_await edge.answer();
+      co_await w.control.until("it is probed again",
+                               [&] { return w.machine.probes(kTask.value) >= probes + 6; });
+      EXPECT_EQ(w.control.reports[kTask].health, Health::kHealthy);
+    }
+    // And what is broken after a wake is found out.
+    w.machine.silent = {"web"};
+    co_await w.control.until_health(kTask, Health::kUnhealthy);
+    co_await edge.stop();
+  });
+}
+
+TEST(AgentSleep, AFrozenTaskStopsWhenItIsNotWanted) {
+  in_world([](World& w) -> Async<> {
+    co_await w.run_for_long(assignment("web"));
+    SimulatedEdge edge = w.edge();
+    co_await edge.link({kTask});
+    (void)co_await edge.answer();
+    edge.release(kTask);
+    co_await w.until_asleep(kTask);
+    w.control.stop_task(kTask);
+    co_await w.control.until_status(kTask, TaskStatus::kStopped);
+    EXPECT_EQ(w.machine.signals(), std::vector<int>{15});
+    EXPECT_FALSE(w.control.reports[kTask].asleep);
+    EXPECT_EQ(w.machine.containers(), 0u);
+    co_await edge.stop();
+  });
+}
+
+TEST(AgentSleep, WhatCannotBeFrozenStaysAwake) {
+  in_world([](World& w) -> Async<> {
+    w.machine.restless = {"restless"};
+    co_await w.run_for_long(assignment("restless"));
+    SimulatedEdge edge = w.edge();
+    co_await edge.link({kTask});
+    (void)co_await edge.answer();
+    edge.release(kTask);
+    edge.hold(kTask);
+    EXPECT_EQ((co_await edge.answer()).awake, std::vector<TaskId>{kTask});
+    EXPECT_FALSE(w.machine.is_frozen(kTask.value));
+    co_await edge.stop();
+  });
+}
+
+TEST(AgentSleep, AThawThatFailsIsTriedAgain) {
+  in_world([](World& w) -> Async<> {
+    co_await w.run_for_long(assignment("web"));
+    SimulatedEdge edge = w.edge();
+    co_await edge.link({kTask});
+    (void)co_await edge.answer();
+    edge.release(kTask);
+    co_await w.until_asleep(kTask);
+    w.machine.thaws_unavailable = 2;
+    edge.hold(kTask);
+    EXPECT_EQ((co_await edge.answer()).awake, std::vector<TaskId>{kTask});
+    EXPECT_FALSE(w.machine.is_frozen(kTask.value));
+    co_await edge.stop();
+  });
+}
+
+TEST(AgentSleep, RefusesWhatNoEdgeSays) {
+  in_world([](World& w) -> Async<> {
+    SimulatedEdge edge = w.edge();
+    co_await edge.link({});
+    link::TargetHold much;
+    much.hold.assign(kTargetsNamedMax + 1, kTask);
+    edge.send(much);
+    co_await w.control.until("the link is ended", [&] { return edge.unlinked(); });
+    co_await edge.stop();
+    SimulatedEdge nobody = w.edge("");
+    co_await nobody.link({});
+    co_await w.control.until("the link is ended", [&] { return nobody.unlinked(); });
+    co_await nobody.stop();
+    SimulatedEdge garbled = w.edge();
+    co_await garbled.link({});
+    garbled.send_bytes({.type = "TargetHold", .body = "{\"hold\": 7}"});
+    co_await w.control.until("the link is ended", [&] { return garbled.unlinked(); });
+    co_await garbled.stop();
+  });
+}
+
+TEST(AgentSleep, ALinkOfTheSameEdgeReplacesTheOneBefore) {
+  in_world([](World& w) -> Async<> {
+    co_await w.run_for_long(assignment("web"));
+    SimulatedEdge before = w.edge();
+    SimulatedEdge after = w.edge();
+    co_await before.link({kTask});
+    (void)co_await before.answer();
+    co_await after.link({});
+    co_await w.control.until("the first is ended", [&] { return before.unlinked(); });
+    co_await w.until_asleep(kTask);
+    co_await before.stop();
+    after.hold(kTask);
+    EXPECT_EQ((co_await after.answer()).awake, std::vector<TaskId>{kTask});
+    co_await after.stop();
   });
 }
 
