@@ -13,6 +13,7 @@
 #include "edge/access_log.h"
 #include "edge/pages.h"
 #include "edge/rewrite.h"
+#include "edge/tls.h"
 
 namespace hob::edge {
 namespace {
@@ -54,8 +55,20 @@ ClientConnection::ClientConnection(Worker& worker, size_t listener)
 void ClientConnection::open(int fd) {
   const int one = 1;
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  const Times& times = worker_.context().times;
+  uint64_t patience = times.keep_alive_client;
+  if (listener_ >= worker_.context().tls_from) {
+    auto filter = std::make_unique<TlsFilter>(*this, loop_, worker_.certificates());
+    tls_ = filter.get();
+    set_filter(std::move(filter));
+    patience = times.handshake;
+  }
   loop_.adopt(*this, fd);
   loop_.read(*this);
+  loop_.set_timer(*this, loop_.now_ms() + patience);
+}
+
+void ClientConnection::on_secured() {
   loop_.set_timer(*this, loop_.now_ms() + worker_.context().times.keep_alive_client);
 }
 
@@ -76,7 +89,7 @@ void ClientConnection::close() {
 
 void ClientConnection::drain() {
   keep_alive_ = false;
-  if (state_ == State::kIdle && out().empty()) close();
+  if (state_ == State::kIdle && unsent() == 0) close();
 }
 
 void ClientConnection::abort() { close(); }
@@ -196,10 +209,10 @@ std::string_view ClientConnection::forwarded_lines() {
         peer.sin_family == AF_INET) {
       ::inet_ntop(AF_INET, &peer.sin_addr, address, sizeof address);
     }
-    const int written =
-        std::snprintf(forwarded_.data(), forwarded_.size(),
-                      "X-Forwarded-For: %s\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Port: %u\r\n",
-                      address, unsigned{worker_.port(listener_)});
+    const int written = std::snprintf(
+        forwarded_.data(), forwarded_.size(),
+        "X-Forwarded-For: %s\r\nX-Forwarded-Proto: %s\r\nX-Forwarded-Port: %u\r\n", address,
+        tls_ != nullptr ? "https" : "http", unsigned{worker_.port(listener_)});
     forwarded_size_ = static_cast<uint8_t>(written);
   }
   return {forwarded_.data(), forwarded_size_};
@@ -239,6 +252,7 @@ bool ClientConnection::begin_request(std::string_view raw) {
   }
   std::array<char, 256> host_room;
   const std::string_view host = normal_host(head.host, host_room);
+  if (tls_ != nullptr && !tls_->covers(host)) return refuse(Refusal::kMisdirected, 421);
   std::shared_ptr<Service> service = worker_.find(host);
   if (service == nullptr) return refuse(Refusal::kUnknownHost, 404);
 
@@ -348,7 +362,7 @@ void ClientConnection::on_end(int error) {
   peer_ended_ = true;
   if (error != 0 || exchange_ == nullptr || state_ == State::kLinger) {
     // What is queued of a last answer may still arrive if only the sending side was closed.
-    if (error == 0 && exchange_ == nullptr && !out().empty()) {
+    if (error == 0 && exchange_ == nullptr && unsent() > 0) {
       close_when_sent_ = true;
       return;
     }
@@ -440,7 +454,7 @@ void ClientConnection::answer_body(Slice data) {
     return;
   }
   LoopCount& peak = worker_.mutable_counts().queued_peak_bytes;
-  if (out().bytes() > peak.value()) peak.add(out().bytes() - peak.value());
+  if (unsent() > peak.value()) peak.add(unsent() - peak.value());
   loop_.flush(*this);
 }
 
@@ -508,9 +522,7 @@ void ClientConnection::answer_abort() {
   close();
 }
 
-size_t ClientConnection::answer_queued() const {
-  return const_cast<ClientConnection*>(this)->out().bytes();
-}
+size_t ClientConnection::answer_queued() const { return unsent(); }
 
 void ClientConnection::finish_answer() {
   if (!keep_alive_ || worker_.draining()) {
@@ -540,7 +552,7 @@ void ClientConnection::linger() {
   loop_.shut(*this);
   if (peer_ended_) {
     close_when_sent_ = true;
-    if (out().empty()) close();
+    if (unsent() == 0) close();
     return;
   }
   if (paused_) {
@@ -548,13 +560,13 @@ void ClientConnection::linger() {
     loop_.read(*this);
   }
   loop_.set_timer(*this, loop_.now_ms() + worker_.context().times.linger +
-                             (out().empty() ? 0 : worker_.context().times.keep_alive_client));
+                             (unsent() == 0 ? 0 : worker_.context().times.keep_alive_client));
 }
 
 void ClientConnection::on_sent() {
   if (exchange_ != nullptr) {
     exchange_->answer_drained();
-  } else if (state_ == State::kLinger && out().empty()) {
+  } else if (state_ == State::kLinger && unsent() == 0) {
     if (close_when_sent_) {
       close();
     } else {

@@ -14,6 +14,8 @@
 
 namespace hob::edge {
 
+class TlsFilter;
+
 class ClientConnection final : public Socket, public Front {
  public:
   // Deletes itself when it has been released.
@@ -40,6 +42,7 @@ class ClientConnection final : public Socket, public Front {
   void on_sent() override;
   void on_timer() override;
   void on_released() override;
+  void on_secured() override;
 
   void answer_head(const http::ResponseHead& head, std::string_view raw) override;
   void answer_body(Slice data) override;
@@ -65,6 +68,7 @@ class ClientConnection final : public Socket, public Front {
   std::string_view forwarded_lines();
 
   Worker& worker_;
+  TlsFilter* tls_ = nullptr;  // nullptr: none; the socket's filter
   std::unique_ptr<Exchange> exchange_;
   Chain input_;          // waits for its turn
   std::string partial_;  // a head that came in several pieces

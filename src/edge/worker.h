@@ -21,6 +21,7 @@
 namespace hob::edge {
 
 class AccessLog;
+class Certificates;
 class ClientConnection;
 class Exchange;
 class UpstreamConnection;
@@ -68,6 +69,7 @@ struct WorkerContext {
   // Asks another loop to look at a service's queue: a place has come free.
   std::function<void(size_t loop, SharedService& service)> wake{};
   AccessLog* access_log = nullptr;  // nullptr: none
+  size_t tls_from = SIZE_MAX;       // listeners of this index and above speak TLS
   Times times{};
 };
 
@@ -87,6 +89,11 @@ class Worker final : public Listener {
   // ---- on the loop's thread ----
   void apply(const Routes& routes);
   void on_accept(int fd, size_t listener) override;
+  // For connections from now on. nullptr: those that want TLS are closed.
+  void set_certificates(std::shared_ptr<const Certificates> certificates) {
+    certificates_ = std::move(certificates);
+  }
+  const std::shared_ptr<const Certificates>& certificates() const { return certificates_; }
   // Stops accepting, closes idle connections, and the others after their answer.
   void drain();
   // Closes everything now.
@@ -141,6 +148,7 @@ class Worker final : public Listener {
   size_t index_;
   WorkerContext& context_;
   std::vector<uint16_t> ports_;
+  std::shared_ptr<const Certificates> certificates_;
   WorkerCounts counts_;
   std::atomic<int64_t> applied_ = -1;
   bool draining_ = false;
