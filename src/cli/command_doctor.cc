@@ -108,7 +108,7 @@ Finding check_port(uint16_t port, const char* what, const char* flag) {
 Finding check_disk(const std::filesystem::path& data) {
   std::filesystem::path place = data;
   while (!std::filesystem::exists(place) && place.has_relative_path()) place = place.parent_path();
-  struct statvfs disk{};
+  struct statvfs disk {};
   if (statvfs(place.c_str(), &disk) != 0)
     return {Level::kFail, "disk", place.string() + " cannot be read"};
   const uint64_t free_bytes = uint64_t{disk.f_bavail} * disk.f_frsize;
@@ -207,6 +207,7 @@ std::vector<Finding> examine(const Context& context) {
   } else {
     findings.push_back(check_port(instance.api_port, "the API and the registry", "--api-port N"));
     findings.push_back(check_port(instance.http_port, "services", "--http-port N"));
+    findings.push_back(check_port(instance.https_port, "services by TLS", "--https-port N"));
   }
   const Result<std::string> kvm = probe_kvm();
   if (kvm) {

@@ -20,6 +20,7 @@ void add_pause(CLI::App& program, Context& context);
 void add_resume(CLI::App& program, Context& context);
 void add_rm(CLI::App& program, Context& context);
 void add_aws(CLI::App& program, Context& context);
+void add_trust(CLI::App& program, Context& context);
 void add_registry(CLI::App& program, Context& context);
 void add_account(CLI::App& program, Context& context);
 
