@@ -21,7 +21,7 @@ namespace {
 // TLS 1.2 with forward secrecy and authenticated encryption alone (RFC 9325 §4.2). 1.3 has no
 // others.
 constexpr const char* kCiphers = "ECDHE+AESGCM:ECDHE+CHACHA20";
-constexpr unsigned char kProtocols[] = "\x08http/1.1";
+constexpr unsigned char kProtocols[] = "\x02h2\x08http/1.1";
 
 template <auto Free>
 struct Freer {

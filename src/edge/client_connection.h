@@ -1,5 +1,6 @@
-// A client's connection, HTTP/1.0 and 1.1: reads requests, one at a time and in order, and writes
-// the answers.
+// A client's connection. Speaks HTTP/1.0 and 1.1 itself: reads requests, one at a time and in
+// order, and writes the answers. When it turns out to be HTTP/2, by ALPN or by the client's
+// preface, a session (http2_session.h) takes over.
 #pragma once
 
 #include <array>
@@ -14,6 +15,7 @@
 
 namespace hob::edge {
 
+class Http2Session;
 class TlsFilter;
 
 class ClientConnection final : public Socket, public Front {
@@ -28,11 +30,14 @@ class ClientConnection final : public Socket, public Front {
 
  private:
   friend class Worker;
+  friend class Http2Session;
+  friend class Http2Stream;
   enum class State : uint8_t {
     kIdle,    // between requests
     kHead,    // some of a head has come
     kBody,    // an exchange runs, its body is being read
     kWait,    // an exchange runs, its request is complete
+    kHttp2,   // http2_ has it
     kLinger,  // the last answer was written: input is dropped until the client closes
   };
 
@@ -55,6 +60,7 @@ class ClientConnection final : public Socket, public Front {
   // Takes what it can from `data`; what it leaves must wait.
   void process(Slice& data);
   void process_input();
+  void begin_http2(Chain read);
   void input_ended();
   bool read_head(Slice& data);
   bool begin_request(std::string_view raw);
@@ -69,6 +75,7 @@ class ClientConnection final : public Socket, public Front {
 
   Worker& worker_;
   TlsFilter* tls_ = nullptr;  // nullptr: none; the socket's filter
+  std::shared_ptr<Http2Session> http2_;
   std::unique_ptr<Exchange> exchange_;
   Chain input_;          // waits for its turn
   std::string partial_;  // a head that came in several pieces
@@ -82,6 +89,7 @@ class ClientConnection final : public Socket, public Front {
   State state_ = State::kIdle;
   http::Framing framing_ = http::Framing::kNone;         // of the request
   http::Framing answer_framing_ = http::Framing::kNone;  // towards the client
+  bool fresh_ : 1 = true;                                // no request has come
   bool minor_one_ : 1 = true;                            // HTTP/1.1
   bool wants_json_ : 1 = false;                          // of the edge's own pages
   bool keep_alive_ : 1 = true;

@@ -52,6 +52,8 @@ struct Times {
   uint64_t keep_alive_target = 60'000;  // idle in the pool: closed
   uint64_t connect = 1'000;             // then another target
   uint64_t queue = 10'000;              // waiting for a target: 503
+  uint64_t stall = 30'000;              // HTTP/2: a stream's client takes nothing: reset
+  uint64_t drain = 1'000;               // HTTP/2: between the two GOAWAYs, unless answered
   uint64_t linger = 2'000;              // after a last answer
 };
 inline constexpr uint64_t kEjectAfter = 5;    // gateway errors in a row

@@ -56,6 +56,11 @@ class Connection {
     EXPECT_EQ(::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
     return Connection(std::move(fd));
   }
+  // For reads that nothing may answer: a second is as good as for ever.
+  void shrink_patience() {
+    const timeval patience{.tv_sec = 1, .tv_usec = 0};
+    ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  }
   bool write(std::string_view text) {
     while (!text.empty()) {
       const ssize_t done = ::send(fd_.get(), text.data(), text.size(), MSG_NOSIGNAL);

@@ -92,21 +92,35 @@ TEST_P(Tls, ServesByBothVersions) {
     EXPECT_NE(seen.find("X-Forwarded-Proto: https"), std::string::npos) << seen;
     EXPECT_NE(seen.find(fmt::format("X-Forwarded-Port: {}", rig_->https_port())),
               std::string::npos);
-    EXPECT_TRUE(seen.ends_with(" 0")) << seen;
+    EXPECT_TRUE(seen.ends_with("2 0")) << seen;
   }
   EXPECT_EQ(rig_->get("/hello").body, "hello") << "plain HTTP beside it";
 }
 
+TEST_P(Tls, CarriesHttp1AndHttp2) {
+  EXPECT_EQ(curl("--http1.1 -w ' %{http_version}'", "/hello"), "hello 1.1");
+  EXPECT_EQ(curl("--http2 -w ' %{http_version}'", "/hello"), "hello 2");
+  EXPECT_EQ(curl("--http2", "/big?5000000").size(), 5'000'000u);
+  EXPECT_EQ(curl("--http2 -o /dev/null -w '%{http_code}' -H 'Host: other.local'", "/hello"), "421");
+  const std::string h2load =
+      output_of(fmt::format("timeout 120 h2load -n 2000 -c 4 -m 32 --connect-to 127.0.0.1:{0} "
+                            "https://test.local:{0}/hello",
+                            rig_->https_port()));
+  EXPECT_NE(h2load.find("2000 succeeded, 0 failed"), std::string::npos) << h2load;
+  EXPECT_NE(h2load.find("Application protocol: h2"), std::string::npos) << h2load;
+}
+
 TEST_P(Tls, CarriesMuchBothWays) {
-  EXPECT_EQ(curl("", "/big?5000000").size(), 5'000'000u);
+  EXPECT_EQ(curl("--http1.1", "/big?5000000").size(), 5'000'000u);
   std::string text(3'000'000, 'y');
   ASSERT_TRUE(write_file_durably(authority_.file("body"), text, 0600));
-  EXPECT_EQ(curl("--data-binary @" + authority_.file("body"), "/length"), "3000000");
+  EXPECT_EQ(curl("--http1.1 --data-binary @" + authority_.file("body"), "/length"), "3000000");
   // Three on one connection.
-  EXPECT_EQ(curl(fmt::format("https://test.local:{0}/hello https://test.local:{0}/chunked",
-                             rig_->https_port()),
-                 "/hello"),
-            "hellohello worldhello");
+  EXPECT_EQ(
+      curl(fmt::format("--http1.1 https://test.local:{0}/hello https://test.local:{0}/chunked",
+                       rig_->https_port()),
+           "/hello"),
+      "hellohello worldhello");
   EXPECT_TRUE(Rig::wait_until([&] { return rig_->usage().connections == 0; }));
 }
 

@@ -131,6 +131,8 @@ class Worker final : public Listener {
   // the fields beyond field_count, whose 4 KiB would cost more to clear than the parsing.
   http::RequestHead& fresh_request_head();
   http::ResponseHead& fresh_response_head();
+  std::string& text_scratch() { return text_scratch_; }    // HTTP/2: a head on its way in
+  std::string& block_scratch() { return block_scratch_; }  // and on its way out
   const http::RequestHead& request_head() const { return request_head_; }
 
  private:
@@ -160,6 +162,8 @@ class Worker final : public Listener {
   std::vector<std::unique_ptr<Exchange>> spare_exchanges_;
   http::RequestHead request_head_{};
   http::ResponseHead response_head_{};
+  std::string text_scratch_;
+  std::string block_scratch_;
   uint64_t random_state_[2] = {};
   uint32_t unix_seconds_ = 0;
   uint64_t unix_seconds_at_ = 0;
