@@ -6,7 +6,7 @@ _hob_services() {
 
 _hob() {
   local current=${COMP_WORDS[COMP_CWORD]} command= word
-  local commands="up down status env doctor deploy ps logs open describe scale pause resume restart cancel revisions rollback rm aws registry account"
+  local commands="up down status env doctor deploy ps logs open describe scale pause resume restart cancel revisions rollback rm aws trust registry account"
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case $word in
       -*) ;;
@@ -26,6 +26,7 @@ _hob() {
     scale) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --min --max --concurrency --sleep-after --stop-after --schedule --json" -- "$current") ;;
     rollback) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --to" -- "$current") ;;
     open|describe|pause|resume|restart|cancel|revisions|rm) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services)" -- "$current") ;;
+    trust) mapfile -t COMPREPLY < <(compgen -W "--remove --data" -- "$current") ;;
     registry) mapfile -t COMPREPLY < <(compgen -W "login logout list" -- "$current") ;;
     account) mapfile -t COMPREPLY < <(compgen -W "create list" -- "$current") ;;
     aws) mapfile -t COMPREPLY < <(compgen -W "apprunner ecr logs sts" -- "$current") ;;

@@ -127,7 +127,7 @@ def test_metrics_of_every_process(hob):
 def foreground(hob):
     """`hob up` as a person or systemd runs it; returns once it says ready."""
     process = subprocess.Popen([HOB, "up", "--data", str(hob.data), "--api-port", str(hob.api_port), "--http-port",
-                                str(hob.http_port)], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                                str(hob.http_port), "--https-port", str(hob.https_port)], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     said = []
     while not (said and said[-1].startswith("ready")):
         line = process.stdout.readline()

@@ -2,11 +2,14 @@
 // SIGTERM.
 //
 //   edge_bench PORT LOOPS uring|epoll|best HOST TARGET_PORT...
+//
+// With EDGE_BENCH_TLS="PORT DIRECTORY" also by TLS, with the certificates in DIRECTORY.
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
 #include <string_view>
 
 #include "base/async.h"
@@ -35,6 +38,18 @@ int main(int argc, char** argv) {
                : io == "epoll" ? edge::Io::kEpoll
                                : edge::Io::kBest;
   if (const char* log = std::getenv("EDGE_BENCH_ACCESS_LOG")) options.access_log = log;
+  if (const char* tls = std::getenv("EDGE_BENCH_TLS")) {
+    const std::string text = tls;
+    const size_t blank = text.find(' ');
+    auto secure = http::listen_tcp("127.0.0.1",
+                                   static_cast<uint16_t>(std::atoi(text.substr(0, blank).c_str())));
+    if (!secure || blank == std::string::npos) {
+      std::fprintf(stderr, "edge_bench: EDGE_BENCH_TLS=%s\n", tls);
+      return 1;
+    }
+    options.https_listeners.push_back(std::move(*secure));
+    options.certificates = text.substr(blank + 1);
+  }
   edge::Edge edge(std::move(options), context.get_executor(), metrics);
   if (auto started = edge.start(); !started) {
     std::fprintf(stderr, "edge_bench: %s\n", started.error().message.c_str());

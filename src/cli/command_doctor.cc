@@ -207,6 +207,7 @@ std::vector<Finding> examine(const Context& context) {
   } else {
     findings.push_back(check_port(instance.api_port, "the API and the registry", "--api-port N"));
     findings.push_back(check_port(instance.http_port, "services", "--http-port N"));
+    findings.push_back(check_port(instance.https_port, "services by TLS", "--https-port N"));
   }
   const Result<std::string> kvm = probe_kvm();
   if (kvm) {

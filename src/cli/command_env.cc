@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "cli/commands.h"
+#include "cli/local_certificate.h"
 #include "cli/terminal.h"
 
 namespace hob::cli {
@@ -20,6 +21,7 @@ void add_env(CLI::App& program, Context& context) {
         {"AWS_REGION", instance.region},
         {"AWS_DEFAULT_REGION", instance.region},
         {"AWS_ENDPOINT_URL", instance.endpoint()},
+        {"HOB_CA_FILE", authority_path(instance).string()},
     };
     if (context.json) {
       boost::json::object object;
@@ -29,6 +31,9 @@ void add_env(CLI::App& program, Context& context) {
     }
     for (const auto& [name, value] : variables)
       printf("export %s=%s\n", name.c_str(), shell_quoted(value).c_str());
+    printf("# services: https://NAME.%s.%s%s, vouched for by HOB_CA_FILE\n",
+           instance.region.c_str(), kLocalDomain,
+           instance.https_port == 443 ? "" : fmt::format(":{}", instance.https_port).c_str());
     // A token of another session would be sent along with our keys.
     printf("unset AWS_SESSION_TOKEN AWS_PROFILE\n");
     printf("aws() { command aws --endpoint-url \"$AWS_ENDPOINT_URL\" \"$@\"; }\n");

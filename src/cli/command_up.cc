@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "cli/commands.h"
+#include "cli/local_certificate.h"
 #include "cli/supervisor.h"
 
 namespace hob::cli {
@@ -55,27 +56,33 @@ Result<Instance> instance_for(const Context& context, const UpOptions& options) 
   if (options.https_port != 0) instance.https_port = options.https_port;
   if (options.cpu_overcommit != 0) instance.cpu_overcommit = options.cpu_overcommit;
   if (options.memory_overcommit != 0) instance.memory_overcommit = options.memory_overcommit;
-  if (instance.api_port == instance.http_port) {
-    return fail(Code::kInvalid, "the API and services cannot both have port {}",
+  if (instance.api_port == instance.http_port || instance.api_port == instance.https_port) {
+    return fail(Code::kInvalid, "the API and services cannot both have port {}", instance.api_port);
+  }
+  if (instance.http_port == instance.https_port) {
+    return fail(Code::kInvalid, "services cannot have port {} with TLS and without",
                 instance.http_port);
   }
   return instance;
 }
 
-std::string port_suffix(const Instance& instance) {
-  return instance.http_port == 80 ? "" : ":" + std::to_string(instance.http_port);
+std::string port_suffix(uint16_t port, uint16_t usual) {
+  return port == usual ? "" : ":" + std::to_string(port);
 }
 
 std::string where_all_is(const Instance& instance) {
   const std::string data = instance.data == kDefaultData ? "" : " --data " + instance.data.string();
   return fmt::format(
-      "  API, registry  {}\n"
-      "  services       http://NAME.{}.hob.localhost{}\n"
-      "  data           {}\n"
-      "  logs           {}\n"
-      "  for aws, boto3 eval \"$(hob env{})\"",
-      instance.endpoint(), instance.region, port_suffix(instance), instance.data.string(),
-      (instance.data / "log").string(), data);
+      "  API, registry  {0}\n"
+      "  services       http://NAME.{1}.hob.localhost{2}\n"
+      "                 https://NAME.{1}.hob.localhost{3}\n"
+      "  authority      {4} (hob trust{5} installs it)\n"
+      "  data           {6}\n"
+      "  logs           {7}\n"
+      "  for aws, boto3 eval \"$(hob env{5})\"",
+      instance.endpoint(), instance.region, port_suffix(instance.http_port, 80),
+      port_suffix(instance.https_port, 443), authority_path(instance).string(), data,
+      instance.data.string(), (instance.data / "log").string());
 }
 
 std::string ready_line(const Instance& instance) {
@@ -161,9 +168,7 @@ void add_up(CLI::App& program, Context& context) {
       ->check(CLI::Range(1, 65535));
   command->add_option("--http-port", options->http_port, "Port where services answer (8080)")
       ->check(CLI::Range(1, 65535));
-  command
-      ->add_option("--https-port", options->https_port,
-                   "Port where services will answer TLS (8443)")
+  command->add_option("--https-port", options->https_port, "Port where services answer TLS (8443)")
       ->check(CLI::Range(1, 65535));
   command->add_option("--store", options->store, "Where records are kept (sqlite)");
   command
@@ -193,6 +198,8 @@ void add_up(CLI::App& program, Context& context) {
       return;
     }
     if (Result<void> prepared = prepare_data(*instance); !prepared) return refuse(prepared.error());
+    if (auto kept = keep_certificate(*instance, SystemClock().now()); !kept)
+      return refuse(kept.error());
     if (Result<void> saved = save_instance(*instance); !saved) return refuse(saved.error());
     if (options->detach) {
       if (Result<void> detached = detach(); !detached) return refuse(detached.error());

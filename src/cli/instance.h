@@ -7,6 +7,7 @@
 //     edge/             0700 kEdgeUid      the last route table
 //     host/             0700 root          images, sandboxes
 //     log/              0700 root          ROLE.log, rotated
+//     tls/, certificates/                  local_certificate.h
 //     run/              0755 root          sockets, the lock, namespaces' handles
 // All of this blocks; it is for `hob`, which is one thread.
 #pragma once
@@ -36,8 +37,8 @@ struct Instance {
   std::string region = "us-east-1";
   uint16_t api_port = 4566;
   uint16_t http_port = 8080;
-  uint16_t https_port = 8443;  // reserved: nothing listens there until there are certificates
-  bool is_public = false;      // services listen on all addresses; the API never does
+  uint16_t https_port = 8443;
+  bool is_public = false;  // services listen on all addresses; the API never does
   std::string store = "sqlite";
   double cpu_overcommit = 0;  // 0: the host's default
   double memory_overcommit = 0;

@@ -17,6 +17,7 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "cli/local_certificate.h"
 #include "cli/spawn.h"
 
 namespace hob::cli {
@@ -121,6 +122,8 @@ Result<void> Supervisor::open_sockets() {
   };
   HOB_TRY(api_socket_, listen("127.0.0.1", instance_.api_port, "the API", "--api-port"));
   HOB_TRY(http_socket_, listen(public_address, instance_.http_port, "services", "--http-port"));
+  HOB_TRY(https_socket_,
+          listen(public_address, instance_.https_port, "services by TLS", "--https-port"));
   HOB_TRY(link_socket_, listen_for(instance_.run() / "control.sock", kEdgeUid));
   HOB_TRY(edge_metrics_socket_, listen_for(instance_.run() / "edge-metrics.sock", kControlUid));
   HOB_TRY(host_metrics_socket_, listen_for(instance_.run() / "host-metrics.sock", kControlUid));
@@ -153,6 +156,7 @@ Async<Result<void>> Supervisor::start_all() {
        waited += kPortsFreePoll) {
     api_socket_.reset();
     http_socket_.reset();
+    https_socket_.reset();
     co_await sleep_for(kPortsFreePoll);
     opened = open_sockets();
   }
@@ -164,6 +168,7 @@ Async<Result<void>> Supervisor::start_all() {
              http::Responder& responder) -> Async<> { co_await answer(request, responder); });
   server_->start();
   scope_.spawn("signals", wait_for_signal());
+  scope_.spawn("certificates", keep_certificates());
 
   const std::string zone = instance_.region + "a";
   const std::string link = (instance_.run() / "control.sock").string();
@@ -195,8 +200,8 @@ Async<Result<void>> Supervisor::start_all() {
            std::to_string(instance_.api_port), "--http-port", std::to_string(instance_.http_port),
            "--store", instance_.store, "--edge-uid", std::to_string(kEdgeUid)},
           {api_socket_.get(), link_socket_.get(), credentials_.get()}, kControlUid);
-  edge_ = add("edge", {"--http-fd", "4", "--metrics-fd", "5"},
-              {http_socket_.get(), edge_metrics_socket_.get()}, kEdgeUid);
+  edge_ = add("edge", {"--http-fd", "4", "--metrics-fd", "5", "--https-fd", "6"},
+              {http_socket_.get(), edge_metrics_socket_.get(), https_socket_.get()}, kEdgeUid);
   edge_->command.network_namespace = instance_.run() / "netns" / "vpc";
 
   for (Role* role : {host_, control_}) {
@@ -339,6 +344,18 @@ Async<> Supervisor::stop_role(Role& role) {
         std::chrono::duration_cast<Duration>(deadline - std::chrono::steady_clock::now());
     killed = killed || left <= Duration(0);
     co_await role.ended.wait_for(killed ? Duration(1000) : std::min(left, Duration(2000)));
+  }
+}
+
+Async<> Supervisor::keep_certificates() {
+  while (true) {
+    co_await sleep_for(kCertificateLook);
+    const auto kept = keep_certificate(instance_, SystemClock().now());
+    if (!kept) {
+      log::error("certificate not renewed", {{"error", kept.error().message}});
+    } else if (*kept == CertificateAction::kMakeAuthorityAndIssue) {
+      log::warn("the local authority was near its end; `hob trust` installs the new one");
+    }
   }
 }
 

@@ -1,9 +1,10 @@
 // `hob up`: starts control, edge and host, keeps them running, and takes everything down again.
 //
 // It opens every listening socket itself and keeps them open, so that a daemon that dies and comes
-// back loses no connection that waits (docs/decisions/listening-sockets.md). It does nothing else
-// that can fail: what Hob is doing is in the daemons. Answers on DATA/run/supervisor.sock (root
-// only):
+// back loses no connection that waits (docs/decisions/listening-sockets.md). It also
+// holds the local authority's key, which no daemon gets to see (local_certificate.h). It does
+// nothing else that can fail: what Hob is doing is in the daemons. Answers on
+// DATA/run/supervisor.sock (root only):
 //   GET /status -> {"pid", "roles": {"control": {"pid", "restarts", "ready"}, …}}
 //   POST /down  -> answers when everything is gone; the supervisor ends after it
 // Belongs to the main thread and its one loop.
@@ -60,14 +61,15 @@ class Supervisor {
   Async<> stop_role(Role& role);
   Async<> answer(const http::Request& request, http::Responder& responder);
   Async<> wait_for_signal();
+  Async<> keep_certificates();
   std::string status() const;
 
   Executor executor_;
   Instance instance_;
   std::function<void(const std::string&)> say_;
   std::string program_;  // hobd
-  Fd api_socket_, http_socket_, link_socket_, edge_metrics_socket_, host_metrics_socket_,
-      credentials_;
+  Fd api_socket_, http_socket_, https_socket_, link_socket_, edge_metrics_socket_,
+      host_metrics_socket_, credentials_;
   std::vector<std::unique_ptr<Role>> roles_;
   Role* host_ = nullptr;
   Role* control_ = nullptr;

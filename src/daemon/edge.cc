@@ -34,6 +34,10 @@ Async<Result<void>> run_edge(Options options) {
                          .zone = options.zone,
                          .version = kVersion};
   settings.http_listeners.emplace_back(options.http_fd);
+  if (options.https_fd >= 0) {
+    settings.https_listeners.emplace_back(options.https_fd);
+    settings.certificates = (options.data / "certificates").string();
+  }
   edge::Edge edge(std::move(settings), executor, metrics);
   HOB_CO_CHECK(edge.start());
   std::unique_ptr<http::Server> metrics_server = serve_metrics(executor, options, metrics);

@@ -49,6 +49,7 @@ int main(int argc, char** argv) {
   program.add_option("--link-fd", options.link_fd);
   program.add_option("--credentials-fd", options.credentials_fd);
   program.add_option("--http-fd", options.http_fd);
+  program.add_option("--https-fd", options.https_fd);
   program.add_option("--api-port", options.api_port);
   program.add_option("--http-port", options.http_port);
   program.add_option("--store", options.store);

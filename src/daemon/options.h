@@ -25,6 +25,7 @@ struct Options {
   int link_fd = -1;              // listening (control)
   int credentials_fd = -1;       // the first account's keys, JSON (control)
   int http_fd = -1;              // listening (edge)
+  int https_fd = -1;             // listening (edge)
   uint16_t api_port = 4566;
   uint16_t http_port = 8080;
   std::string store = "sqlite";

@@ -9,39 +9,22 @@
 #include <utility>
 
 #include "base/ids.h"
-#include "base/time.h"
-#include "edge/access_log.h"
+#include "edge/admission.h"
+#include "edge/http2_session.h"
 #include "edge/pages.h"
 #include "edge/rewrite.h"
+#include "edge/tls.h"
 
 namespace hob::edge {
 namespace {
 
-bool idempotent(std::string_view method) {
-  return method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE" ||
-         method == "OPTIONS" || method == "TRACE";
-}
+// How a client begins that knows it will be understood (RFC 9113 §3.4).
+constexpr std::string_view kHttp2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+constexpr size_t kHttp2PrefaceLine = 16;  // enough to tell
 
-// "1-5f84c7a5-0123456789abcdef01234567": by hand, as snprintf showed in the profile.
-std::array<char, 35> new_trace(uint32_t seconds, uint64_t a, uint64_t b) {
-  std::array<char, 35> out;
-  out[0] = '1';
-  out[1] = out[10] = '-';
-  const auto hex = [&](size_t at, uint64_t value, size_t digits) {
-    for (size_t i = digits; i-- > 0; value >>= 4) out[at + i] = "0123456789abcdef"[value & 15];
-  };
-  hex(2, seconds, 8);
-  hex(11, a, 16);
-  hex(27, b, 8);
-  return out;
-}
-
-// JSON for programs that say so; people's browsers and curl get HTML.
-bool asks_for_json(const http::RequestHead& head) {
-  const http::Field* accept = head.find("accept");
-  if (accept == nullptr) return false;
-  const size_t json = accept->value.find("json");
-  return json != std::string_view::npos && json < accept->value.find("text/html");
+bool begins_http2(std::string_view raw) {
+  const std::string_view begin = raw.substr(0, kHttp2Preface.size());
+  return begin.size() >= kHttp2PrefaceLine && kHttp2Preface.starts_with(begin);
 }
 
 }  // namespace
@@ -54,9 +37,33 @@ ClientConnection::ClientConnection(Worker& worker, size_t listener)
 void ClientConnection::open(int fd) {
   const int one = 1;
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  const Times& times = worker_.context().times;
+  uint64_t patience = times.keep_alive_client;
+  if (listener_ >= worker_.context().tls_from) {
+    auto filter = std::make_unique<TlsFilter>(*this, loop_, worker_.certificates());
+    tls_ = filter.get();
+    set_filter(std::move(filter));
+    patience = times.handshake;
+  }
   loop_.adopt(*this, fd);
   loop_.read(*this);
+  loop_.set_timer(*this, loop_.now_ms() + patience);
+}
+
+void ClientConnection::on_secured() {
+  if (tls_->protocol() == "h2") {
+    begin_http2({});
+    return;
+  }
   loop_.set_timer(*this, loop_.now_ms() + worker_.context().times.keep_alive_client);
+}
+
+// `read`: what of it has come already.
+void ClientConnection::begin_http2(Chain read) {
+  state_ = State::kHttp2;
+  http2_ = std::make_shared<Http2Session>(worker_, *this);
+  http2_->open();
+  while (!read.empty() && !closing()) http2_->received(read.take_first());
 }
 
 void ClientConnection::on_released() {
@@ -66,6 +73,7 @@ void ClientConnection::on_released() {
 
 void ClientConnection::close() {
   if (closing()) return;
+  if (http2_ != nullptr) http2_->cancel();
   if (exchange_ != nullptr) {
     exchange_->cancel();
     worker_.give_back(std::move(exchange_));
@@ -75,8 +83,12 @@ void ClientConnection::close() {
 }
 
 void ClientConnection::drain() {
+  if (state_ == State::kHttp2) {
+    http2_->drain();
+    return;
+  }
   keep_alive_ = false;
-  if (state_ == State::kIdle && out().empty()) close();
+  if (state_ == State::kIdle && unsent() == 0) close();
 }
 
 void ClientConnection::abort() { close(); }
@@ -90,6 +102,10 @@ void ClientConnection::on_data(Slice data) {
     } else {
       left_ -= data.size();
     }
+    return;
+  }
+  if (state_ == State::kHttp2) {
+    http2_->received(std::move(data));
     return;
   }
   if (processing_ || !input_.empty()) {
@@ -166,6 +182,18 @@ bool ClientConnection::read_head(Slice& data) {
     data.reset();
     return true;
   }
+  if (parsed == http::Parsed::kBad && fresh_ && tls_ == nullptr && begins_http2(raw)) {
+    Chain read;
+    const bool whole = read.append(worker_.buffers(), raw);
+    partial_ = std::string();
+    data.reset();
+    if (whole) {
+      begin_http2(std::move(read));
+    } else {
+      close();
+    }
+    return false;
+  }
   if (parsed == http::Parsed::kBad) {
     data.reset();
     keep_alive_ = false;
@@ -196,10 +224,10 @@ std::string_view ClientConnection::forwarded_lines() {
         peer.sin_family == AF_INET) {
       ::inet_ntop(AF_INET, &peer.sin_addr, address, sizeof address);
     }
-    const int written =
-        std::snprintf(forwarded_.data(), forwarded_.size(),
-                      "X-Forwarded-For: %s\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Port: %u\r\n",
-                      address, unsigned{worker_.port(listener_)});
+    const int written = std::snprintf(
+        forwarded_.data(), forwarded_.size(),
+        "X-Forwarded-For: %s\r\nX-Forwarded-Proto: %s\r\nX-Forwarded-Port: %u\r\n", address,
+        tls_ != nullptr ? "https" : "http", unsigned{worker_.port(listener_)});
     forwarded_size_ = static_cast<uint8_t>(written);
   }
   return {forwarded_.data(), forwarded_size_};
@@ -209,6 +237,7 @@ std::string_view ClientConnection::forwarded_lines() {
 // refused.
 bool ClientConnection::begin_request(std::string_view raw) {
   const http::RequestHead& head = worker_.request_head();
+  fresh_ = false;
   minor_one_ = head.minor == 1;
   keep_alive_ = head.keep_alive && !worker_.draining() && !peer_ended_;
   head_method_ = head.method == "HEAD";
@@ -226,60 +255,21 @@ bool ClientConnection::begin_request(std::string_view raw) {
     loop_.pause(*this);
     loop_.read(*this);
   }
-  const auto refuse = [&](Refusal why, int status) {
-    worker_.mutable_counts().refused.add();
+  const Origin origin{.forwarded = forwarded_lines(),
+                      .version = minor_one_ ? "HTTP/1.1" : "HTTP/1.0",
+                      .tls = tls_,
+                      .upgrades = true};
+  Admission admission = admit(worker_, raw, origin);
+  if (admission.exchange == nullptr) {
     // Its body would be read as the next request.
-    if (framing_ != http::Framing::kNone) keep_alive_ = false;
-    answer_refusal(why, status);
+    if (framing_ != http::Framing::kNone || admission.status == 400 || admission.status == 503)
+      keep_alive_ = false;
+    answer_refusal(admission.why, admission.status);
     return false;
-  };
-  if (head.host.empty() || !connection_is_valid(head)) {
-    keep_alive_ = false;
-    return refuse(Refusal::kBadRequest, 400);
   }
-  std::array<char, 256> host_room;
-  const std::string_view host = normal_host(head.host, host_room);
-  std::shared_ptr<Service> service = worker_.find(host);
-  if (service == nullptr) return refuse(Refusal::kUnknownHost, 404);
-
-  exchange_ = worker_.take_exchange();
-  const std::array<char, 35> trace =
-      new_trace(worker_.unix_seconds(), worker_.random(), worker_.random());
-  const RequestRewrite how{.forwarded = forwarded_lines(),
-                           .new_trace = {trace.data(), trace.size()},
-                           .upgrade = head.upgrade && head.minor == 1};
-  if (!rewrite_request(head, raw, how, worker_.buffers(), exchange_->head())) {
-    worker_.give_back(std::move(exchange_));
-    keep_alive_ = false;
-    return refuse(Refusal::kQueueFull, 503);
-  }
-  if (worker_.context().access_log != nullptr) {
-    const std::string_view forwarded = forwarded_lines();
-    const size_t line_end = forwarded.find('\r');
-    const http::Field* agent = head.find("user-agent");
-    std::string& line = exchange_->log_prefix();
-    line = iso8601(SystemClock().now());
-    line += ' ';
-    line += forwarded.substr(17, line_end - 17);
-    line += " \"";
-    line += head.method;
-    line += ' ';
-    line += head.host;
-    line += ' ';
-    line += head.target;
-    line += minor_one_ ? " HTTP/1.1\" \"" : " HTTP/1.0\" \"";
-    for (const char c : agent != nullptr ? agent->value.substr(0, 256) : std::string_view("-")) {
-      line += c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20 ? '_' : c;
-    }
-    line += "\" Root=";
-    line += how.new_trace;
-  }
-  const RequestFacts facts{.framing = framing_,
-                           .head_method = head_method_,
-                           .idempotent = idempotent(head.method),
-                           .upgrade = how.upgrade,
-                           .expect_continue = head.expect_continue};
-  exchange_->start(*this, std::move(service), facts, head.content_length);
+  exchange_ = std::move(admission.exchange);
+  const RequestFacts& facts = admission.facts;
+  exchange_->start(*this, std::move(admission.service), facts, head.content_length);
   if (exchange_ != nullptr && framing_ == http::Framing::kNone && !facts.upgrade)
     request_complete({});
   return true;
@@ -346,9 +336,13 @@ void ClientConnection::body_wanted() {
 
 void ClientConnection::on_end(int error) {
   peer_ended_ = true;
+  if (state_ == State::kHttp2) {
+    close();
+    return;
+  }
   if (error != 0 || exchange_ == nullptr || state_ == State::kLinger) {
     // What is queued of a last answer may still arrive if only the sending side was closed.
-    if (error == 0 && exchange_ == nullptr && !out().empty()) {
+    if (error == 0 && exchange_ == nullptr && unsent() > 0) {
       close_when_sent_ = true;
       return;
     }
@@ -372,6 +366,10 @@ void ClientConnection::input_ended() {
 }
 
 void ClientConnection::on_timer() {
+  if (state_ == State::kHttp2) {
+    http2_->on_timer();
+    return;
+  }
   if (state_ == State::kHead) {
     keep_alive_ = false;
     worker_.mutable_counts().refused.add();
@@ -440,7 +438,7 @@ void ClientConnection::answer_body(Slice data) {
     return;
   }
   LoopCount& peak = worker_.mutable_counts().queued_peak_bytes;
-  if (out().bytes() > peak.value()) peak.add(out().bytes() - peak.value());
+  if (unsent() > peak.value()) peak.add(unsent() - peak.value());
   loop_.flush(*this);
 }
 
@@ -508,9 +506,7 @@ void ClientConnection::answer_abort() {
   close();
 }
 
-size_t ClientConnection::answer_queued() const {
-  return const_cast<ClientConnection*>(this)->out().bytes();
-}
+size_t ClientConnection::answer_queued() const { return unsent(); }
 
 void ClientConnection::finish_answer() {
   if (!keep_alive_ || worker_.draining()) {
@@ -540,7 +536,7 @@ void ClientConnection::linger() {
   loop_.shut(*this);
   if (peer_ended_) {
     close_when_sent_ = true;
-    if (out().empty()) close();
+    if (unsent() == 0) close();
     return;
   }
   if (paused_) {
@@ -548,13 +544,15 @@ void ClientConnection::linger() {
     loop_.read(*this);
   }
   loop_.set_timer(*this, loop_.now_ms() + worker_.context().times.linger +
-                             (out().empty() ? 0 : worker_.context().times.keep_alive_client));
+                             (unsent() == 0 ? 0 : worker_.context().times.keep_alive_client));
 }
 
 void ClientConnection::on_sent() {
   if (exchange_ != nullptr) {
     exchange_->answer_drained();
-  } else if (state_ == State::kLinger && out().empty()) {
+  } else if (state_ == State::kHttp2) {
+    http2_->sent();
+  } else if (state_ == State::kLinger && unsent() == 0) {
     if (close_when_sent_) {
       close();
     } else {

@@ -1,5 +1,6 @@
-// A client's connection, HTTP/1.0 and 1.1: reads requests, one at a time and in order, and writes
-// the answers.
+// A client's connection. Speaks HTTP/1.0 and 1.1 itself: reads requests, one at a time and in
+// order, and writes the answers. When it turns out to be HTTP/2, by ALPN or by the client's
+// preface, a session (http2_session.h) takes over.
 #pragma once
 
 #include <array>
@@ -14,6 +15,9 @@
 
 namespace hob::edge {
 
+class Http2Session;
+class TlsFilter;
+
 class ClientConnection final : public Socket, public Front {
  public:
   // Deletes itself when it has been released.
@@ -26,11 +30,14 @@ class ClientConnection final : public Socket, public Front {
 
  private:
   friend class Worker;
+  friend class Http2Session;
+  friend class Http2Stream;
   enum class State : uint8_t {
     kIdle,    // between requests
     kHead,    // some of a head has come
     kBody,    // an exchange runs, its body is being read
     kWait,    // an exchange runs, its request is complete
+    kHttp2,   // http2_ has it
     kLinger,  // the last answer was written: input is dropped until the client closes
   };
 
@@ -40,6 +47,7 @@ class ClientConnection final : public Socket, public Front {
   void on_sent() override;
   void on_timer() override;
   void on_released() override;
+  void on_secured() override;
 
   void answer_head(const http::ResponseHead& head, std::string_view raw) override;
   void answer_body(Slice data) override;
@@ -52,6 +60,7 @@ class ClientConnection final : public Socket, public Front {
   // Takes what it can from `data`; what it leaves must wait.
   void process(Slice& data);
   void process_input();
+  void begin_http2(Chain read);
   void input_ended();
   bool read_head(Slice& data);
   bool begin_request(std::string_view raw);
@@ -65,6 +74,8 @@ class ClientConnection final : public Socket, public Front {
   std::string_view forwarded_lines();
 
   Worker& worker_;
+  TlsFilter* tls_ = nullptr;  // nullptr: none; the socket's filter
+  std::shared_ptr<Http2Session> http2_;
   std::unique_ptr<Exchange> exchange_;
   Chain input_;          // waits for its turn
   std::string partial_;  // a head that came in several pieces
@@ -78,6 +89,7 @@ class ClientConnection final : public Socket, public Front {
   State state_ = State::kIdle;
   http::Framing framing_ = http::Framing::kNone;         // of the request
   http::Framing answer_framing_ = http::Framing::kNone;  // towards the client
+  bool fresh_ : 1 = true;                                // no request has come
   bool minor_one_ : 1 = true;                            // HTTP/1.1
   bool wants_json_ : 1 = false;                          // of the edge's own pages
   bool keep_alive_ : 1 = true;

@@ -12,6 +12,7 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "edge/access_log.h"
+#include "edge/certificates.h"
 #include "edge/measurements.h"
 #include "edge/worker.h"
 #include "link/link.h"
@@ -24,6 +25,7 @@ constexpr size_t kRouteTableBytesMax = 64 * 1024 * 1024;
 constexpr Duration kReportInterval{1'000};
 constexpr Duration kDrainPoll{10};
 constexpr Duration kCutOffWait{2'000};
+constexpr Duration kCertificatesLook{60'000};
 
 uint16_t local_port(int fd) {
   sockaddr_in address{};
@@ -64,7 +66,11 @@ class Edge::Impl {
       worker.loop().post([&worker, id = service.id] { worker.wake_service(id); });
     };
     std::vector<uint16_t> ports;
-    for (const Fd& listener : options_.http_listeners) {
+    context_.tls_from = options_.http_listeners.size();
+    std::vector<Fd>& listeners = options_.http_listeners;
+    std::move(options_.https_listeners.begin(), options_.https_listeners.end(),
+              std::back_inserter(listeners));
+    for (const Fd& listener : listeners) {
       ports.push_back(local_port(listener.get()));
       // A loop that another one outran to a connection must not wait in accept().
       ::fcntl(listener.get(), F_SETFL, ::fcntl(listener.get(), F_GETFL) | O_NONBLOCK);
@@ -74,9 +80,15 @@ class Edge::Impl {
       workers_.push_back(std::make_unique<Worker>(std::move(loop), i, context_, ports));
     }
     load_kept_table();
+    if (listeners.size() > context_.tls_from) {
+      certified_keys_ = read_certificates(options_.certificates);
+      SystemRandom random;
+      use_certificates(new_ticket_keys(random, SystemClock().now()));
+      scope_.spawn("edge certificates", [this] { return keep_certificates(); });
+    }
     for (auto& worker : workers_) {
-      for (size_t i = 0; i < options_.http_listeners.size(); ++i) {
-        worker->loop().listen(options_.http_listeners[i].get(), *worker, i);
+      for (size_t i = 0; i < listeners.size(); ++i) {
+        worker->loop().listen(listeners[i].get(), *worker, i);
       }
       threads_.emplace_back([&loop = worker->loop()] { loop.run(); });
       ::pthread_setname_np(threads_.back().native_handle(), "edge-loop");
@@ -118,6 +130,18 @@ class Edge::Impl {
     for (auto& worker : workers_) {
       worker->loop().post([&w = *worker, routes] { w.apply(*routes); });
     }
+  }
+
+  Async<> reload_certificates() {
+    std::vector<CertifiedKey> found = co_await on_pool(
+        pool_, [directory = options_.certificates] { return read_certificates(directory); });
+    const Instant now = SystemClock().now();
+    TicketKeys tickets = tickets_;
+    SystemRandom random;
+    if (now - tickets.made >= kTicketKeyLife) tickets = rotated(tickets_, random, now);
+    if (found == certified_keys_ && tickets.made == tickets_.made) co_return;
+    certified_keys_ = std::move(found);
+    use_certificates(tickets);
   }
 
   link::EdgeReport report() {
@@ -164,6 +188,21 @@ class Edge::Impl {
 
  private:
   std::string table_path() const { return options_.directory + "/routes.json"; }
+
+  void use_certificates(const TicketKeys& tickets) {
+    tickets_ = tickets;
+    const std::shared_ptr<const Certificates> made = Certificates::make(certified_keys_, tickets_);
+    log::info("edge has certificates", {{"count", made != nullptr ? made->size() : 0}});
+    for (auto& worker : workers_)
+      worker->loop().post([&w = *worker, made] { w.set_certificates(made); });
+  }
+
+  Async<> keep_certificates() {
+    for (;;) {
+      co_await sleep_for(kCertificatesLook);
+      co_await reload_certificates();
+    }
+  }
 
   void load_kept_table() {
     if (options_.directory.empty()) return;
@@ -260,6 +299,8 @@ class Edge::Impl {
   }
 
   Options options_;
+  std::vector<CertifiedKey> certified_keys_;  // as they were last read
+  TicketKeys tickets_;
   Executor executor_;
   BlockingPool pool_{1};
   AsyncScope scope_;
@@ -281,6 +322,7 @@ Edge::~Edge() = default;
 Result<void> Edge::start() { return impl_->start(); }
 Async<> Edge::stop(Duration grace) { return impl_->stop(grace); }
 void Edge::apply(const link::RouteTable& table) { impl_->apply(table); }
+Async<> Edge::reload_certificates() { return impl_->reload_certificates(); }
 link::EdgeReport Edge::report() { return impl_->report(); }
 std::string Edge::io_name() const { return impl_->io_name(); }
 Edge::Usage Edge::usage() const { return impl_->usage(); }

@@ -22,6 +22,10 @@ namespace hob::edge {
 struct Options {
   // Listening TCP sockets. Each is shared by all loops, which take connections from it in turn.
   std::vector<Fd> http_listeners{};
+  std::vector<Fd> https_listeners{};  // the same, for TLS
+  // Of *.pem files, a key with its certificate and those above it in each; looked at again every
+  // kCertificatesLook. Empty: TLS connections are closed at once.
+  std::string certificates{};
   std::string control_socket{};  // empty: no link, tables come by apply()
   std::string directory{};       // of ours alone; empty: nothing is kept
   size_t loops = 1;              // 1..64
@@ -49,6 +53,8 @@ class Edge {
 
   // A table as it comes down the link. Older versions than the last are ignored.
   void apply(const link::RouteTable& table);
+  // Reads the certificates again now; connections from the next ones on have them.
+  Async<> reload_certificates();
   // What goes up the link.
   link::EdgeReport report();
   // "io_uring" or "epoll".

@@ -25,6 +25,7 @@ enum class Refusal {
   kNone,
   kBadRequest,      // what the parser says
   kUnknownHost,     // 404
+  kMisdirected,     // 421: a name that the connection was not made for
   kPaused,          // 503
   kNoTarget,        // 503: none came free in time
   kQueueFull,       // 503

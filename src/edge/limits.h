@@ -46,11 +46,14 @@ inline constexpr size_t kServicesMeasuredMax =
 // ---- times, milliseconds of steady time ----
 // Those a test wants shorter are values; the daemon leaves them as they are.
 struct Times {
+  uint64_t handshake = 10'000;          // of TLS, from the connection's first moment: closed
   uint64_t header = 10'000;             // first byte of a head to its last: 408
   uint64_t keep_alive_client = 75'000;  // idle between requests: closed
   uint64_t keep_alive_target = 60'000;  // idle in the pool: closed
   uint64_t connect = 1'000;             // then another target
   uint64_t queue = 10'000;              // waiting for a target: 503
+  uint64_t stall = 30'000;              // HTTP/2: a stream's client takes nothing: reset
+  uint64_t drain = 1'000;               // HTTP/2: between the two GOAWAYs, unless answered
   uint64_t linger = 2'000;              // after a last answer
 };
 inline constexpr uint64_t kEjectAfter = 5;    // gateway errors in a row

@@ -95,11 +95,12 @@ void Loop::flush_all() {
       socket->queued_ = false;
       if (socket->closing_ || socket->connecting_) continue;
       if (socket->send_broken_) {
-        socket->out_.clear();
+        drop_unsent(*socket);
         socket->on_sent();
         continue;
       }
-      if (!socket->out_.empty()) {
+      if (socket->filter_ != nullptr && !seal(*socket)) continue;
+      if (!socket->wire().empty()) {
         if (socket->sending_ == 0) start_send(*socket);
       } else if (socket->shut_wanted_ && !socket->shut_) {
         socket->shut_ = true;
@@ -110,9 +111,28 @@ void Loop::flush_all() {
   }
 }
 
+// False: it is broken, and has been told.
+bool Loop::seal(Socket& socket) {
+  if (!socket.filter_->seal(socket.out_)) {
+    send_failed(socket, EPROTO);
+    return false;
+  }
+  if (socket.shut_wanted_ && !socket.finished_ && socket.out_.empty()) {
+    socket.finished_ = true;
+    socket.filter_->finish();
+  }
+  return true;
+}
+
+void Loop::drop_unsent(Socket& socket) {
+  socket.out_.clear();
+  // A send under way still reads its bytes.
+  if (socket.filter_ != nullptr && socket.sending_ == 0) socket.filter_->wire().clear();
+}
+
 void Loop::sent(Socket& socket, size_t count) {
-  socket.out_.consume(count);
-  if (!socket.out_.empty() || socket.shut_wanted_) flush(socket);
+  socket.wire().consume(count);
+  if (socket.unsent() > 0 || socket.shut_wanted_) flush(socket);
   socket.on_sent();
 }
 
@@ -129,7 +149,7 @@ void Loop::send_failed(Socket& socket, int error) {
     return;
   }
   socket.send_broken_ = true;
-  socket.out_.clear();
+  drop_unsent(socket);
   socket.on_sent();
 }
 
@@ -147,7 +167,7 @@ void Loop::run_released() {
     for (Socket* socket : gone) {
       if (socket->queued_) std::erase(flush_list_, socket);
       if (socket->retry_read_) std::erase(starved_, socket);
-      socket->out_.clear();
+      drop_unsent(*socket);
       socket->on_released();
     }
   }

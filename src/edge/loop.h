@@ -22,6 +22,7 @@
 namespace hob::edge {
 
 class Loop;
+class Socket;
 
 // A deadline: on_alarm() is called when it has passed.
 class Alarm : public Timer {
@@ -30,6 +31,26 @@ class Alarm : public Timer {
 
  protected:
   ~Alarm() = default;
+};
+
+// What stands between a socket and the wire, and changes every byte: TLS. Belongs to its socket.
+class Filter {
+ public:
+  virtual ~Filter() = default;
+  // Bytes from the wire. What they mean goes to deliver(), an end to ended().
+  virtual void received(Slice data) = 0;
+  // Turns what it can of the socket's out() into wire(), so much that the wire has enough to do.
+  // False: it is broken.
+  virtual bool seal(Chain& out) = 0;
+  // The socket will send no more: tells the peer so.
+  virtual void finish() = 0;
+  Chain& wire() { return wire_; }
+
+ protected:
+  static void deliver(Socket& socket, Slice data);
+  static void ended(Socket& socket, int error);
+  static void secured(Socket& socket);
+  Chain wire_;
 };
 
 // One stream socket. Derived classes hear what happens to it. After close() nothing is heard but
@@ -41,6 +62,10 @@ class Socket {
 
   // Bytes queued here go out soon after flush().
   Chain& out() { return out_; }
+  // Bytes that were queued and that the kernel has not taken yet.
+  size_t unsent() const {
+    return out_.bytes() + (filter_ != nullptr ? filter_->wire().bytes() : 0);
+  }
   bool closing() const { return closing_; }
   int fd() const { return fd_; }
 
@@ -55,13 +80,26 @@ class Socket {
   virtual void on_sent() = 0;  // out() has become shorter
   virtual void on_timer() = 0;
   virtual void on_released() = 0;
+  virtual void on_secured() {}  // its filter and the peer have agreed on their keys
+  // Before it is adopted by the loop.
+  void set_filter(std::unique_ptr<Filter> filter) { filter_ = std::move(filter); }
 
   Loop& loop_;
 
  private:
   friend class Loop;
+  friend class Filter;
   friend class UringLoop;
   friend class EpollLoop;
+  // What the kernel is given.
+  Chain& wire() { return filter_ != nullptr ? filter_->wire() : out_; }
+  void take(Slice data) {
+    if (filter_ != nullptr) {
+      filter_->received(std::move(data));
+    } else {
+      on_data(std::move(data));
+    }
+  }
   struct SocketAlarm final : Alarm {
     explicit SocketAlarm(Socket& of) : socket(of) {}
     void on_alarm() override {
@@ -71,10 +109,11 @@ class Socket {
   };
 
   Chain out_;
+  std::unique_ptr<Filter> filter_;  // nullptr: bytes go as they are
   SocketAlarm alarm_{*this};
   int fd_ = -1;
   uint32_t sending_ =
-      0;  // io_uring: bytes of out_ the kernel has been given; they stay until it is done
+      0;  // io_uring: bytes of wire() the kernel has been given; they stay until it is done
   uint8_t ops_ = 0;  // io_uring: operations under way
   bool want_read_ : 1 = false;
   bool receiving_ : 1 = false;   // io_uring: a receive is under way
@@ -88,6 +127,7 @@ class Socket {
   bool broken_ : 1 = false;
   bool send_broken_ : 1 = false;  // what is queued is dropped; reading tells why
   bool shut_wanted_ : 1 = false;
+  bool finished_ : 1 = false;  // the filter has told the peer
   bool shut_ : 1 = false;
   bool closing_ : 1 = false;
   bool releasing_ : 1 = false;
@@ -161,6 +201,7 @@ class Loop {
   size_t buffers_in_use() const { return buffers_in_use_.load(std::memory_order_relaxed); }
 
  protected:
+  friend class Filter;
   Loop();
   virtual void start_socket(Socket& socket) = 0;
   virtual void start_send(Socket& socket) = 0;
@@ -183,6 +224,8 @@ class Loop {
   void starve(Socket& socket);
   bool busy() const { return !flush_list_.empty() || !released_.empty(); }
   void sent(Socket& socket, size_t count);
+  bool seal(Socket& socket);
+  void drop_unsent(Socket& socket);
   void ended(Socket& socket, int error);
   // A peer that answers early and closes breaks our sending, but its answer is still to be read.
   void send_failed(Socket& socket, int error);
@@ -205,5 +248,9 @@ class Loop {
   std::vector<Socket*> released_;
   std::vector<Socket*> starved_;
 };
+
+inline void Filter::deliver(Socket& socket, Slice data) { socket.on_data(std::move(data)); }
+inline void Filter::secured(Socket& socket) { socket.on_secured(); }
+inline void Filter::ended(Socket& socket, int error) { socket.loop_.ended(socket, error); }
 
 }  // namespace hob::edge

@@ -136,13 +136,13 @@ void EpollLoop::event(Socket& socket, uint32_t events) {
     ::getsockopt(socket.fd_, SOL_SOCKET, SO_ERROR, &error, &size);
     socket.connecting_ = false;
     socket.writable_ = true;
-    if (error == 0 && !socket.out_.empty()) flush(socket);
+    if (error == 0 && socket.unsent() > 0) flush(socket);
     socket.on_connected(error);
     if (socket.closing_) return;
   }
   if ((events & EPOLLOUT) != 0) {
     socket.writable_ = true;
-    if (!socket.out_.empty()) flush(socket);
+    if (socket.unsent() > 0) flush(socket);
   }
   if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
     socket.readable_ = true;
@@ -188,7 +188,7 @@ void EpollLoop::read_some(Socket& socket) {
     // Less than asked for: it was all, and what comes later raises a new edge. The end may have
     // come already.
     if (size < kBufferBytes && !socket.hung_up_) socket.readable_ = false;
-    socket.on_data(std::move(data));
+    socket.take(std::move(data));
     if (socket.closing_) return;
   }
   if (socket.want_read_) read(socket);
@@ -196,7 +196,7 @@ void EpollLoop::read_some(Socket& socket) {
 
 void EpollLoop::start_send(Socket& socket) {
   if (!socket.writable_) return;
-  Chain& out = socket.out_;
+  Chain& out = socket.wire();
   iovec pieces[kPiecesAtOnce];
   size_t count = 0;
   size_t bytes = 0;

@@ -179,7 +179,7 @@ void UringLoop::complete(const io_uring_cqe& cqe) {
   if (tag == kConnect) {
     socket.connecting_ = false;
     if (!socket.closing_) {
-      if (cqe.res == 0 && (!socket.out_.empty() || socket.shut_wanted_)) flush(socket);
+      if (cqe.res == 0 && (socket.unsent() > 0 || socket.shut_wanted_)) flush(socket);
       socket.on_connected(-cqe.res);
     }
   } else {
@@ -214,7 +214,7 @@ void UringLoop::received(Socket& socket, const io_uring_cqe& cqe) {
   }
   if (!socket.closing_) {
     if (!data.empty()) {
-      socket.on_data(std::move(data));
+      socket.take(std::move(data));
     } else if (cqe.res == 0) {
       ended(socket, 0);
     } else if (cqe.res == -ENOBUFS) {
@@ -308,7 +308,7 @@ void UringLoop::pause(Socket& socket) {
 }
 
 void UringLoop::start_send(Socket& socket) {
-  Chain& out = socket.out_;
+  Chain& out = socket.wire();
   io_uring_sqe* entry = sqe();
   if (out.pieces() == 1) {
     const Slice& piece = out.piece(0);

@@ -59,6 +59,11 @@ Words words(const Page& page) {
     case Refusal::kBadResponse:
       return {"The service answered nonsense",
               fmt::format("{} sent something that is not valid HTTP.", service), "service"};
+    case Refusal::kMisdirected:
+      return {"Asked on another name's connection",
+              "This connection was made for another host name, whose certificate does not have "
+              "this one. A new connection will do.",
+              "client"};
     case Refusal::kTimeout:
       return {"The service took too long",
               fmt::format("{} did not answer in the time it may take.", service), "service"};

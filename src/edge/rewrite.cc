@@ -2,6 +2,7 @@
 
 #include <array>
 #include <string>
+#include <utility>
 
 #include "edge/limits.h"
 
@@ -307,6 +308,37 @@ bool rewrite_response(const http::ResponseHead& head, std::string_view raw, Answ
   }
   copy.add("\r\n");
   return copy.finish();
+}
+
+void each_answer_field(const http::ResponseHead& head, const VisitField& visit) {
+  bool named = false;
+  for (size_t i = 0; i < head.field_count; ++i) {
+    if (head.fields[i].name.size() == 10 && known(head.fields[i].name) == Field::kConnection)
+      named = has_named(head);
+  }
+  bool length_given = head.code < 200 || head.code == 204 || head.ignore_content_length;
+  for (size_t i = 0; i < head.field_count; ++i) {
+    const auto& [name, value] = head.fields[i];
+    switch (known(name)) {
+      case Field::kOther:
+      case Field::kHost:
+      case Field::kForwarded:
+      case Field::kTrace:
+      case Field::kTrailer:
+        if (!named || !is_named(head, name)) visit(name, value);
+        break;
+      case Field::kLength:
+        if (name.find('_') == std::string_view::npos && !std::exchange(length_given, true))
+          visit(name, value.substr(0, value.find_first_of(", \t")));
+        break;
+      case Field::kUpgrade:
+      case Field::kHop:
+      case Field::kFraming:
+      case Field::kConnection:
+      case Field::kTe:
+        break;
+    }
+  }
 }
 
 std::string_view normal_host(std::string_view host, std::span<char> room) {

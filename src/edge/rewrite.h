@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string_view>
 
 #include "base/http_parser.h"
@@ -35,6 +36,11 @@ enum class AnswerFraming { kAsIs, kNoLength, kChunked };
 // body).
 bool rewrite_response(const http::ResponseHead& head, std::string_view raw, AnswerFraming framing,
                       Persistence persistence, BufferPool& pool, Chain& into);
+
+// The fields of an answer that go to a client of HTTP/2, which has framing of its own; a length is
+// among them where it is true.
+using VisitField = std::function<void(std::string_view name, std::string_view value)>;
+void each_answer_field(const http::ResponseHead& head, const VisitField& visit);
 
 // Lower case, no port, no last dot; empty: longer than `room`.
 std::string_view normal_host(std::string_view host, std::span<char> room);

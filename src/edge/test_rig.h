@@ -56,6 +56,11 @@ class Connection {
     EXPECT_EQ(::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
     return Connection(std::move(fd));
   }
+  // For reads that nothing may answer: a second is as good as for ever.
+  void shrink_patience() {
+    const timeval patience{.tv_sec = 1, .tv_usec = 0};
+    ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  }
   bool write(std::string_view text) {
     while (!text.empty()) {
       const ssize_t done = ::send(fd_.get(), text.data(), text.size(), MSG_NOSIGNAL);
@@ -374,14 +379,22 @@ inline void Backend::serve_by_path(Connection& connection, Backend& backend) {
 // An edge that serves "test.local" (unless told otherwise) from the given targets.
 class Rig {
  public:
+  // `certificates`: a directory of them; then there is a listener for TLS, too.
   explicit Rig(Io io, size_t loops = 1, Times times = {}, std::string control = {},
-               std::string directory = {})
+               std::string directory = {}, std::string certificates = {})
       : guard_(boost::asio::make_work_guard(context_)), thread_([this] { context_.run(); }) {
     auto listener = http::listen_tcp("127.0.0.1", 0);
     EXPECT_TRUE(listener.has_value());
     port_ = port_of(listener->get());
     Options options;
     options.http_listeners.push_back(std::move(*listener));
+    if (!certificates.empty()) {
+      auto secure = http::listen_tcp("127.0.0.1", 0);
+      EXPECT_TRUE(secure.has_value());
+      https_port_ = port_of(secure->get());
+      options.https_listeners.push_back(std::move(*secure));
+      options.certificates = std::move(certificates);
+    }
     options.loops = loops;
     options.io = io;
     options.times = times;
@@ -396,18 +409,13 @@ class Rig {
   ~Rig() { stop(Duration(100)); }
   void stop(Duration grace) {
     if (!thread_.joinable()) return;
-    std::promise<void> done;
-    AsyncScope scope(context_.get_executor());
-    boost::asio::post(context_, [&] {
-      scope.spawn("stop", [&, grace]() -> Async<> {
-        co_await edge_->stop(grace);
-        done.set_value();
-      });
-    });
-    done.get_future().wait();
+    await([&, grace]() -> Async<> { co_await edge_->stop(grace); });
     on_loop([&] { edge_.reset(); });
     guard_.reset();
     thread_.join();
+  }
+  void reload_certificates() {
+    await([&]() -> Async<> { co_await edge_->reload_certificates(); });
   }
   template <class F>
   void on_loop(F function) {
@@ -459,14 +467,31 @@ class Rig {
     return read_answer(client);
   }
   uint16_t port() const { return port_; }
+  uint16_t https_port() const { return https_port_; }
   Metrics metrics;
 
  private:
+  // Runs a coroutine on the edge's executor, to its end.
+  template <class Work>
+  void await(Work work) {
+    std::promise<void> done;
+    AsyncScope scope(context_.get_executor());
+    boost::asio::post(context_, [&] {
+      scope.spawn("test", [&]() -> Async<> {
+        co_await work();
+        done.set_value();
+      });
+    });
+    done.get_future().wait();
+    on_loop([] {});  // it has ended, too
+  }
+
   boost::asio::io_context context_{1};
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> guard_;
   std::thread thread_;
   std::unique_ptr<Edge> edge_;
   uint16_t port_ = 0;
+  uint16_t https_port_ = 0;
   int64_t version_ = 0;
 };
 

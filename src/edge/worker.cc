@@ -135,7 +135,8 @@ std::shared_ptr<Service> Worker::find(std::string_view host) {
 }
 
 void Worker::on_accept(int fd, size_t listener) {
-  if (draining_ || clients_ >= kConnectionsMax) {
+  const bool unready = listener >= context_.tls_from && certificates_ == nullptr;
+  if (draining_ || clients_ >= kConnectionsMax || unready) {
     ::close(fd);
     counts_.shed.add();
     return;

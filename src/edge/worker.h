@@ -21,6 +21,7 @@
 namespace hob::edge {
 
 class AccessLog;
+class Certificates;
 class ClientConnection;
 class Exchange;
 class UpstreamConnection;
@@ -68,6 +69,7 @@ struct WorkerContext {
   // Asks another loop to look at a service's queue: a place has come free.
   std::function<void(size_t loop, SharedService& service)> wake{};
   AccessLog* access_log = nullptr;  // nullptr: none
+  size_t tls_from = SIZE_MAX;       // listeners of this index and above speak TLS
   Times times{};
 };
 
@@ -87,6 +89,11 @@ class Worker final : public Listener {
   // ---- on the loop's thread ----
   void apply(const Routes& routes);
   void on_accept(int fd, size_t listener) override;
+  // For connections from now on. nullptr: those that want TLS are closed.
+  void set_certificates(std::shared_ptr<const Certificates> certificates) {
+    certificates_ = std::move(certificates);
+  }
+  const std::shared_ptr<const Certificates>& certificates() const { return certificates_; }
   // Stops accepting, closes idle connections, and the others after their answer.
   void drain();
   // Closes everything now.
@@ -124,6 +131,8 @@ class Worker final : public Listener {
   // the fields beyond field_count, whose 4 KiB would cost more to clear than the parsing.
   http::RequestHead& fresh_request_head();
   http::ResponseHead& fresh_response_head();
+  std::string& text_scratch() { return text_scratch_; }    // HTTP/2: a head on its way in
+  std::string& block_scratch() { return block_scratch_; }  // and on its way out
   const http::RequestHead& request_head() const { return request_head_; }
 
  private:
@@ -141,6 +150,7 @@ class Worker final : public Listener {
   size_t index_;
   WorkerContext& context_;
   std::vector<uint16_t> ports_;
+  std::shared_ptr<const Certificates> certificates_;
   WorkerCounts counts_;
   std::atomic<int64_t> applied_ = -1;
   bool draining_ = false;
@@ -152,6 +162,8 @@ class Worker final : public Listener {
   std::vector<std::unique_ptr<Exchange>> spare_exchanges_;
   http::RequestHead request_head_{};
   http::ResponseHead response_head_{};
+  std::string text_scratch_;
+  std::string block_scratch_;
   uint64_t random_state_[2] = {};
   uint32_t unix_seconds_ = 0;
   uint64_t unix_seconds_at_ = 0;

@@ -1,0 +1,194 @@
+#include "base/certificate.h"
+
+#include <openssl/bio.h>
+#include <openssl/bn.h>
+#include <openssl/ec.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+
+#include <ctime>
+#include <memory>
+
+#include "base/assert.h"
+
+namespace hob {
+namespace {
+
+// Clocks differ: a certificate holds from a little before it was made.
+constexpr Duration kClockSlack = std::chrono::hours(1);
+constexpr int kSerialBits = 127;  // RFC 5280: positive, 20 bytes at most
+
+template <auto Free>
+struct Freer {
+  template <class T>
+  void operator()(T* object) const {
+    Free(object);
+  }
+};
+using Certificate = std::unique_ptr<X509, Freer<X509_free>>;
+using Key = std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY_free>>;
+using Memory = std::unique_ptr<BIO, Freer<BIO_free_all>>;
+using Extension = std::unique_ptr<X509_EXTENSION, Freer<X509_EXTENSION_free>>;
+using Serial = std::unique_ptr<BIGNUM, Freer<BN_free>>;
+using Names = std::unique_ptr<GENERAL_NAMES, Freer<GENERAL_NAMES_free>>;
+
+std::unexpected<Error> failed(const char* doing) {
+  char text[256] = "unknown";
+  if (const unsigned long error = ERR_get_error(); error != 0)
+    ERR_error_string_n(error, text, sizeof text);
+  ERR_clear_error();
+  return fail(Code::kInvalid, "{}: {}", doing, text);
+}
+
+Memory memory_of(std::string_view text) {
+  return Memory(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+}
+
+template <class Write>
+std::string pem_of(Write write) {
+  const Memory memory(BIO_new(BIO_s_mem()));
+  if (memory == nullptr || write(memory.get()) != 1) return {};
+  char* data = nullptr;
+  const long size = BIO_get_mem_data(memory.get(), &data);
+  return {data, static_cast<size_t>(size)};
+}
+
+Certificate certificate_in(std::string_view pem) {
+  Certificate certificate(PEM_read_bio_X509(memory_of(pem).get(), nullptr, nullptr, nullptr));
+  ERR_clear_error();
+  return certificate;
+}
+
+bool add_extension(X509* certificate, X509* issuer, int kind, const std::string& value) {
+  X509V3_CTX context;
+  X509V3_set_ctx_nodb(&context);
+  X509V3_set_ctx(&context, issuer, certificate, nullptr, nullptr, 0);
+  const Extension extension(X509V3_EXT_conf_nid(nullptr, &context, kind, value.c_str()));
+  return extension != nullptr && X509_add_ext(certificate, extension.get(), -1) == 1;
+}
+
+// All that both kinds of certificate have, but for the signature.
+Certificate begin_certificate(EVP_PKEY* key, const std::string& common_name, Instant now,
+                              Duration validity) {
+  Certificate certificate(X509_new());
+  const Serial serial(BN_new());
+  if (certificate == nullptr || serial == nullptr) return nullptr;
+  const auto seconds = [](Instant at) {
+    return static_cast<time_t>(
+        std::chrono::duration_cast<std::chrono::seconds>(at.time_since_epoch()).count());
+  };
+  X509_NAME* name = X509_get_subject_name(certificate.get());
+  const bool made =
+      BN_rand(serial.get(), kSerialBits, BN_RAND_TOP_ONE, BN_RAND_BOTTOM_ANY) == 1 &&
+      BN_to_ASN1_INTEGER(serial.get(), X509_get_serialNumber(certificate.get())) != nullptr &&
+      X509_set_version(certificate.get(), 2) == 1 &&
+      ASN1_TIME_set(X509_getm_notBefore(certificate.get()), seconds(now - kClockSlack)) !=
+          nullptr &&
+      ASN1_TIME_set(X509_getm_notAfter(certificate.get()), seconds(now + validity)) != nullptr &&
+      X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8,
+                                 reinterpret_cast<const unsigned char*>(common_name.c_str()), -1,
+                                 -1, 0) == 1 &&
+      X509_set_pubkey(certificate.get(), key) == 1;
+  return made ? std::move(certificate) : nullptr;
+}
+
+CertifiedKey written(X509* certificate, EVP_PKEY* key) {
+  return {.certificate = pem_of([&](BIO* out) { return PEM_write_bio_X509(out, certificate); }),
+          .key = pem_of([&](BIO* out) {
+            return PEM_write_bio_PrivateKey(out, key, nullptr, nullptr, 0, nullptr, nullptr);
+          })};
+}
+
+Instant instant_of(const ASN1_TIME* time) {
+  tm parts{};
+  if (ASN1_TIME_to_tm(time, &parts) != 1) return {};
+  return Instant(std::chrono::seconds(::timegm(&parts)));
+}
+
+}  // namespace
+
+Result<CertifiedKey> make_authority(const std::string& common_name, const std::string& domain,
+                                    Instant now, Duration validity) {
+  const Key key(EVP_EC_gen("P-256"));
+  if (key == nullptr) return failed("making a key");
+  const Certificate certificate = begin_certificate(key.get(), common_name, now, validity);
+  if (certificate == nullptr) return failed("making an authority");
+  X509* x509 = certificate.get();
+  const bool made =
+      X509_set_issuer_name(x509, X509_get_subject_name(x509)) == 1 &&
+      add_extension(x509, x509, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") &&
+      add_extension(x509, x509, NID_key_usage, "critical,keyCertSign,cRLSign") &&
+      add_extension(x509, x509, NID_name_constraints, "critical,permitted;DNS:" + domain) &&
+      add_extension(x509, x509, NID_subject_key_identifier, "hash") &&
+      X509_sign(x509, key.get(), EVP_sha256()) > 0;
+  if (!made) return failed("making an authority");
+  return written(x509, key.get());
+}
+
+Result<CertifiedKey> issue_certificate(const CertifiedKey& authority,
+                                       const std::vector<std::string>& host_names, Instant now,
+                                       Duration validity) {
+  HOB_ASSERT(!host_names.empty());
+  const Certificate issuer = certificate_in(authority.certificate);
+  const Key issuer_key(
+      PEM_read_bio_PrivateKey(memory_of(authority.key).get(), nullptr, nullptr, nullptr));
+  if (issuer == nullptr || issuer_key == nullptr) return failed("reading the authority");
+  const Key key(EVP_EC_gen("P-256"));
+  if (key == nullptr) return failed("making a key");
+  const Certificate certificate = begin_certificate(key.get(), host_names.front(), now, validity);
+  if (certificate == nullptr) return failed("making a certificate");
+  std::string names;
+  for (const std::string& host : host_names) {
+    names += names.empty() ? "DNS:" : ",DNS:";
+    names += host;
+  }
+  X509* x509 = certificate.get();
+  const bool made = X509_set_issuer_name(x509, X509_get_subject_name(issuer.get())) == 1 &&
+                    add_extension(x509, issuer.get(), NID_basic_constraints, "critical,CA:FALSE") &&
+                    add_extension(x509, issuer.get(), NID_key_usage, "critical,digitalSignature") &&
+                    add_extension(x509, issuer.get(), NID_ext_key_usage, "serverAuth") &&
+                    add_extension(x509, issuer.get(), NID_subject_alt_name, names) &&
+                    add_extension(x509, issuer.get(), NID_subject_key_identifier, "hash") &&
+                    add_extension(x509, issuer.get(), NID_authority_key_identifier, "keyid") &&
+                    X509_sign(x509, issuer_key.get(), EVP_sha256()) > 0;
+  if (!made) return failed("issuing a certificate");
+  return written(x509, key.get());
+}
+
+Result<CertificateFacts> read_certificate(std::string_view pem) {
+  const Certificate certificate = certificate_in(pem);
+  if (certificate == nullptr) return fail(Code::kInvalid, "there is no certificate in it");
+  CertificateFacts facts{.not_before = instant_of(X509_get0_notBefore(certificate.get())),
+                         .not_after = instant_of(X509_get0_notAfter(certificate.get()))};
+  const Names names(static_cast<GENERAL_NAMES*>(
+      X509_get_ext_d2i(certificate.get(), NID_subject_alt_name, nullptr, nullptr)));
+  for (int i = 0; i < sk_GENERAL_NAME_num(names.get()); ++i) {
+    const GENERAL_NAME* name = sk_GENERAL_NAME_value(names.get(), i);
+    if (name->type != GEN_DNS) continue;
+    std::string host(reinterpret_cast<const char*>(ASN1_STRING_get0_data(name->d.dNSName)),
+                     static_cast<size_t>(ASN1_STRING_length(name->d.dNSName)));
+    for (char& c : host) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+    facts.host_names.push_back(std::move(host));
+  }
+  return facts;
+}
+
+bool is_signed_by(std::string_view pem, std::string_view authority_pem) {
+  const Certificate certificate = certificate_in(pem);
+  const Certificate issuer = certificate_in(authority_pem);
+  if (certificate == nullptr || issuer == nullptr) return false;
+  const bool valid = X509_verify(certificate.get(), X509_get0_pubkey(issuer.get())) == 1;
+  ERR_clear_error();
+  return valid;
+}
+
+bool host_matches(std::string_view pattern, std::string_view host) {
+  if (!pattern.starts_with("*.")) return pattern == host;
+  const size_t dot = host.find('.');
+  return dot != std::string_view::npos && dot > 0 && host.substr(dot) == pattern.substr(1);
+}
+
+}  // namespace hob

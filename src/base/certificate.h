@@ -1,0 +1,46 @@
+// X.509: an authority of one's own, the certificates it issues, and what a certificate says.
+//
+// Keys are ECDSA P-256, as their handshakes are the cheapest that every client knows. Each call
+// takes about a millisecond.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "base/time.h"
+
+namespace hob {
+
+// Both as PEM. The key is a secret.
+struct CertifiedKey {
+  std::string certificate{};
+  std::string key{};
+  bool operator==(const CertifiedKey&) const = default;
+};
+
+struct CertificateFacts {
+  Instant not_before{};
+  Instant not_after{};
+  std::vector<std::string> host_names{};  // lower case; "*.domain" stands for one label
+};
+
+// An authority that can vouch for names below `domain` alone, whoever gets hold of its key: its
+// certificate says so (RFC 5280, name constraints).
+Result<CertifiedKey> make_authority(const std::string& common_name, const std::string& domain,
+                                    Instant now, Duration validity);
+// A server's certificate. `host_names`: at least one, each may begin with "*.".
+Result<CertifiedKey> issue_certificate(const CertifiedKey& authority,
+                                       const std::vector<std::string>& host_names, Instant now,
+                                       Duration validity);
+
+// Of the first certificate in `pem`. kInvalid: there is none.
+Result<CertificateFacts> read_certificate(std::string_view pem);
+// Whether the first certificate in `pem` was signed by the authority.
+bool is_signed_by(std::string_view pem, std::string_view authority_pem);
+// Whether `pattern`, a name of a certificate, stands for `host` (RFC 6125: one label for "*"). Both
+// lower case.
+bool host_matches(std::string_view pattern, std::string_view host);
+
+}  // namespace hob

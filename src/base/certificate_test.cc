@@ -1,0 +1,57 @@
+#include "base/certificate.h"
+
+#include <gtest/gtest.h>
+
+namespace hob {
+namespace {
+
+using namespace std::chrono_literals;
+constexpr Instant kNow{1'800'000'000s};
+
+TEST(Certificate, SaysWhatItWasIssuedFor) {
+  const auto authority = make_authority("Hob test", "hob.localhost", kNow, 24h);
+  ASSERT_TRUE(authority.has_value()) << authority.error().message;
+  const auto issued =
+      issue_certificate(*authority, {"*.us-east-1.hob.localhost", "a.hob.localhost"}, kNow, 2h);
+  ASSERT_TRUE(issued.has_value()) << issued.error().message;
+  const auto facts = read_certificate(issued->certificate);
+  ASSERT_TRUE(facts.has_value());
+  EXPECT_EQ(facts->host_names,
+            (std::vector<std::string>{"*.us-east-1.hob.localhost", "a.hob.localhost"}));
+  EXPECT_EQ(facts->not_after, kNow + 2h);
+  EXPECT_LT(facts->not_before, kNow);
+  EXPECT_TRUE(is_signed_by(issued->certificate, authority->certificate));
+}
+
+TEST(Certificate, IsNotAnotherAuthoritysOfTheSameName) {
+  const auto one = make_authority("Hob test", "hob.localhost", kNow, 24h);
+  const auto other = make_authority("Hob test", "hob.localhost", kNow, 24h);
+  ASSERT_TRUE(one && other);
+  const auto issued = issue_certificate(*one, {"a.hob.localhost"}, kNow, 2h);
+  ASSERT_TRUE(issued.has_value());
+  EXPECT_FALSE(is_signed_by(issued->certificate, other->certificate));
+}
+
+TEST(Certificate, RefusesWhatIsNone) {
+  EXPECT_FALSE(read_certificate("").has_value());
+  EXPECT_FALSE(read_certificate("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"));
+  EXPECT_FALSE(is_signed_by("", ""));
+  EXPECT_FALSE(issue_certificate({}, {"a.b"}, kNow, 1h).has_value());
+}
+
+TEST(Certificate, MatchesHosts) {
+  struct Case {
+    const char* pattern;
+    const char* host;
+    bool want;
+  };
+  for (const Case& c :
+       {Case{"a.b", "a.b", true}, Case{"a.b", "c.b", false}, Case{"*.b", "a.b", true},
+        Case{"*.b", "a.a.b", false}, Case{"*.b", "b", false}, Case{"*.b", ".b", false},
+        Case{"*.b", "*.b", true}, Case{"", "", true}}) {
+    EXPECT_EQ(host_matches(c.pattern, c.host), c.want) << c.pattern << " " << c.host;
+  }
+}
+
+}  // namespace
+}  // namespace hob

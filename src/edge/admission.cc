@@ -1,0 +1,110 @@
+#include "edge/admission.h"
+
+#include <array>
+#include <string>
+
+#include "base/time.h"
+#include "edge/rewrite.h"
+#include "edge/tls.h"
+
+namespace hob::edge {
+namespace {
+
+bool idempotent(std::string_view method) {
+  return method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE" ||
+         method == "OPTIONS" || method == "TRACE";
+}
+
+// "1-5f84c7a5-0123456789abcdef01234567": by hand, as snprintf showed in the profile.
+std::array<char, 35> new_trace(uint32_t seconds, uint64_t a, uint64_t b) {
+  std::array<char, 35> out;
+  out[0] = '1';
+  out[1] = out[10] = '-';
+  const auto hex = [&](size_t at, uint64_t value, size_t digits) {
+    for (size_t i = digits; i-- > 0; value >>= 4) out[at + i] = "0123456789abcdef"[value & 15];
+  };
+  hex(2, seconds, 8);
+  hex(11, a, 16);
+  hex(27, b, 8);
+  return out;
+}
+
+void write_log_prefix(const http::RequestHead& head, const Origin& origin, std::string_view trace,
+                      std::string& line) {
+  const size_t line_end = origin.forwarded.find('\r');
+  const http::Field* agent = head.find("user-agent");
+  line = iso8601(SystemClock().now());
+  line += ' ';
+  line += origin.forwarded.substr(17, line_end - 17);
+  line += " \"";
+  line += head.method;
+  line += ' ';
+  line += head.host;
+  line += ' ';
+  line += head.target;
+  line += ' ';
+  line += origin.version;
+  line += "\" \"";
+  for (const char c : agent != nullptr ? agent->value.substr(0, 256) : std::string_view("-")) {
+    line += c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20 ? '_' : c;
+  }
+  line += "\" Root=";
+  line += trace;
+}
+
+}  // namespace
+
+bool asks_for_json(const http::RequestHead& head) {
+  const http::Field* accept = head.find("accept");
+  if (accept == nullptr) return false;
+  const size_t json = accept->value.find("json");
+  return json != std::string_view::npos && json < accept->value.find("text/html");
+}
+
+Admission admit(Worker& worker, std::string_view raw, const Origin& origin) {
+  const http::RequestHead& head = worker.request_head();
+  Admission admission;
+  const auto refuse = [&](Refusal why, int status) {
+    worker.mutable_counts().refused.add();
+    admission.exchange.reset();
+    admission.why = why;
+    admission.status = status;
+  };
+  if (head.host.empty() || !connection_is_valid(head)) {
+    refuse(Refusal::kBadRequest, 400);
+    return admission;
+  }
+  std::array<char, 256> host_room;
+  const std::string_view host = normal_host(head.host, host_room);
+  if (origin.tls != nullptr && !origin.tls->covers(host)) {
+    refuse(Refusal::kMisdirected, 421);
+    return admission;
+  }
+  admission.service = worker.find(host);
+  if (admission.service == nullptr) {
+    refuse(Refusal::kUnknownHost, 404);
+    return admission;
+  }
+  admission.exchange = worker.take_exchange();
+  Exchange& exchange = *admission.exchange;
+  const std::array<char, 35> trace =
+      new_trace(worker.unix_seconds(), worker.random(), worker.random());
+  const RequestRewrite how{.forwarded = origin.forwarded,
+                           .new_trace = {trace.data(), trace.size()},
+                           .upgrade = origin.upgrades && head.upgrade && head.minor == 1};
+  if (!rewrite_request(head, raw, how, worker.buffers(), exchange.head())) {
+    worker.give_back(std::move(admission.exchange));
+    refuse(Refusal::kQueueFull, 503);
+    return admission;
+  }
+  if (worker.context().access_log != nullptr)
+    write_log_prefix(head, origin, how.new_trace, exchange.log_prefix());
+  admission.facts = {.framing = head.framing,
+                     .head_method = head.method == "HEAD",
+                     .idempotent = idempotent(head.method),
+                     .upgrade = how.upgrade,
+                     .expect_continue = head.expect_continue};
+  return admission;
+}
+
+}  // namespace hob::edge

@@ -1,0 +1,210 @@
+#include "edge/certificates.h"
+
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/params.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "edge/tls.h"
+
+namespace hob::edge {
+namespace {
+
+// TLS 1.2 with forward secrecy and authenticated encryption alone (RFC 9325 §4.2). 1.3 has no
+// others.
+constexpr const char* kCiphers = "ECDHE+AESGCM:ECDHE+CHACHA20";
+constexpr unsigned char kProtocols[] = "\x02h2\x08http/1.1";
+
+template <auto Free>
+struct Freer {
+  template <class T>
+  void operator()(T* object) const {
+    Free(object);
+  }
+};
+
+TicketKeys::Key new_key(Random& random) {
+  TicketKeys::Key key;
+  random.fill(key.name.data(), key.name.size());
+  random.fill(key.cipher.data(), key.cipher.size());
+  random.fill(key.mac.data(), key.mac.size());
+  return key;
+}
+
+// Seals a ticket, or finds the key that opens one (SSL_CTX_set_tlsext_ticket_key_evp_cb).
+int use_ticket_key(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
+                   EVP_MAC_CTX* mac, int sealing) {
+  const auto* certificates =
+      static_cast<const Certificates*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
+  const TicketKeys& keys = certificates->tickets();
+  const TicketKeys::Key* key = &keys.current;
+  int renew = 1;
+  if (sealing == 1) {
+    std::memcpy(name, key->name.data(), key->name.size());
+    SystemRandom().fill(iv, static_cast<size_t>(EVP_CIPHER_get_iv_length(EVP_aes_256_cbc())));
+  } else if (std::memcmp(name, key->name.data(), key->name.size()) != 0) {
+    if (!keys.previous || std::memcmp(name, keys.previous->name.data(), key->name.size()) != 0)
+      return 0;
+    key = &*keys.previous;
+    renew = 2;
+  }
+  char digest[] = "SHA256";
+  const OSSL_PARAM parameters[] = {
+      OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, const_cast<uint8_t*>(key->mac.data()),
+                                        key->mac.size()),
+      OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+      OSSL_PARAM_construct_end()};
+  const bool ready =
+      EVP_MAC_CTX_set_params(mac, parameters) == 1 &&
+      EVP_CipherInit_ex(cipher, EVP_aes_256_cbc(), nullptr, key->cipher.data(), iv, sealing) == 1;
+  return ready ? renew : -1;
+}
+
+int choose_protocol(SSL*, const unsigned char** chosen, unsigned char* chosen_size,
+                    const unsigned char* offered, unsigned offered_size, void*) {
+  unsigned char* out = nullptr;
+  // RFC 7301 §3.2: without a protocol in common there is no connection.
+  if (SSL_select_next_proto(&out, chosen_size, kProtocols, sizeof kProtocols - 1, offered,
+                            offered_size) != OPENSSL_NPN_NEGOTIATED) {
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
+  }
+  *chosen = out;
+  return SSL_TLSEXT_ERR_OK;
+}
+
+int choose_certificate(SSL* ssl, int*, void* argument) {
+  const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+  if (name == nullptr) return SSL_TLSEXT_ERR_OK;
+  const auto& certificates = *static_cast<const Certificates*>(argument);
+  TlsFilter& filter = *static_cast<TlsFilter*>(SSL_get_app_data(ssl));
+  const Certificates::Entry& entry = certificates.find(filter.asked_for(name));
+  filter.shows(entry);
+  SSL_set_SSL_CTX(ssl, entry.context);
+  return SSL_TLSEXT_ERR_OK;
+}
+
+std::unexpected<Error> refused(const char* why) {
+  ERR_clear_error();
+  return fail(Code::kInvalid, "{}", why);
+}
+
+}  // namespace
+
+TicketKeys new_ticket_keys(Random& random, Instant now) {
+  return {.current = new_key(random), .made = now};
+}
+
+TicketKeys rotated(const TicketKeys& keys, Random& random, Instant now) {
+  return {.current = new_key(random), .previous = keys.current, .made = now};
+}
+
+bool Certificates::Entry::covers(std::string_view host) const {
+  return std::any_of(host_names.begin(), host_names.end(),
+                     [&](const std::string& name) { return host_matches(name, host); });
+}
+
+std::shared_ptr<const Certificates> Certificates::make(const std::vector<CertifiedKey>& keys,
+                                                       const TicketKeys& tickets) {
+  const std::shared_ptr<Certificates> made(new Certificates(tickets));
+  for (const CertifiedKey& key : keys) {
+    if (made->entries_.size() == kCertificatesMax) break;
+    if (auto added = made->add(key); !added)
+      log::error("certificate cannot be used", {{"error", added.error().message}});
+  }
+  if (made->entries_.empty()) return nullptr;
+  return made;
+}
+
+Certificates::~Certificates() {
+  for (const Entry& entry : entries_) SSL_CTX_free(entry.context);
+}
+
+Result<void> Certificates::add(const CertifiedKey& key) {
+  HOB_TRY(const CertificateFacts facts, read_certificate(key.certificate));
+  std::unique_ptr<SSL_CTX, Freer<SSL_CTX_free>> context(SSL_CTX_new(TLS_server_method()));
+  HOB_ASSERT(context != nullptr);
+  SSL_CTX* ctx = context.get();
+  SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+  SSL_CTX_set_cipher_list(ctx, kCiphers);
+  // Tickets alone: a cache would be a lock that loops share.
+  SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_timeout(ctx,
+                      std::chrono::duration_cast<std::chrono::seconds>(kTicketKeyLife).count());
+  SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                               SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+  SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                            SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_max_early_data(ctx, 0);  // 0-RTT can be replayed
+  static constexpr unsigned char kSessionContext[] = "hob";
+  SSL_CTX_set_session_id_context(ctx, kSessionContext, sizeof kSessionContext - 1);
+  SSL_CTX_set_app_data(ctx, this);
+  SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, use_ticket_key);
+  SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, nullptr);
+  SSL_CTX_set_tlsext_servername_callback(ctx, choose_certificate);
+  SSL_CTX_set_tlsext_servername_arg(ctx, this);
+
+  const std::unique_ptr<BIO, Freer<BIO_free_all>> chain(
+      BIO_new_mem_buf(key.certificate.data(), static_cast<int>(key.certificate.size())));
+  for (bool leaf = true;; leaf = false) {
+    const std::unique_ptr<X509, Freer<X509_free>> certificate(
+        PEM_read_bio_X509(chain.get(), nullptr, nullptr, nullptr));
+    if (certificate == nullptr) break;
+    const int used = leaf ? SSL_CTX_use_certificate(ctx, certificate.get())
+                          : static_cast<int>(SSL_CTX_add1_chain_cert(ctx, certificate.get()));
+    if (used != 1) return refused("its certificate is not one for TLS");
+  }
+  const std::unique_ptr<BIO, Freer<BIO_free_all>> secret(
+      BIO_new_mem_buf(key.key.data(), static_cast<int>(key.key.size())));
+  const std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY_free>> private_key(
+      PEM_read_bio_PrivateKey(secret.get(), nullptr, nullptr, nullptr));
+  if (private_key == nullptr) return refused("there is no private key in it");
+  if (SSL_CTX_use_PrivateKey(ctx, private_key.get()) != 1)
+    return refused("its private key is another certificate's");
+  ERR_clear_error();  // the end of the chain was one
+
+  for (const std::string& name : facts.host_names)
+    by_name_.emplace(name.starts_with("*.") ? name.substr(1) : name, entries_.size());
+  entries_.push_back({.context = context.release(), .host_names = facts.host_names});
+  return {};
+}
+
+const Certificates::Entry& Certificates::find(std::string_view host) const {
+  auto found = by_name_.find(host);
+  if (found == by_name_.end()) {
+    const size_t dot = host.find('.');
+    if (dot != std::string_view::npos && dot > 0) found = by_name_.find(host.substr(dot));
+  }
+  return found != by_name_.end() ? entries_[found->second] : entries_.front();
+}
+
+std::vector<CertifiedKey> read_certificates(const std::string& directory) {
+  std::vector<std::filesystem::path> paths;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+    if (entry.path().extension() == ".pem") paths.push_back(entry.path());
+    if (paths.size() == kCertificatesMax) break;
+  }
+  std::sort(paths.begin(), paths.end());
+  std::vector<CertifiedKey> keys;
+  for (const std::filesystem::path& path : paths) {
+    auto text = read_file(path, kCertificateFileBytesMax);
+    if (!text) {
+      log::error("certificate cannot be read",
+                 {{"path", path.string()}, {"error", text.error().message}});
+      continue;
+    }
+    // PEM says of each part what it is: one text is both.
+    keys.push_back({.certificate = *text, .key = *text});
+  }
+  return keys;
+}
+
+}  // namespace hob::edge

@@ -1,0 +1,85 @@
+// What TLS connections begin with: certificates by host name, and the keys that session tickets are
+// sealed with.
+//
+// An immutable snapshot, made on the main thread and posted to the loops, like Routes; a connection
+// keeps the one it began with. So certificates are replaced, and ticket keys rotated, without a
+// connection noticing.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/certificate.h"
+#include "base/ids.h"
+#include "base/result.h"
+
+struct ssl_ctx_st;
+
+namespace hob::edge {
+
+inline constexpr size_t kCertificatesMax = 10'000;              // more are left out
+inline constexpr size_t kCertificateFileBytesMax = 256 * 1024;  // key and chain
+// A ticket is good for this long, and up to twice as long after its key was made.
+inline constexpr Duration kTicketKeyLife = std::chrono::hours(12);
+
+// Of one edge: shared by its loops, gone with its process. A client whose ticket cannot be opened
+// shakes hands in full.
+struct TicketKeys {
+  struct Key {
+    std::array<uint8_t, 16> name{};  // sent with the ticket
+    std::array<uint8_t, 32> cipher{};
+    std::array<uint8_t, 32> mac{};
+  };
+  Key current{};
+  std::optional<Key> previous{};  // still opens tickets, which are then renewed
+  Instant made{};                 // current
+};
+TicketKeys new_ticket_keys(Random& random, Instant now);
+TicketKeys rotated(const TicketKeys& keys, Random& random, Instant now);
+
+class Certificates {
+ public:
+  // The first is shown to who asks for no name, or for an unknown one. What cannot be used is left
+  // out and logged. nullptr: none is left.
+  static std::shared_ptr<const Certificates> make(const std::vector<CertifiedKey>& keys,
+                                                  const TicketKeys& tickets);
+  ~Certificates();
+  Certificates(const Certificates&) = delete;
+  Certificates& operator=(const Certificates&) = delete;
+
+  struct Entry {
+    ssl_ctx_st* context = nullptr;
+    std::vector<std::string> host_names{};
+    bool covers(std::string_view host) const;
+  };
+  const Entry& first() const { return entries_.front(); }
+  // `host`: lower case. The one named so, else a wildcard's, else the first.
+  const Entry& find(std::string_view host) const;
+  const TicketKeys& tickets() const { return tickets_; }
+  size_t size() const { return entries_.size(); }
+
+ private:
+  explicit Certificates(const TicketKeys& tickets) : tickets_(tickets) {}
+  Result<void> add(const CertifiedKey& key);
+
+  struct Hash {
+    using is_transparent = void;
+    size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+  };
+  TicketKeys tickets_;
+  std::vector<Entry> entries_;
+  std::unordered_map<std::string, size_t, Hash, std::equal_to<>> by_name_;  // "*.x" as ".x"
+};
+
+// Every *.pem in `directory`, each a private key and its certificate with those above it, in the
+// order of their names. Blocks. What cannot be read is left out and logged.
+std::vector<CertifiedKey> read_certificates(const std::string& directory);
+
+}  // namespace hob::edge

@@ -1,0 +1,186 @@
+#include "edge/http2_head.h"
+
+#include <algorithm>
+
+#include "edge/chunked.h"
+#include "edge/rewrite.h"
+
+namespace hob::edge {
+namespace {
+
+bool name_is_valid(std::string_view name) {
+  return !name.empty() && std::ranges::none_of(name, [](char c) {
+    return (c >= 'A' && c <= 'Z') || c <= ' ' || c == ':' || static_cast<uint8_t>(c) >= 127;
+  });
+}
+
+bool value_is_valid(std::string_view value) {
+  if (!value.empty() && (value.front() == ' ' || value.front() == '\t' || value.back() == ' ' ||
+                         value.back() == '\t')) {
+    return false;
+  }
+  return value.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos;
+}
+
+// RFC 9113 §8.2.2: what belongs to a connection of HTTP/1.
+bool belongs_to_connection(const HpackField& field) {
+  switch (field.name.size()) {
+    case 2:
+      return field.name == "te" && field.value != "trailers";
+    case 7:
+      return field.name == "upgrade";
+    case 10:
+      return field.name == "connection" || field.name == "keep-alive";
+    case 16:
+      return field.name == "proxy-connection";
+    case 17:
+      return field.name == "transfer-encoding";
+    default:
+      return false;
+  }
+}
+
+// All fields of a block in turn. `visit` says whether a field is well formed; the block is read to
+// its end whatever it says, since the decoder must see it all.
+template <class Visit>
+HeadOutcome each_field(HpackDecoder& decoder, std::string_view block, Visit visit) {
+  decoder.begin();
+  size_t bytes = 0;
+  bool well_formed = true;
+  HpackField field;
+  for (;;) {
+    switch (decoder.next(block, field)) {
+      case HpackDecoder::Outcome::kBad:
+        return HeadOutcome::kBadBlock;
+      case HpackDecoder::Outcome::kEnd:
+        return well_formed ? HeadOutcome::kDone : HeadOutcome::kMalformed;
+      case HpackDecoder::Outcome::kField:
+        break;
+    }
+    bytes += field.name.size() + field.value.size() + kHpackEntryOverhead;
+    if (bytes > http::kHeadBytesMax) return HeadOutcome::kTooLarge;
+    well_formed = well_formed && visit(field);
+  }
+}
+
+struct Pseudo {
+  std::string method{};
+  std::string path{};
+  std::string authority{};
+  bool has_method = false;
+  bool has_path = false;
+  bool has_authority = false;
+  bool has_scheme = false;
+
+  // False: unknown, or the second of its name.
+  bool take(const HpackField& field) {
+    const auto once = [&](bool& has, std::string* into) {
+      if (has) return false;
+      has = true;
+      if (into != nullptr) into->assign(field.value);
+      return true;
+    };
+    if (field.name == ":method") return once(has_method, &method);
+    if (field.name == ":path") return once(has_path, &path);
+    if (field.name == ":authority") return once(has_authority, &authority);
+    if (field.name == ":scheme")
+      return (field.value == "http" || field.value == "https") && once(has_scheme, nullptr);
+    return false;
+  }
+  bool valid() const {
+    if (!has_method || !has_scheme || !has_path || method.empty() || path.empty()) return false;
+    if (path.front() != '/' && !(path == "*" && method == "OPTIONS")) return false;
+    const auto clean = [](const std::string& text) {
+      return std::ranges::none_of(
+          text, [](char c) { return static_cast<uint8_t>(c) <= ' ' || c == '\x7f'; });
+    };
+    return clean(method) && clean(path) && clean(authority);
+  }
+};
+
+}  // namespace
+
+HeadOutcome read_request_block(HpackDecoder& decoder, std::string_view block, bool end_stream,
+                               std::string& text) {
+  Pseudo pseudo;
+  std::string lines;
+  std::string cookies;
+  std::string host;
+  bool has_host = false;
+  bool has_length = false;
+  bool fields_begun = false;
+  HeadOutcome outcome = each_field(decoder, block, [&](const HpackField& field) {
+    if (!value_is_valid(field.value)) return false;
+    if (field.name.starts_with(':')) return !fields_begun && pseudo.take(field);
+    fields_begun = true;
+    if (!name_is_valid(field.name) || belongs_to_connection(field)) return false;
+    if (field.name == "host") {
+      if (has_host) return false;
+      has_host = true;
+      host.assign(field.value);
+      return true;
+    }
+    if (field.name == "cookie") {  // RFC 9113 §8.2.3: crumbs are one field again
+      if (!cookies.empty()) cookies += "; ";
+      cookies.append(field.value);
+      return true;
+    }
+    if (field.name == "content-length") {
+      const auto length = http::parse_content_length(field.value);
+      if (has_length || !length || (end_stream && *length != 0)) return false;
+      has_length = true;
+    }
+    lines.append(field.name).append(": ").append(field.value).append("\r\n");
+    return true;
+  });
+  if (outcome != HeadOutcome::kDone) return outcome;
+  if (!pseudo.valid() || (pseudo.has_authority && has_host && pseudo.authority != host))
+    return HeadOutcome::kMalformed;
+  text.clear();
+  text.append(pseudo.method).append(" ").append(pseudo.path).append(" HTTP/1.1\r\nhost: ");
+  text.append(pseudo.has_authority ? pseudo.authority : host).append("\r\n").append(lines);
+  if (!cookies.empty()) text.append("cookie: ").append(cookies).append("\r\n");
+  if (!end_stream && !has_length) text.append("transfer-encoding: chunked\r\n");
+  text.append("\r\n");
+  return outcome;
+}
+
+HeadOutcome read_trailer_block(HpackDecoder& decoder, std::string_view block, std::string& lines) {
+  lines.clear();
+  return each_field(decoder, block, [&](const HpackField& field) {
+    if (field.name.starts_with(':') || !name_is_valid(field.name) || !http::is_token(field.name) ||
+        !value_is_valid(field.value) || belongs_to_connection(field)) {
+      return false;
+    }
+    if (trailer_allowed(field.name))
+      lines.append(field.name).append(": ").append(field.value).append("\r\n");
+    return true;
+  });
+}
+
+HeadOutcome skip_block(HpackDecoder& decoder, std::string_view block) {
+  return each_field(decoder, block, [](const HpackField&) { return true; });
+}
+
+void write_answer_block(const http::ResponseHead& head, std::string& block) {
+  hpack_status(head.code, block);
+  each_answer_field(head, [&](std::string_view name, std::string_view value) {
+    hpack_field(name, value, block);
+  });
+}
+
+void write_trailer_block(std::string_view lines, std::string& block) {
+  while (!lines.empty()) {
+    const size_t end = lines.find("\r\n");
+    const std::string_view line = lines.substr(0, end);
+    lines.remove_prefix(end + 2);
+    const size_t colon = line.find(':');
+    std::string_view value = line.substr(colon + 1);
+    while (!value.empty() && (value.front() == ' ' || value.front() == '\t'))
+      value.remove_prefix(1);
+    while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.remove_suffix(1);
+    hpack_field(line.substr(0, colon), value, block);
+  }
+}
+
+}  // namespace hob::edge

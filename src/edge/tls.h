@@ -1,0 +1,70 @@
+// TLS between a client's socket and the wire: OpenSSL over the loop's buffers, without system calls
+// of its own.
+//
+// Versions, ciphers and tickets are Certificates' matter. Plain text is delivered in whole buffers;
+// what is sent goes in small records while a burst begins, so that the client can use the first
+// packet as soon as it has it, then in the largest.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "edge/certificates.h"
+#include "edge/loop.h"
+
+struct ssl_st;
+
+namespace hob::edge {
+
+// A record that fits a packet: 1,460 bytes of a TCP segment on Ethernet, without its time stamps,
+// the record's header, tag and padding.
+inline constexpr size_t kSmallRecordBytes = 1'400;
+inline constexpr size_t kRecordBytes = 16 * 1024;      // the most that TLS allows
+inline constexpr size_t kSmallRecordsFor = 16 * 1024;  // of a burst; then large ones
+inline constexpr uint64_t kBurstEndsAfterMs = 1'000;   // nothing sent for so long: a new burst
+
+class TlsFilter final : public Filter {
+ public:
+  // `socket` hears on_secured() when the handshake is done.
+  TlsFilter(Socket& socket, Loop& loop, std::shared_ptr<const Certificates> certificates);
+  ~TlsFilter() override;
+
+  void received(Slice data) override;
+  bool seal(Chain& out) override;
+  void finish() override;
+
+  // Whether the client may ask for `host` (lower case) on this connection: it was connected for
+  // that very name, or the certificate it was shown has it (RFC 9110 §7.4).
+  bool covers(std::string_view host) const;
+  // What ALPN agreed on; empty: nothing.
+  std::string_view protocol() const;
+
+  // ---- from the handshake ----
+  // The name the client asked for, in lower case.
+  std::string_view asked_for(std::string_view name);
+  void shows(const Certificates::Entry& entry) { shown_ = &entry; }
+  // ---- from OpenSSL's side of the wire ----
+  size_t read_wire(char* into, size_t size);  // 0: nothing left
+  bool write_wire(std::string_view bytes);
+
+ private:
+  void shake_hands();
+  void read_records();
+  void broken();
+  size_t record_limit(size_t waiting);
+
+  Socket& socket_;
+  Loop& loop_;
+  std::shared_ptr<const Certificates> certificates_;
+  const Certificates::Entry* shown_;
+  ssl_st* ssl_;
+  Slice input_;  // from the wire, not read yet
+  std::string server_name_;
+  uint64_t last_sealed_ms_ = 0;
+  size_t burst_bytes_ = 0;
+  bool secured_ = false;
+  bool broken_ = false;
+};
+
+}  // namespace hob::edge

@@ -1,0 +1,261 @@
+// TLS as programs that others wrote see it: curl and openssl.
+#include "edge/tls.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <cstdio>
+#include <filesystem>
+
+#include "base/certificate.h"
+#include "edge/test_rig.h"
+
+namespace hob::edge {
+namespace {
+
+using namespace std::chrono_literals;
+
+// What a shell command prints, errors too.
+std::string output_of(const std::string& command) {
+  FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
+  EXPECT_NE(pipe, nullptr);
+  std::string text;
+  char room[4096];
+  for (size_t got = 0; (got = ::fread(room, 1, sizeof room, pipe)) > 0;) text.append(room, got);
+  ::pclose(pipe);
+  return text;
+}
+
+// An authority, the certificates it issues and where an edge finds them.
+class Authority {
+ public:
+  Authority() {
+    std::string place = (std::filesystem::temp_directory_path() / "hob-tls-XXXXXX").string();
+    EXPECT_NE(::mkdtemp(place.data()), nullptr);
+    directory_ = place;
+    std::filesystem::create_directory(directory_ / "certificates");
+    auto made = make_authority("Hob test", "local", SystemClock().now(), 24h);
+    EXPECT_TRUE(made.has_value());
+    key_ = *made;
+    EXPECT_TRUE(write_file_durably(ca(), key_.certificate, 0644));
+  }
+  ~Authority() { std::filesystem::remove_all(directory_); }
+  void issue(const std::string& file, const std::vector<std::string>& names) const {
+    const auto issued = issue_certificate(key_, names, SystemClock().now(), 1h);
+    ASSERT_TRUE(issued.has_value());
+    ASSERT_TRUE(
+        write_file_durably(certificates() + "/" + file, issued->certificate + issued->key, 0600));
+  }
+  std::string ca() const { return (directory_ / "ca.pem").string(); }
+  std::string certificates() const { return (directory_ / "certificates").string(); }
+  std::string file(const std::string& name) const { return (directory_ / name).string(); }
+
+ private:
+  std::filesystem::path directory_;
+  CertifiedKey key_;
+};
+
+class Tls : public ::testing::TestWithParam<Io> {
+ protected:
+  void SetUp() override {
+    authority_.issue("a.pem", {"test.local"});
+    rig_.emplace(GetParam(), 1, Times{}, "", "", authority_.certificates());
+    rig_->apply({rig_->route({&backend_})});
+  }
+  std::string curl(const std::string& options, const std::string& path,
+                   const std::string& host = "test.local") {
+    return output_of(
+        fmt::format("curl -sS --max-time 60 --cacert {} --resolve '*:{}:127.0.0.1' {} "
+                    "'https://{}:{}{}'",
+                    authority_.ca(), rig_->https_port(), options, host, rig_->https_port(), path));
+  }
+  // What openssl says of a connection; `input` is sent on it.
+  std::string s_client(const std::string& options, const std::string& input = "") {
+    return output_of(
+        fmt::format("printf '{}' | timeout 60 openssl s_client -connect 127.0.0.1:{} "
+                    "-servername test.local -CAfile {} -ign_eof {}",
+                    input, rig_->https_port(), authority_.ca(), options));
+  }
+
+  Authority authority_;
+  Backend backend_;
+  std::optional<Rig> rig_;
+};
+
+constexpr const char* kGetAndClose =
+    "GET /hello HTTP/1.1\\r\\nHost: test.local\\r\\nConnection: close\\r\\n\\r\\n";
+
+TEST_P(Tls, ServesByBothVersions) {
+  for (const char* version : {"--tlsv1.2 --tls-max 1.2", "--tlsv1.3"}) {
+    const std::string seen =
+        curl(fmt::format("{} -w '%{{http_version}} %{{ssl_verify_result}}'", version), "/echo");
+    EXPECT_NE(seen.find("X-Forwarded-Proto: https"), std::string::npos) << seen;
+    EXPECT_NE(seen.find(fmt::format("X-Forwarded-Port: {}", rig_->https_port())),
+              std::string::npos);
+    EXPECT_TRUE(seen.ends_with("2 0")) << seen;
+  }
+  EXPECT_EQ(rig_->get("/hello").body, "hello") << "plain HTTP beside it";
+}
+
+TEST_P(Tls, CarriesHttp1AndHttp2) {
+  EXPECT_EQ(curl("--http1.1 -w ' %{http_version}'", "/hello"), "hello 1.1");
+  EXPECT_EQ(curl("--http2 -w ' %{http_version}'", "/hello"), "hello 2");
+  EXPECT_EQ(curl("--http2", "/big?5000000").size(), 5'000'000u);
+  EXPECT_EQ(curl("--http2 -o /dev/null -w '%{http_code}' -H 'Host: other.local'", "/hello"), "421");
+  const std::string h2load =
+      output_of(fmt::format("timeout 120 h2load -n 2000 -c 4 -m 32 --connect-to 127.0.0.1:{0} "
+                            "https://test.local:{0}/hello",
+                            rig_->https_port()));
+  EXPECT_NE(h2load.find("2000 succeeded, 0 failed"), std::string::npos) << h2load;
+  EXPECT_NE(h2load.find("Application protocol: h2"), std::string::npos) << h2load;
+}
+
+TEST_P(Tls, CarriesMuchBothWays) {
+  EXPECT_EQ(curl("--http1.1", "/big?5000000").size(), 5'000'000u);
+  std::string text(3'000'000, 'y');
+  ASSERT_TRUE(write_file_durably(authority_.file("body"), text, 0600));
+  EXPECT_EQ(curl("--http1.1 --data-binary @" + authority_.file("body"), "/length"), "3000000");
+  // Three on one connection.
+  EXPECT_EQ(
+      curl(fmt::format("--http1.1 https://test.local:{0}/hello https://test.local:{0}/chunked",
+                       rig_->https_port()),
+           "/hello"),
+      "hellohello worldhello");
+  EXPECT_TRUE(Rig::wait_until([&] { return rig_->usage().connections == 0; }));
+}
+
+TEST_P(Tls, RefusesWhatIsOld) {
+  struct Case {
+    const char* options;
+    const char* wanted;
+  };
+  for (const Case& c : {
+           Case{"-tls1_1 -cipher ALL:@SECLEVEL=0", "alert protocol version"},
+           Case{"-tls1 -cipher ALL:@SECLEVEL=0", "alert protocol version"},
+           Case{"-tls1_2 -cipher AES128-SHA", "alert handshake failure"},
+           Case{"-tls1_2 -cipher ECDHE-ECDSA-AES128-SHA256", "alert handshake failure"},
+           Case{"-tls1_2 -cipher ECDHE-ECDSA-AES128-GCM-SHA256",
+                "Cipher is ECDHE-ECDSA-AES128-GCM"},
+           Case{"-tls1_3", "Cipher is TLS_"},
+           Case{"-alpn gopher", "alert no application protocol"},
+           Case{"-alpn http/1.1", "ALPN protocol: http/1.1"},
+           // A handshake is all there is of the first; what follows must not be compressed or
+           // negotiated anew.
+           Case{"-tls1_2", "Compression: NONE"},
+       }) {
+    const std::string seen = s_client(c.options, kGetAndClose);
+    EXPECT_NE(seen.find(c.wanted), std::string::npos) << c.options << "\n" << seen;
+  }
+}
+
+TEST_P(Tls, ResumesSessions) {
+  for (const char* version : {"-tls1_2", "-tls1_3"}) {
+    const std::string session = authority_.file("session");
+    const std::string first =
+        s_client(fmt::format("{} -sess_out {}", version, session), kGetAndClose);
+    EXPECT_NE(first.find("New, TLS"), std::string::npos) << first;
+    const std::string second =
+        s_client(fmt::format("{} -sess_in {}", version, session), kGetAndClose);
+    EXPECT_NE(second.find("Reused, TLS"), std::string::npos) << second;
+    EXPECT_NE(second.find("hello"), std::string::npos);
+    EXPECT_EQ(second.find("Early data was accepted"), std::string::npos);
+  }
+}
+
+TEST_P(Tls, ShowsTheCertificateThatWasAskedFor) {
+  authority_.issue("b.pem", {"*.wild.local", "other.local"});
+  link::Route route = rig_->route({&backend_});
+  route.host_names = {"test.local", "a.wild.local", "other.local", "third.local"};
+  rig_->apply({route});
+  rig_->reload_certificates();
+  struct Case {
+    const char* options;
+    const char* host;
+    const char* wanted;
+  };
+  for (const Case& c : {
+           Case{"", "test.local", "hello"},
+           Case{"", "a.wild.local", "hello"},
+           Case{"", "OTHER.local", "hello"},
+           // Of one certificate: a browser may use one connection for both.
+           Case{"-H 'Host: other.local'", "a.wild.local", "hello"},
+           Case{"-o /dev/null -w '%{http_code}' -H 'Host: other.local'", "test.local", "421"},
+           Case{"-o /dev/null -w '%{http_code}' -H 'Host: a.a.wild.local'", "a.wild.local", "421"},
+           // Not its own name, but the one it was connected for.
+           Case{"-k", "third.local", "hello"},
+           Case{"", "third.local", "curl: (60)"},
+       }) {
+    EXPECT_TRUE(curl(c.options, "/hello", c.host).starts_with(c.wanted)) << c.options << c.host;
+  }
+}
+
+TEST_P(Tls, NewCertificatesLoseNoConnection) {
+  // One request before they change and one after, on one connection.
+  FILE* client = ::popen(
+      fmt::format("timeout 60 openssl s_client -quiet -connect 127.0.0.1:{} -servername test.local "
+                  "-CAfile {} > {} 2>&1",
+                  rig_->https_port(), authority_.ca(), authority_.file("answers"))
+          .c_str(),
+      "w");
+  ASSERT_NE(client, nullptr);
+  std::fputs("GET /hello HTTP/1.1\r\nHost: test.local\r\n\r\n", client);
+  std::fflush(client);
+  ASSERT_TRUE(backend_.wait_for_requests(1));
+  std::filesystem::remove(authority_.certificates() + "/a.pem");
+  authority_.issue("z.pem", {"new.local", "test.local"});
+  rig_->reload_certificates();
+  std::fputs("GET /hello HTTP/1.1\r\nHost: test.local\r\nConnection: close\r\n\r\n", client);
+  std::fflush(client);
+  ASSERT_TRUE(backend_.wait_for_requests(2));
+  ::pclose(client);
+  const auto answers = read_file(authority_.file("answers"), 65536);
+  ASSERT_TRUE(answers.has_value());
+  EXPECT_NE(answers->find("Connection: close"), std::string::npos) << *answers;
+  EXPECT_EQ(rig_->usage().upstream_opened, 1u);
+  const std::string shown = s_client("", kGetAndClose);
+  EXPECT_NE(shown.find("subject=CN = new.local"), std::string::npos) << shown;
+}
+
+TEST_P(Tls, WithoutCertificatesThereIsNoConnection) {
+  std::filesystem::remove(authority_.certificates() + "/a.pem");
+  ASSERT_TRUE(write_file_durably(authority_.certificates() + "/broken.pem", "no key", 0600));
+  rig_->reload_certificates();
+  Connection client = Connection::to(rig_->https_port());
+  EXPECT_EQ(client.read_to_end(), "");
+  EXPECT_EQ(rig_->get("/hello").status, 200);
+}
+
+TEST_P(Tls, WhatIsNoTlsIsTheEnd) {
+  Connection http = Connection::to(rig_->https_port());
+  http.write("GET / HTTP/1.1\r\nHost: test.local\r\n\r\n");
+  EXPECT_EQ(http.read_to_end(), "");
+  Connection garbage = Connection::to(rig_->https_port());
+  garbage.write(std::string_view("\x16\x03\x01\x00\x05hello", 10));
+  EXPECT_EQ(garbage.read_exactly(1), "\x15");  // an alert
+}
+
+TEST_P(Tls, AHandshakeMustEnd) {
+  Rig rig(GetParam(), 1, Times{.handshake = 50}, "", "", authority_.certificates());
+  Connection client = Connection::to(rig.https_port());
+  client.write("\x16\x03\x01\x02");
+  EXPECT_EQ(client.read_to_end(), "");
+  EXPECT_TRUE(Rig::wait_until([&] { return rig.usage().connections == 0; }));
+}
+
+INSTANTIATE_TEST_SUITE_P(Io, Tls, ::testing::ValuesIn(available_io()), io_test_name);
+
+TEST(TicketKeys, TheLastButOneIsForgotten) {
+  SystemRandom random;
+  constexpr Instant now{1'800'000'000s};
+  const TicketKeys one = new_ticket_keys(random, now);
+  EXPECT_FALSE(one.previous.has_value());
+  const TicketKeys two = rotated(one, random, now + kTicketKeyLife);
+  EXPECT_EQ(two.previous->name, one.current.name);
+  EXPECT_NE(two.current.name, one.current.name);
+  EXPECT_EQ(two.made, now + kTicketKeyLife);
+  const TicketKeys three = rotated(two, random, now + 2 * kTicketKeyLife);
+  EXPECT_EQ(three.previous->name, two.current.name);
+}
+
+}  // namespace
+}  // namespace hob::edge
