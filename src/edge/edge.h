@@ -23,6 +23,7 @@ struct Options {
   // Listening TCP sockets. Each is shared by all loops, which take connections from it in turn.
   std::vector<Fd> http_listeners{};
   std::string control_socket{};  // empty: no link, tables come by apply()
+  std::string host_socket{};     // of the host whose tasks are woken; empty: nothing sleeps
   std::string directory{};       // of ours alone; empty: nothing is kept
   size_t loops = 1;              // 1..64
   std::string zone{};
