@@ -12,7 +12,9 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "edge/access_log.h"
+#include "edge/awake_controller.h"
 #include "edge/certificates.h"
+#include "edge/host_link.h"
 #include "edge/measurements.h"
 #include "edge/worker.h"
 #include "link/link.h"
@@ -23,6 +25,7 @@ namespace {
 constexpr size_t kIdDigits = 32;
 constexpr size_t kRouteTableBytesMax = 64 * 1024 * 1024;
 constexpr Duration kReportInterval{1'000};
+constexpr Duration kReportGap{10};  // between two that were asked for
 constexpr Duration kDrainPoll{10};
 constexpr Duration kCutOffWait{2'000};
 constexpr Duration kCertificatesLook{60'000};
@@ -55,11 +58,20 @@ class Edge::Impl {
       if (!file) return fail_errno(errno, "opening " + options_.access_log);
       access_log_ = std::make_unique<AccessLog>(std::move(file), options_.loops);
     }
+    SystemRandom random;
+    id_ = own_id(random);
+    make_awake_controller();
     context_.loops = options_.loops;
     context_.access_log = access_log_.get();
     context_.times = options_.times;
     context_.on_drained = [executor = executor_, event = report_soon_] {
       boost::asio::post(executor, [event] { event->set(); });
+    };
+    context_.ask = [executor = executor_,
+                    awake = std::weak_ptr(awake_)](std::shared_ptr<SharedService> service) {
+      boost::asio::post(executor, [awake, service = std::move(service)] {
+        if (const auto controller = awake.lock()) controller->asked(service);
+      });
     };
     context_.wake = [this](size_t loop, SharedService& service) {
       Worker& worker = *workers_[loop];
@@ -96,6 +108,8 @@ class Edge::Impl {
     log::info("edge serves",
               {{"io", io_name()}, {"loops", options_.loops}, {"listeners", ports.size()}});
     scope_.spawn("edge reports", [this] { return keep_measuring(); });
+    scope_.spawn("edge awake", [this] { return awake_->run(); });
+    if (host_link_ != nullptr) scope_.spawn("edge host", [this] { return host_link_->run(); });
     if (!options_.control_socket.empty()) scope_.spawn("edge link", [this] { return keep_link(); });
     return {};
   }
@@ -118,6 +132,7 @@ class Edge::Impl {
     threads_.clear();
     scope_.cancel();
     if (session_ != nullptr) session_->close();
+    if (host_link_ != nullptr) host_link_->close();
     co_await scope_.join();
     measure();
     access_log_.reset();
@@ -127,6 +142,7 @@ class Edge::Impl {
     if (table.version < version_) return;
     version_ = table.version;
     const std::shared_ptr<const Routes> routes = book_.compile(table);
+    awake_->update(*routes, book_);
     for (auto& worker : workers_) {
       worker->loop().post([&w = *worker, routes] { w.apply(*routes); });
     }
@@ -149,21 +165,27 @@ class Edge::Impl {
     for (const auto& worker : workers_)
       report.applied_version = std::min(report.applied_version, worker->applied_version());
     for (const auto& [key, target] : book_.targets()) {
-      const int in_flight = target->in_flight.load(std::memory_order_seq_cst);
+      const int in_flight = target->in_flight();
       if (in_flight > 0 || target->draining.load(std::memory_order_relaxed)) {
         report.targets.push_back({.task = target->task, .in_flight = in_flight});
       }
     }
     for (const auto& [id, service] : book_.services()) {
       const ServiceSum sum = sum_of(*service);
-      int64_t& told = told_[id];
+      link::ServiceLoad& told = told_[id];
+      const bool was_short = told.short_of_targets;
       const int64_t total = static_cast<int64_t>(sum.requests());
-      if (sum.in_flight == 0 && sum.queued == 0 && total == told) continue;
-      told = total;
-      report.services.push_back({.service = id,
-                                 .in_flight = static_cast<int>(sum.in_flight),
-                                 .queued = static_cast<int>(sum.queued),
-                                 .requests_total = total});
+      const bool is_short = service->short_of_targets.load(std::memory_order_relaxed);
+      const bool idle = sum.in_flight == 0 && sum.queued == 0 && total == told.requests_total;
+      told = {.service = id,
+              .in_flight = static_cast<int>(sum.in_flight),
+              .queued = static_cast<int>(sum.queued),
+              .requests_total = total,
+              // A request that ended a turn ago is noticed now: what was counted on for it is less.
+              .in_flight_us = std::max(told.in_flight_us, sum.in_flight_us),
+              .service_us = static_cast<int64_t>(sum.service_us),
+              .short_of_targets = is_short};
+      if (!idle || is_short || was_short) report.services.push_back(told);
     }
     std::erase_if(told_,
                   [&](const auto& entry) { return !book_.services().contains(entry.first); });
@@ -240,16 +262,42 @@ class Edge::Impl {
     return id;
   }
 
+  void make_awake_controller() {
+    AwakeController::Calls calls;
+    if (!options_.host_socket.empty()) {
+      calls.tell_host = [this](const link::TargetHold& change) { host_link_->tell(change); };
+    }
+    calls.serve_queues = [this](SharedService& service) {
+      const uint64_t waiting = service.waiting_loops.load(std::memory_order_seq_cst);
+      for (size_t i = 0; i < options_.loops; ++i) {
+        if ((waiting >> i & 1) != 0) context_.wake(i, service);
+      }
+    };
+    calls.close_idle = [this](std::shared_ptr<SharedTarget> target) {
+      for (auto& worker : workers_)
+        worker->loop().post([&w = *worker, target] { w.close_idle(target.get()); });
+    };
+    calls.report_soon = [this] { report_soon_->set(); };
+    awake_ = std::make_shared<AwakeController>(executor_, std::move(calls));
+    if (options_.host_socket.empty()) return;
+    host_link_ = std::make_unique<HostLink>(
+        scope_, options_.host_socket,
+        link::EdgeHello{.edge = id_, .zone = options_.zone, .version = options_.version},
+        HostLink::Calls{
+            .held = [this] { return awake_->held(); },
+            .answered = [this](const link::TargetsAwake& answer) { awake_->answered(answer); }});
+  }
+
   Async<> keep_link() {
     SystemRandom random;
-    const EdgeId id = own_id(random);
     Backoff backoff{.min = Duration(50), .max = Duration(2'000)};
     for (;;) {
       auto session = co_await link::connect(scope_, options_.control_socket);
       if (session) {
         session_ = *session;
         version_ = -1;
-        const link::EdgeHello hello{.edge = id, .zone = options_.zone, .version = options_.version};
+        const link::EdgeHello hello{
+            .edge = id_, .zone = options_.zone, .version = options_.version};
         if (session_->send(link::encode(hello))) co_await follow(backoff);
         session_->close();
         session_ = nullptr;
@@ -290,6 +338,7 @@ class Edge::Impl {
       if (session_ != nullptr) {
         if (auto sent = session_->send(link::encode(report())); !sent) session_->close();
       }
+      if (soon) co_await sleep_for(kReportGap);
     }
   }
 
@@ -312,7 +361,10 @@ class Edge::Impl {
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;
   std::shared_ptr<link::Session> session_;
-  std::map<std::string, int64_t> told_;
+  std::map<std::string, link::ServiceLoad> told_;  // by service
+  EdgeId id_{};
+  std::shared_ptr<AwakeController> awake_;
+  std::unique_ptr<HostLink> host_link_;
   int64_t version_ = -1;
 };
 

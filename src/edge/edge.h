@@ -27,6 +27,7 @@ struct Options {
   // kCertificatesLook. Empty: TLS connections are closed at once.
   std::string certificates{};
   std::string control_socket{};  // empty: no link, tables come by apply()
+  std::string host_socket{};     // of the host whose tasks are woken; empty: nothing sleeps
   std::string directory{};       // of ours alone; empty: nothing is kept
   size_t loops = 1;              // 1..64
   std::string zone{};

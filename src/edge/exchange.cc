@@ -19,7 +19,7 @@ void Exchange::start(Front& front, std::shared_ptr<Service> service, const Reque
   const uint64_t limit = service_->route.request_timeout_ms;
   deadline_ms_ = limit == 0 ? kNever : started_ms_ + limit;
   keeping_ = true;
-  service_->counts->in_flight.add();
+  service_->counts->in_flight.begin(started_us_);
   if (facts.framing == http::Framing::kLength) {
     char line[48];
     const int size = std::snprintf(line, sizeof line, "Content-Length: %llu\r\n\r\n",
@@ -40,7 +40,8 @@ void Exchange::start(Front& front, std::shared_ptr<Service> service, const Reque
 void Exchange::set_deadline() {
   uint64_t due = deadline_ms_;
   if (waiting_) {
-    due = std::min(due, waiting_since_ + worker_.context().times.queue);
+    due = std::min(due, waiting_since_ms() + service_->route.queue_timeout_ms);
+    if (passed_over_) due = std::min(due, waiting_since_ms() + worker_.context().times.failover);
   } else if (service_->route.idle_timeout_ms > 0) {
     due = std::min(due, last_progress_ms_ + service_->route.idle_timeout_ms);
   }
@@ -52,8 +53,13 @@ void Exchange::on_alarm() {
   const uint64_t now = worker_.loop().now_ms();
   const uint64_t idle = service_->route.idle_timeout_ms;
   const bool late = now >= deadline_ms_ && !upgraded_;
-  if (waiting_ && (late || now >= waiting_since_ + worker_.context().times.queue)) {
-    refuse(late ? Refusal::kTimeout : Refusal::kNoTarget, late ? 504 : 503);
+  if (waiting_ && (late || now >= waiting_since_ms() + service_->route.queue_timeout_ms)) {
+    refuse(Refusal::kNoTarget, 503);
+  } else if (waiting_ && passed_over_ &&
+             now >= waiting_since_ms() + worker_.context().times.failover) {
+    passed_over_ = false;
+    fail_open_ = true;
+    if (!worker_.try_waiting(*this)) set_deadline();
   } else if (!waiting_ && (late || (idle > 0 && now >= last_progress_ms_ + idle))) {
     if (!request_ended_ && wants_body() && !late) {
       refuse(Refusal::kClientTooSlow, 408);
@@ -227,14 +233,16 @@ void Exchange::cancel() {
 void Exchange::finish(int status) {
   let_go_of_target();
   ServiceCounts& counts = *service_->counts;
-  counts.in_flight.subtract();
-  const uint64_t took_us = worker_.loop().now_us() - started_us_;
+  const uint64_t now_us = worker_.loop().now_us();
+  counts.in_flight.end(now_us);
+  const uint64_t took_us = now_us - started_us_;
   counts.by_class[static_cast<size_t>(std::clamp(status / 100, 0, 5))].add();
   const double seconds = static_cast<double>(took_us) / 1e6;
   size_t bucket = 0;
   while (bucket < kLatencyBuckets.size() && seconds > kLatencyBuckets[bucket]) ++bucket;
   counts.latency[bucket].add();
   counts.latency_us.add(took_us);
+  counts.service_us.add(took_us - queued_us_);
   counts.received_bytes.add(received_bytes_);
   counts.sent_bytes.add(sent_bytes_);
   if (AccessLog* log = worker_.context().access_log; log != nullptr) {
@@ -271,6 +279,8 @@ void Exchange::upstream_head(const http::ResponseHead& head, std::string_view ra
     deadline_ms_ = kNever;
   }
   target_->ejection.succeeded();
+  if (target_->shared->failing.load(std::memory_order_relaxed))
+    target_->shared->failing.store(false, std::memory_order_relaxed);
   answer_begun_ = true;
   keeping_ = false;
   kept_.clear();
@@ -310,10 +320,11 @@ void Exchange::reset() {
   upstream_ = nullptr;
   std::fill(std::begin(failed_), std::end(failed_), nullptr);
   log_prefix_.clear();
-  sent_bytes_ = received_bytes_ = 0;
+  queued_us_ = sent_bytes_ = received_bytes_ = 0;
   status_ = 0;
   connect_retries_ = reuse_retries_ = interim_ = 0;
   waiting_ = connected_ = keeping_ = request_ended_ = answer_begun_ = upgraded_ = false;
+  passed_over_ = fail_open_ = false;
   worker_.loop().set_alarm(*this, kNever);
 }
 

@@ -97,7 +97,6 @@ class Exchange final : public Alarm {
   // ---- from the worker ----
   void attach(std::shared_ptr<Target> target, UpstreamConnection& connection);
   void refuse(Refusal why, int status);
-  uint64_t waiting_since() const { return waiting_since_; }
 
   // ---- from the upstream connection ----
   void upstream_connected();
@@ -124,6 +123,7 @@ class Exchange final : public Alarm {
  private:
   friend class Worker;
   void set_deadline();
+  uint64_t waiting_since_ms() const { return waiting_since_us_ / 1'000; }
   void frame(Slice data, Chain& into);
   void send_framed(Chain& framed);
   void let_go_of_target();
@@ -145,7 +145,8 @@ class Exchange final : public Alarm {
   std::string log_prefix_;
   uint64_t started_us_ = 0;
   uint64_t started_ms_ = 0;
-  uint64_t waiting_since_ = 0;
+  uint64_t waiting_since_us_ = 0;
+  uint64_t queued_us_ = 0;  // in all
   uint64_t last_progress_ms_ = 0;
   uint64_t deadline_ms_ = 0;
   uint64_t sent_bytes_ = 0;      // of the answer's body
@@ -160,6 +161,8 @@ class Exchange final : public Alarm {
   bool request_ended_ : 1 = false;
   bool answer_begun_ : 1 = false;
   bool upgraded_ : 1 = false;
+  bool passed_over_ : 1 = false;  // waits although targets are free that have failed
+  bool fail_open_ : 1 = false;    // has waited for another long enough: takes them
 };
 
 }  // namespace hob::edge

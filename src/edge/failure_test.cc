@@ -218,8 +218,10 @@ TEST_P(FailureTest, HoldsRequestsUntilATargetIsThere) {
 }
 
 TEST_P(FailureTest, SaysThatNoTargetCameFree) {
-  Rig rig(GetParam(), 1, Times{.queue = 100});
-  rig.apply({rig.route({})});
+  Rig rig(GetParam());
+  link::Route route = rig.route({});
+  route.queue_timeout = Duration(100);
+  rig.apply({route});
   const Answer answer = rig.get("/hello");
   EXPECT_EQ(answer.status, 503);
   EXPECT_TRUE(answer.has("Retry-After: ")) << answer.head;

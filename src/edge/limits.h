@@ -51,10 +51,11 @@ struct Times {
   uint64_t keep_alive_client = 75'000;  // idle between requests: closed
   uint64_t keep_alive_target = 60'000;  // idle in the pool: closed
   uint64_t connect = 1'000;             // then another target
-  uint64_t queue = 10'000;              // waiting for a target: 503
   uint64_t stall = 30'000;              // HTTP/2: a stream's client takes nothing: reset
   uint64_t drain = 1'000;               // HTTP/2: between the two GOAWAYs, unless answered
   uint64_t linger = 2'000;              // after a last answer
+  uint64_t failover = 1'000;            // for a sleeping target to wake in the place of those that
+                                        // failed: then these are tried again
 };
 inline constexpr uint64_t kEjectAfter = 5;    // gateway errors in a row
 inline constexpr uint64_t kEjectMin = 1'000;  // doubled each time

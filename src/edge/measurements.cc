@@ -17,13 +17,17 @@ uint64_t ServiceSum::requests() const {
 
 ServiceSum sum_of(const SharedService& service) {
   ServiceSum sum;
+  const uint64_t now_us = steady_now_us();
   for (const auto& counts : service.loops) {
     for (size_t i = 0; i < counts->by_class.size(); ++i)
       sum.by_class[i] += counts->by_class[i].value();
     for (size_t i = 0; i < counts->latency.size(); ++i)
       sum.latency[i] += counts->latency[i].value();
     sum.latency_us += counts->latency_us.value();
-    sum.in_flight += counts->in_flight.value();
+    const InFlight::Read in_flight = counts->in_flight.read(now_us);
+    sum.in_flight += in_flight.number;
+    sum.in_flight_us += in_flight.integral_us;
+    sum.service_us += counts->service_us.value();
     sum.queued += counts->queued.value();
     sum.queued_us += counts->queued_us.value();
     sum.refused += counts->refused.value();
@@ -44,6 +48,14 @@ void Measurements::raise(const std::string& key, Counter& counter, uint64_t valu
 void Measurements::update(const std::map<std::string, std::shared_ptr<SharedService>>& services,
                           const std::vector<std::unique_ptr<Worker>>& workers) {
   std::erase_if(passed_on_, [&](const auto& entry) { return !services.contains(entry.first); });
+  for (const auto& [id, known] : labels_) {
+    const auto found = services.find(id);
+    const bool there = found != services.end();
+    level("hob_edge_targets_awake", "Targets that take requests, or still have some",
+          there ? found->second->targets_awake.load() : 0, {{"service", id}});
+    level("hob_edge_targets_asleep", "Targets that this edge does not hold awake, or not yet",
+          there ? found->second->targets_asleep.load() : 0, {{"service", id}});
+  }
   uint64_t in_flight = 0;
   uint64_t queued = 0;
   for (const auto& [id, service] : services) {
@@ -94,13 +106,19 @@ void Measurements::update(const std::map<std::string, std::shared_ptr<SharedServ
       {"hob_edge_requests_queued", {"Requests waiting for a target", queued}},
   }};
   for (const auto& [name, level] : levels) {
-    std::shared_ptr<std::atomic<uint64_t>>& value = levels_[name];
-    if (value == nullptr) {
-      value = std::make_shared<std::atomic<uint64_t>>(0);
-      metrics_.gauge(name, level.first, [value] { return static_cast<double>(value->load()); });
-    }
-    value->store(level.second);
+    this->level(name, level.first, level.second, {});
   }
+}
+
+void Measurements::level(const std::string& name, const std::string& help, uint64_t value,
+                         const Labels& labels) {
+  std::shared_ptr<std::atomic<uint64_t>>& now = levels_[{name, labels}];
+  if (now == nullptr) {
+    now = std::make_shared<std::atomic<uint64_t>>(0);
+    metrics_.gauge(
+        name, help, [now] { return static_cast<double>(now->load()); }, labels);
+  }
+  now->store(value);
 }
 
 void Measurements::update(const std::string& label, const SharedService& service) {
@@ -143,6 +161,10 @@ void Measurements::update(const std::string& label, const SharedService& service
   pass("hob_edge_requests_refused_total", "Requests that the edge answered itself", sum.refused);
   pass("hob_edge_retries_total", "Requests sent to another target or connection", sum.retries);
   pass("hob_edge_ejections_total", "Targets left out for a while after failures", sum.ejections);
+  pass("hob_edge_wakes_total", "Targets asked to wake", service.wakes.load());
+  pass("hob_edge_wakes_answered_total", "Targets that woke", service.woken.load());
+  pass("hob_edge_wake_microseconds_total", "Asking for a target to its being awake, in all",
+       service.wake_us.load());
   pass("hob_edge_received_bytes_total", "Request bodies", sum.received_bytes);
   pass("hob_edge_sent_bytes_total", "Answer bodies", sum.sent_bytes);
 }

@@ -18,8 +18,9 @@ class Worker;
 struct ServiceSum {
   uint64_t by_class[6] = {};
   uint64_t latency[kLatencyBuckets.size() + 1] = {};
-  uint64_t latency_us = 0, in_flight = 0, queued = 0, queued_us = 0, refused = 0, retries = 0,
-           ejections = 0;
+  uint64_t latency_us = 0, service_us = 0, in_flight = 0, queued = 0, queued_us = 0, refused = 0,
+           retries = 0, ejections = 0;
+  int64_t in_flight_us = 0;  // the integral of in_flight over time, in microseconds
   uint64_t received_bytes = 0, sent_bytes = 0;
   uint64_t requests() const;
 };
@@ -37,13 +38,15 @@ class Measurements {
   // Brings a counter to `value`, from what was last passed on.
   void raise(const std::string& key, Counter& counter, uint64_t value);
   void update(const std::string& label, const SharedService& service);
+  void level(const std::string& name, const std::string& help, uint64_t value,
+             const Labels& labels);
 
   Metrics& metrics_;
   std::map<std::string, std::map<std::string, uint64_t>> passed_on_;  // by service, then metric
   std::map<std::string, bool> labels_;
   std::map<std::string, uint64_t>* current_ = nullptr;
   std::map<std::string, uint64_t> own_;
-  std::map<std::string, std::shared_ptr<std::atomic<uint64_t>>> levels_;
+  std::map<std::pair<std::string, Labels>, std::shared_ptr<std::atomic<uint64_t>>> levels_;
 };
 
 }  // namespace hob::edge

@@ -2,9 +2,32 @@
 
 #include <arpa/inet.h>
 
+#include <algorithm>
+#include <thread>
+
 #include "base/log.h"
 
 namespace hob::edge {
+
+static_assert(kConcurrencyMax < SharedTarget::kClosed / 2);
+
+InFlight::Read InFlight::read(uint64_t now_us) const {
+  for (;;) {
+    const uint64_t before = sequence_.load(std::memory_order_acquire);
+    const uint64_t number = number_.load(std::memory_order_relaxed);
+    const uint64_t moments = moments_us_.load(std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if ((before & 1) == 0 && sequence_.load(std::memory_order_relaxed) == before)
+      return {.number = number, .integral_us = static_cast<int64_t>(number * now_us + moments)};
+    std::this_thread::yield();  // the loop was stopped in between
+  }
+}
+
+namespace {
+uint64_t milliseconds(Duration duration) {
+  return static_cast<uint64_t>(std::max<int64_t>(duration.count(), 0));
+}
+}  // namespace
 
 std::shared_ptr<const Routes> RouteBook::compile(const link::RouteTable& table) {
   auto routes = std::make_shared<Routes>();
@@ -24,15 +47,16 @@ std::shared_ptr<const Routes> RouteBook::compile(const link::RouteTable& table) 
           service->loops.push_back(std::make_unique<ServiceCounts>());
       }
     }
-    ServiceRoute compiled{
-        .service = service,
-        .name = route.service_name,
-        .host_names = route.host_names,
-        .state = route.state,
-        .max_concurrency = std::max(route.max_concurrency, 1),
-        .request_timeout_ms =
-            static_cast<uint64_t>(std::max<int64_t>(route.request_timeout.count(), 0)),
-        .idle_timeout_ms = static_cast<uint64_t>(std::max<int64_t>(route.idle_timeout.count(), 0))};
+    ServiceRoute compiled{.service = service,
+                          .name = route.service_name,
+                          .host_names = route.host_names,
+                          .state = route.state,
+                          .max_concurrency = std::clamp(route.max_concurrency, 1, kConcurrencyMax),
+                          .request_timeout_ms = milliseconds(route.request_timeout),
+                          .idle_timeout_ms = milliseconds(route.idle_timeout),
+                          .queue_timeout_ms = milliseconds(route.queue_timeout),
+                          .awake_min = std::max(route.awake_min, -1),
+                          .sleep_after_ms = milliseconds(route.sleep_after)};
     for (const link::Target& target : route.targets) {
       const std::string key =
           fmt::format("{} {} {}", target.task.value, target.address, target.port);

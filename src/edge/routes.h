@@ -10,6 +10,8 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
+#include <climits>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -22,9 +24,17 @@
 namespace hob::edge {
 
 inline constexpr size_t kLoopsMax = 64;
+inline constexpr int kConcurrencyMax = 1'000'000;  // of a target; what is above counts as this
 // Upper ends of the latency histogram's buckets, in seconds; the last is +Inf.
 inline constexpr std::array<double, 12> kLatencyBuckets = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
                                                            0.1,   0.25,   0.5,   1,    5,     30};
+
+// The loops' clock (CLOCK_MONOTONIC), on any thread.
+inline uint64_t steady_now_us() {
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
+                                   std::chrono::steady_clock::now().time_since_epoch())
+                                   .count());
+}
 
 // Written by one loop, read by any thread.
 class LoopCount {
@@ -39,12 +49,46 @@ class LoopCount {
   std::atomic<uint64_t> value_ = 0;
 };
 
+// The requests of one loop that are in flight, and the exact integral of their number over time.
+//
+// Written by one loop. The two are read together: a sequence number that is odd while they change,
+// and another after, tell a reader to look again.
+class InFlight {
+ public:
+  // Microseconds of steady time.
+  void begin(uint64_t now_us) { change(uint64_t{0} - now_us, 1); }
+  void end(uint64_t now_us) { change(now_us, ~uint64_t{0}); }
+  uint64_t value() const { return number_.load(std::memory_order_relaxed); }
+  struct Read {
+    uint64_t number = 0;
+    int64_t integral_us = 0;  // up to the `now_us` asked for; a loop's turn may lie a little ahead
+  };
+  Read read(uint64_t now_us) const;
+
+ private:
+  void change(uint64_t moments, uint64_t number) {
+    const uint64_t sequence = sequence_.load(std::memory_order_relaxed);
+    sequence_.store(sequence + 1, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_release);
+    moments_us_.store(moments_us_.load(std::memory_order_relaxed) + moments,
+                      std::memory_order_relaxed);
+    number_.store(number_.load(std::memory_order_relaxed) + number, std::memory_order_relaxed);
+    sequence_.store(sequence + 2, std::memory_order_release);
+  }
+  std::atomic<uint64_t> sequence_ = 0;
+  std::atomic<uint64_t> number_ = 0;
+  // The ends of those that ended less the beginnings of all: with the number in flight times now,
+  // the integral.
+  std::atomic<uint64_t> moments_us_ = 0;
+};
+
 // One loop's measurements of one service, on cache lines of their own.
 struct alignas(64) ServiceCounts {
   std::array<LoopCount, 6> by_class{};  // 1: 1xx … 5: 5xx; 0: the client left before an answer
   std::array<LoopCount, kLatencyBuckets.size() + 1> latency{};
   LoopCount latency_us{};
-  LoopCount in_flight{};
+  LoopCount service_us{};  // latency_us without what was spent in the queue
+  InFlight in_flight{};
   LoopCount queued{};
   LoopCount queued_us{};
   LoopCount refused{};  // answered 503 or 504 by the edge itself
@@ -58,13 +102,37 @@ struct SharedService {
   std::string id{};
   std::vector<std::unique_ptr<ServiceCounts>> loops{};  // one each
   std::atomic<uint64_t> waiting_loops = 0;  // a bit for each loop with requests in its queue
+  // Between the loops and AwakeController: a loop has asked it to look, and it has not yet;
+  // requests wait that no sleeping target can be woken for; a target with so many requests should
+  // be told about while others sleep (INT_MAX: none does).
+  std::atomic<bool> asked = false;
+  std::atomic<bool> short_of_targets = false;
+  std::atomic<int> signal_at = INT_MAX;
+  // Written by AwakeController, for the metrics.
+  std::atomic<uint64_t> targets_awake = 0;
+  std::atomic<uint64_t> targets_asleep = 0;
+  std::atomic<uint64_t> wakes = 0;    // asked for
+  std::atomic<uint64_t> woken = 0;    // answered
+  std::atomic<uint64_t> wake_us = 0;  // from the one to the other
 };
 
 struct SharedTarget {
+  // More than any target takes: what is added while it may not be sent anything.
+  static constexpr int kClosed = 1 << 30;
+
   TaskId task{};
   sockaddr_in address{};
-  std::atomic<int> in_flight = 0;
+  // Requests in flight, and kClosed. One word, so that a loop that takes a place learns in the same
+  // step whether the target may be used, and whoever closes it whether anything is in flight.
+  std::atomic<int> load = 0;
   std::atomic<bool> draining = false;
+  std::atomic<bool> failing = false;  // its last request failed at the gateway, on some loop
+
+  int in_flight() const { return load.load(std::memory_order_seq_cst) & (kClosed - 1); }
+  bool closed() const { return load.load(std::memory_order_seq_cst) >= kClosed; }
+  // Once each, in turn.
+  void close() { load.fetch_add(kClosed, std::memory_order_seq_cst); }
+  void open() { load.fetch_sub(kClosed, std::memory_order_seq_cst); }
 };
 
 struct ServiceRoute {
@@ -72,9 +140,12 @@ struct ServiceRoute {
   std::string name{};
   std::vector<std::string> host_names{};
   link::RouteState state = link::RouteState::kServing;
-  int max_concurrency = 100;
-  uint64_t request_timeout_ms = 0;                       // 0: none
-  uint64_t idle_timeout_ms = 0;                          // 0: none
+  int max_concurrency = 100;        // 1..kConcurrencyMax
+  uint64_t request_timeout_ms = 0;  // 0: none
+  uint64_t idle_timeout_ms = 0;     // 0: none
+  uint64_t queue_timeout_ms = 0;
+  int awake_min = -1;  // -1: all are awake
+  uint64_t sleep_after_ms = 0;
   std::vector<std::shared_ptr<SharedTarget>> targets{};  // those that take new requests
 };
 

@@ -381,7 +381,7 @@ class Rig {
  public:
   // `certificates`: a directory of them; then there is a listener for TLS, too.
   explicit Rig(Io io, size_t loops = 1, Times times = {}, std::string control = {},
-               std::string directory = {}, std::string certificates = {})
+               std::string directory = {}, std::string certificates = {}, std::string host = {})
       : guard_(boost::asio::make_work_guard(context_)), thread_([this] { context_.run(); }) {
     auto listener = http::listen_tcp("127.0.0.1", 0);
     EXPECT_TRUE(listener.has_value());
@@ -400,6 +400,7 @@ class Rig {
     options.times = times;
     options.control_socket = std::move(control);
     options.directory = std::move(directory);
+    options.host_socket = std::move(host);
     on_loop([&] {
       edge_ = std::make_unique<Edge>(std::move(options), context_.get_executor(), metrics);
       const auto started = edge_->start();

@@ -192,21 +192,29 @@ bool Worker::try_target(Exchange& exchange) {
   const auto& targets = service->targets;
   const auto view = [&](size_t i) {
     const Target& target = *targets[i];
+    const int load = target.shared->load.load(std::memory_order_seq_cst);
     return TargetView{
-        .in_flight = target.shared->in_flight.load(std::memory_order_seq_cst),
+        .in_flight = load,
         .ejected = target.ejection.ejected(now),
         .excluded = std::find(std::begin(exchange.failed_), std::end(exchange.failed_), &target) !=
-                    std::end(exchange.failed_)};
+                        std::end(exchange.failed_) ||
+                    (exchange.fail_open_ && load >= SharedTarget::kClosed)};
   };
   const std::optional<size_t> picked =
       pick_target(targets.size(), service->route.max_concurrency, random(), view);
   if (!picked) return false;
   const std::shared_ptr<Target> target = targets[*picked];
-  // Other loops count too: the place may have gone to one of them just now.
-  if (target->shared->in_flight.fetch_add(1, std::memory_order_seq_cst) >=
-      service->route.max_concurrency) {
+  // Other loops count too: the place may have gone to one of them just now, or the target been
+  // closed.
+  const int before = target->shared->load.fetch_add(1, std::memory_order_seq_cst);
+  if (before >= service->route.max_concurrency) {
     release(*service, *target);
     return false;
+  }
+  if (before + 1 >= service->shared->signal_at.load(std::memory_order_relaxed) &&
+      service->signalled_ms != now) {
+    service->signalled_ms = now;
+    ask(*service);
   }
   stop_waiting(exchange);
   UpstreamConnection* connection = nullptr;
@@ -233,7 +241,7 @@ void Worker::dispatch(Exchange& exchange) {
     return;
   }
   exchange.waiting_ = true;
-  exchange.waiting_since_ = loop_->now_ms();
+  exchange.waiting_since_us_ = loop_->now_us();
   exchange.previous_waiting_ = service->last_waiting;
   exchange.next_waiting_ = nullptr;
   (service->last_waiting != nullptr ? service->last_waiting->next_waiting_
@@ -242,16 +250,26 @@ void Worker::dispatch(Exchange& exchange) {
   ++service->waiting;
   service->counts->queued.add();
   set_waiting_bit(*service);
+  // A place that came free on another loop, or by a target's waking, before it could be seen that
+  // we wait would wake nobody.
+  const bool free = any_free(*service);
+  if (free) loop_->post([this, id = service->shared->id] { wake_service(id); });
+  exchange.passed_over_ = free && !exchange.fail_open_;
   exchange.set_deadline();
-  // A place that came free on another loop before it could see that we wait would wake nobody.
-  if (context_.loops > 1 && any_free(*service))
-    loop_->post([this, id = service->shared->id] { wake_service(id); });
+  // That there is nothing to wake has been seen already: more of it is no news.
+  if (!service->shared->short_of_targets.load(std::memory_order_seq_cst)) ask(*service);
+}
+
+bool Worker::try_waiting(Exchange& exchange) { return try_target(exchange); }
+
+void Worker::ask(Service& service) {
+  if (context_.ask && !service.shared->asked.exchange(true, std::memory_order_acq_rel))
+    context_.ask(service.shared);
 }
 
 bool Worker::any_free(const Service& service) const {
   return std::any_of(service.targets.begin(), service.targets.end(), [&](const auto& target) {
-    return target->shared->in_flight.load(std::memory_order_seq_cst) <
-           service.route.max_concurrency;
+    return target->shared->load.load(std::memory_order_seq_cst) < service.route.max_concurrency;
   });
 }
 
@@ -265,8 +283,12 @@ void Worker::stop_waiting(Exchange& exchange) {
                                      : service.last_waiting) = exchange.previous_waiting_;
   --service.waiting;
   service.counts->queued.subtract();
-  service.counts->queued_us.add((loop_->now_ms() - exchange.waiting_since_) * 1'000);
+  const uint64_t queued_us = loop_->now_us() - exchange.waiting_since_us_;
+  exchange.queued_us_ += queued_us;
+  service.counts->queued_us.add(queued_us);
   set_waiting_bit(service);
+  if (service.waiting == 0 && service.shared->short_of_targets.load(std::memory_order_seq_cst))
+    ask(service);
 }
 
 void Worker::set_waiting_bit(Service& service) {
@@ -279,11 +301,13 @@ void Worker::set_waiting_bit(Service& service) {
 }
 
 void Worker::release(Service& service, Target& target) {
-  const int before = target.shared->in_flight.fetch_sub(1, std::memory_order_seq_cst);
-  HOB_ASSERT(before > 0);
-  if (before == 1 && target.shared->draining.load(std::memory_order_relaxed) &&
-      context_.on_drained) {
-    context_.on_drained();
+  const int before = target.shared->load.fetch_sub(1, std::memory_order_seq_cst);
+  const int in_flight = before & (SharedTarget::kClosed - 1);
+  HOB_ASSERT(in_flight > 0);
+  if (in_flight == 1) {
+    if (target.shared->draining.load(std::memory_order_relaxed) && context_.on_drained)
+      context_.on_drained();
+    if (before >= SharedTarget::kClosed) ask(service);
   }
   if (service.first_waiting != nullptr) {
     // After this turn's callbacks: who releases may be in the middle of something.
@@ -307,6 +331,8 @@ void Worker::serve_waiting(Service& service) {
 }
 
 void Worker::gateway_failed(Service& service, Target& target) {
+  target.shared->failing.store(true, std::memory_order_relaxed);
+  if (service.route.awake_min >= 0) ask(service);  // another may be woken in its place
   const uint64_t now = loop_->now_ms();
   size_t ejected = 0;
   for (const auto& other : service.targets) {
@@ -319,7 +345,8 @@ void Worker::gateway_failed(Service& service, Target& target) {
 
 void Worker::keep_idle(UpstreamConnection& connection) {
   Target& target = connection.target();
-  if (!target.listed || draining_ || target.idle.size() >= kIdlePerTargetMax) {
+  if (!target.listed || draining_ || target.shared->closed() ||
+      target.idle.size() >= kIdlePerTargetMax) {
     connection.close();
     return;
   }
@@ -334,6 +361,13 @@ void Worker::forget_idle(UpstreamConnection& connection) {
   const auto found = std::find(idle.rbegin(), idle.rend(), &connection);
   HOB_ASSERT(found != idle.rend());
   idle.erase(std::next(found).base());
+}
+
+void Worker::close_idle(SharedTarget* of) {
+  const auto found = targets_.find(of);
+  if (found == targets_.end() || !of->closed()) return;
+  const std::shared_ptr<Target> target = found->second;
+  while (!target->idle.empty()) target->idle.back()->close();
 }
 
 std::unique_ptr<Exchange> Worker::take_exchange() {

@@ -47,6 +47,7 @@ struct Service {
   Exchange* first_waiting = nullptr;
   Exchange* last_waiting = nullptr;
   size_t waiting = 0;
+  uint64_t signalled_ms = 0;  // when it was last told that a target is near its limit
 };
 
 // Counts of one loop that belong to no service.
@@ -68,6 +69,9 @@ struct WorkerContext {
   std::function<void()> on_drained{};
   // Asks another loop to look at a service's queue: a place has come free.
   std::function<void(size_t loop, SharedService& service)> wake{};
+  // Asks the main thread to look at a service: a request waits, a target is near its limit or
+  // fails, or a closed one's last request has ended.
+  std::function<void(std::shared_ptr<SharedService> service)> ask{};
   AccessLog* access_log = nullptr;  // nullptr: none
   size_t tls_from = SIZE_MAX;       // listeners of this index and above speak TLS
   Times times{};
@@ -100,12 +104,16 @@ class Worker final : public Listener {
   void abort_all();
   // A place may have come free on another loop.
   void wake_service(const std::string& id);
+  // The target is going to sleep: closes the connections kept to it.
+  void close_idle(SharedTarget* of);
 
   // nullptr: no service has that name. `host`: lower case, without a port.
   std::shared_ptr<Service> find(std::string_view host);
   // Finds a target and a connection for the exchange, or lets it wait, or refuses it.
   void dispatch(Exchange& exchange);
   void stop_waiting(Exchange& exchange);
+  // Out of turn. False: it still waits.
+  bool try_waiting(Exchange& exchange);
   // An exchange no longer uses its target.
   void release(Service& service, Target& target);
   void gateway_failed(Service& service, Target& target);
@@ -145,6 +153,7 @@ class Worker final : public Listener {
   bool any_free(const Service& service) const;
   void serve_waiting(Service& service);
   void set_waiting_bit(Service& service);
+  void ask(Service& service);
 
   std::unique_ptr<Loop> loop_;
   size_t index_;

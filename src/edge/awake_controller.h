@@ -1,0 +1,86 @@
+// Keeps those targets awake that an edge needs: a view of each service for decide_awake, and what
+// it says carried out: targets opened and closed for the loops, holds told to the host.
+//
+// On the main thread. A target that is not kAwake is closed (SharedTarget::close): loops give it
+// nothing. Targets of a service of which none sleeps are used at once, and held so that one which
+// slept under other settings wakes. All targets are on one host for now; which host has a target
+// would decide whom to tell.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/async.h"
+#include "edge/awake_decision.h"
+#include "edge/routes.h"
+#include "link/messages.h"
+
+namespace hob::edge {
+
+class AwakeController {
+ public:
+  struct Calls {
+    // Empty: there is no host to ask. Every target is awake, none ever sleeps.
+    std::function<void(const link::TargetHold&)> tell_host{};
+    std::function<void(SharedService&)> serve_queues{};
+    std::function<void(std::shared_ptr<SharedTarget>)> close_idle{};
+    std::function<void()> report_soon{};  // short_of_targets of a service has changed
+  };
+  AwakeController(const Executor& executor, Calls calls);
+
+  // Before the loops are given `routes`.
+  void update(const Routes& routes, const RouteBook& book);
+  // A loop asks to look at a service.
+  void asked(const std::shared_ptr<SharedService>& service);
+  void answered(const link::TargetsAwake& answer);
+  std::vector<TaskId> held() const;
+  // Looks again at services whose load may have fallen.
+  Async<> run();
+
+ private:
+  struct Task {
+    std::string service{};
+    // One; more while requests to an address from an earlier table are in flight.
+    std::vector<std::shared_ptr<SharedTarget>> targets{};
+    Phase phase = Phase::kAsleep;
+    uint64_t since = 0;
+    uint64_t retry_at = 0;
+    uint64_t held_at_us = 0;
+    bool listed = true;
+    int in_flight() const;
+    bool failing() const;
+  };
+  struct Service {
+    std::shared_ptr<SharedService> shared{};
+    std::vector<TaskId> order{};
+    int max_concurrency = 1;
+    int awake_min = -1;
+    uint64_t sleep_after = 0;
+    int64_t integral_us = 0;  // of requests in flight, as of looked_at_us
+    uint64_t looked_at_us = 0;
+    double demand = 0;
+    Peak peak{};
+    std::optional<uint64_t> again{};
+    bool listed = true;
+  };
+
+  void decide(Service& service);
+  void note_short(Service& service, bool short_of_targets);
+  void enter(Task& task, Phase phase, uint64_t now);
+  // Ends the holds of tasks that are in no table any more and have no request in flight.
+  void let_leave();
+  void tell(const link::TargetHold& change);
+
+  Calls calls_;
+  Event earlier_;  // some service wants to be looked at before run() would
+  std::map<std::string, Service> services_;
+  std::map<TaskId, Task> tasks_;
+  size_t leaving_ = 0;  // tasks that are not listed
+  uint64_t next_look_ = ~uint64_t{0};
+};
+
+}  // namespace hob::edge

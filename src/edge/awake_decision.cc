@@ -1,0 +1,132 @@
+#include "edge/awake_decision.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/assert.h"
+
+namespace hob::edge {
+namespace {
+
+bool usable(const AwakeTarget& target, uint64_t now) {
+  return !target.failing && (target.phase != Phase::kAsleep || now >= target.retry_at);
+}
+
+// With so many in flight at each of `awake` targets, the load asks for one more; a target takes
+// max_concurrency at most.
+int near_limit(size_t awake, int max_concurrency) {
+  if (awake == 0) return 1;
+  const double places = static_cast<double>(awake) * max_concurrency;
+  const double root = (std::sqrt(1 + 4 * places) - 1) / 2;  // load + sqrt(load) = places
+  const double each = std::ceil(root * root / static_cast<double>(awake));
+  return std::clamp(static_cast<int>(each) + 1, 1, max_concurrency);
+}
+
+}  // namespace
+
+size_t targets_for(double load, int max_concurrency) {
+  if (load <= 0) return 0;
+  // What is measured carries rounding; a millionth of a target is none.
+  return static_cast<size_t>(std::ceil((load + std::sqrt(load)) / max_concurrency - 1e-6));
+}
+
+AwakeActions decide_awake(const AwakeView& view, uint64_t now) {
+  HOB_ASSERT(view.max_concurrency >= 1);
+  AwakeActions actions;
+  const size_t count = view.targets.size();
+  int in_flight = view.waiting;
+  for (const AwakeTarget& target : view.targets) in_flight += target.in_flight;
+  const double load = std::max({view.demand, view.peak, static_cast<double>(in_flight)});
+  const size_t least = view.awake_min < 0 ? count : static_cast<size_t>(view.awake_min);
+  const size_t want = std::min(std::max(targets_for(load, view.max_concurrency), least), count);
+
+  // The first `want` that can be used are wanted: those past them sleep in the end, whatever the
+  // order in which they were woken.
+  std::vector<bool> wanted(count, false);
+  bool more = false;    // usable ones are left over
+  bool settled = true;  // all that are wanted are awake
+  std::optional<uint64_t> retry_at;
+  int64_t coming = 0;
+  int64_t free = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const AwakeTarget& target = view.targets[i];
+    if (!usable(target, now)) {
+      if (target.phase == Phase::kAsleep && !target.failing)
+        retry_at = std::min(retry_at.value_or(target.retry_at), target.retry_at);
+      continue;
+    }
+    if (actions.wanted == want) {
+      more = more || target.phase == Phase::kAsleep;
+      continue;
+    }
+    wanted[i] = true;
+    ++actions.wanted;
+    if (target.phase == Phase::kAsleep || target.phase == Phase::kWaking) {
+      settled = false;
+      coming += view.max_concurrency;
+    } else {
+      free += std::max(0, view.max_concurrency - target.in_flight);
+    }
+  }
+
+  bool surplus = false;
+  for (size_t i = 0; i < count; ++i) {
+    const AwakeTarget& target = view.targets[i];
+    // One that fails is kept: asleep, it would look as good as new and be woken again.
+    const bool let_go =
+        !wanted[i] && !target.failing && settled && now >= target.since + view.sleep_after;
+    switch (target.phase) {
+      case Phase::kAsleep:
+        if (wanted[i]) actions.hold.push_back(i);
+        break;
+      case Phase::kWaking:
+        if (let_go) actions.release.push_back(i);
+        break;
+      case Phase::kAwake:
+        if (let_go) actions.let_go.push_back(i);
+        break;
+      case Phase::kReleasing:
+        if (wanted[i]) {
+          actions.keep.push_back(i);
+        } else if (target.in_flight == 0) {
+          actions.release.push_back(i);
+        }
+        break;
+    }
+    surplus = surplus || (!wanted[i] && target.phase != Phase::kAsleep);
+  }
+
+  actions.short_of_targets = !more && view.waiting > coming + free;
+  if (more) actions.signal_at = near_limit(actions.wanted, view.max_concurrency);
+  if (view.awake_min >= 0 && (surplus || want > least)) {
+    actions.again =
+        now + std::clamp<uint64_t>(view.sleep_after / kPeakSlots, kAwakeCheckMin, kAwakeCheckMax);
+  }
+  if (retry_at && actions.wanted < want)
+    actions.again = std::min(actions.again.value_or(*retry_at), *retry_at);
+  return actions;
+}
+
+uint64_t Peak::slot_of(uint64_t now, uint64_t span) {
+  // From 1 on, so that an untouched slot is never a recent one.
+  return now / std::max<uint64_t>(span / kPeakSlots, 1) + kPeakSlots + 1;
+}
+
+void Peak::note(double value, uint64_t now, uint64_t span) {
+  const uint64_t number = slot_of(now, span);
+  Slot& slot = slots_[number % slots_.size()];
+  if (slot.number != number) slot = {.number = number, .value = value};
+  slot.value = std::max(slot.value, value);
+}
+
+double Peak::value(uint64_t now, uint64_t span) const {
+  const uint64_t number = slot_of(now, span);
+  double most = 0;
+  for (const Slot& slot : slots_) {
+    if (slot.number <= number && slot.number + kPeakSlots >= number)
+      most = std::max(most, slot.value);
+  }
+  return most;
+}
+
+}  // namespace hob::edge
