@@ -1,11 +1,13 @@
 import os
 import pathlib
+import shutil
 import sys
+import tempfile
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from hob_instance import HOB, Hob  # noqa: E402
+from hob_instance import HOB, Hob, is_sanitized  # noqa: E402
 
 
 def pytest_collection_modifyitems(config, items):
@@ -17,6 +19,49 @@ def pytest_collection_modifyitems(config, items):
     if reason:
         for item in items:
             item.add_marker(pytest.mark.skip(reason=reason))
+    if is_sanitized():
+        for item in items:
+            if item.get_closest_marker("speed"):
+                item.add_marker(pytest.mark.skip(reason="measures speed, which sanitizers change"))
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "speed: asserts how long something takes; skipped under sanitizers")
+
+
+def take_reports(folder):
+    """What sanitizers wrote since the last call, of any process."""
+    texts = []
+    for path in sorted(folder.iterdir()):
+        texts.append(f"--- {path.name}\n{path.read_text(errors='replace')}")
+        path.unlink()
+    return "\n".join(texts)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def report_folder():
+    """Where programs built with sanitizers write what they find: daemons' stderr would hide it in a log, and a leak is
+    found only when the daemon has long been told to end. Daemons are users of their own, and all write here."""
+    if not is_sanitized():
+        yield None
+        return
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="hob-reports-", dir="/tmp"))
+    folder.chmod(0o1777)
+    os.environ["ASAN_OPTIONS"] = f"log_path={folder}/report"
+    os.environ["UBSAN_OPTIONS"] = "print_stacktrace=1"
+    yield folder
+    reports = take_reports(folder)
+    shutil.rmtree(folder)
+    assert not reports, reports
+
+
+@pytest.fixture(autouse=True)
+def no_report(report_folder):
+    """A test fails if a program of ours broke a rule meanwhile, even where nobody noticed."""
+    yield
+    if report_folder:
+        reports = take_reports(report_folder)
+        assert not reports, reports
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,14 @@ HELLO = str(BUILD / "images/hello.oci.tar")
 COMMAND_SECONDS_MAX = 180
 
 
+def is_sanitized():
+    """Whether the build's programs have AddressSanitizer and UBSan in them: then each is several times slower."""
+    try:
+        return "HOB_SANITIZE:BOOL=ON" in (BUILD / "CMakeCache.txt").read_text()
+    except OSError:
+        return False
+
+
 def free_ports(count):
     """Ports that were free a moment ago, all different."""
     with contextlib.ExitStack() as stack:

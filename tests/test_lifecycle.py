@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 
+import pytest
 from hob_instance import HOB, alive, wait_until
 
 
@@ -104,6 +105,7 @@ def test_daemons_are_users_of_their_own_and_keys_are_roots(new_hob):
         assert secret not in (hob.data / "log" / f"{role}.log").read_text(errors="replace")
 
 
+@pytest.mark.speed
 def test_cli_is_quick(hob):
     for arguments in (["env"], ["ps"]):
         times = []
