@@ -23,7 +23,6 @@ struct Sample {
   std::string name{};
   bool flag = false;
   uint16_t port = 0;
-  double ratio = 0;
   Colour colour = Colour::kRed;
   hob::Instant at{};
   hob::Duration delay{};
@@ -31,7 +30,7 @@ struct Sample {
   std::vector<Inner> list{};
   std::map<std::string, int64_t> counts{};
 };
-BOOST_DESCRIBE_STRUCT(Sample, (), (name, flag, port, ratio, colour, at, delay, inner, list, counts))
+BOOST_DESCRIBE_STRUCT(Sample, (), (name, flag, port, colour, at, delay, inner, list, counts))
 
 }  // namespace
 

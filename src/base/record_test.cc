@@ -21,7 +21,6 @@ struct Thing {
   Status status = Status::kUnknown;
   bool on = false;
   uint16_t port = 8080;
-  double ratio = 0.5;
   Instant at{};
   Duration delay{};
   std::optional<int> maybe{};
@@ -29,14 +28,13 @@ struct Thing {
   std::vector<Part> parts{};
   std::map<std::string, std::string> tags{};
 };
-BOOST_DESCRIBE_STRUCT(Thing, (), (id, status, on, port, ratio, at, delay, maybe, part, parts, tags))
+BOOST_DESCRIBE_STRUCT(Thing, (), (id, status, on, port, at, delay, maybe, part, parts, tags))
 
 Thing sample() {
   return {.id = ThingId{"x"},
           .status = Status::kOperationInProgress,
           .on = true,
           .port = 1,
-          .ratio = 1.25,
           .at = Instant(Duration(5)),
           .delay = Duration(7),
           .maybe = 3,
@@ -49,7 +47,7 @@ TEST(Record, ComesBackAsItWas) {
   const std::string text = record::encode(sample());
   EXPECT_EQ(
       text,
-      R"({"id":"x","status":"OPERATION_IN_PROGRESS","on":true,"port":1,"ratio":1.25E0,"at":5,"delay":7,"maybe":3,)"
+      R"({"id":"x","status":"OPERATION_IN_PROGRESS","on":true,"port":1,"at":5,"delay":7,"maybe":3,)"
       R"("part":{"name":"p","count":1},"parts":[{"name":"q","count":2},{"name":"r","count":3}],"tags":{"a":"b"}})");
   const Result<Thing> thing = record::decode<Thing>(text);
   ASSERT_TRUE(thing.has_value());
@@ -85,6 +83,7 @@ TEST(Record, RefusesAndNamesTheField) {
            Case{"", "not JSON"},
            Case{"{", "not JSON"},
            Case{"[]", "an object expected"},
+           Case{R"({"new":[1,{"a":1E1452247522}]})", "a number out of range"},
            Case{R"({"id":7})", "id: a string expected"},
            Case{R"({"status":"SPLENDID"})", "status: unknown word 'SPLENDID'"},
            Case{R"({"port":65536})", "port: a whole number in range expected"},
@@ -109,6 +108,13 @@ TEST(Record, HasBounds) {
   };
   EXPECT_TRUE(record::parse(nested(record::kDepthMax)).has_value());
   EXPECT_FALSE(record::parse(nested(record::kDepthMax + 1)).has_value());
+  for (const int64_t most : {record::kMillisecondsMax, -record::kMillisecondsMax}) {
+    const int64_t beyond = most > 0 ? most + 1 : most - 1;
+    for (const char* field : {"at", "delay"}) {
+      EXPECT_TRUE(record::decode<Thing>(fmt::format(R"({{"{}":{}}})", field, most)).has_value());
+      EXPECT_FALSE(record::decode<Thing>(fmt::format(R"({{"{}":{}}})", field, beyond)).has_value());
+    }
+  }
 }
 
 TEST(Record, EnumsAreWords) {
