@@ -15,6 +15,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (const auto manifest = hob::image::parse_manifest(text, "")) {
     if (!manifest->is_index && !manifest->config) __builtin_trap();
     if (manifest->layers.size() > hob::image::kLayersMax) __builtin_trap();
+    if (const auto chosen = hob::image::choose_platform(*manifest)) {
+      if (!hob::image::is_digest(chosen->digest)) __builtin_trap();
+    }
     for (const auto& layer : manifest->layers) {
       if (!hob::image::is_digest(layer.digest)) __builtin_trap();
     }

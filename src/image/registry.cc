@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
-#include "base/digest.h"
 #include "base/log.h"
 #include "image/content_digest.h"
 #include "image/limits.h"
@@ -15,8 +14,6 @@ namespace hob::image {
 
 namespace {
 
-constexpr std::string_view kRoot = "/v2";
-constexpr size_t kCredentialsBytesMax = 16 * 1024;
 constexpr size_t kUploadIdBytesMax = 64;
 
 struct SpecError {
@@ -59,69 +56,6 @@ SpecError spec_error(const Error& error) {
   return {500, "UNKNOWN"};
 }
 
-std::optional<std::pair<std::string, std::string>> basic_credentials(
-    std::string_view authorization) {
-  constexpr std::string_view scheme = "basic ";
-  if (authorization.size() <= scheme.size() || authorization.size() > kCredentialsBytesMax)
-    return std::nullopt;
-  for (size_t i = 0; i < scheme.size(); ++i) {
-    if ((authorization[i] | 0x20) != (scheme[i] | 0x20)) return std::nullopt;
-  }
-  const std::optional<std::string> text = unbase64(authorization.substr(scheme.size()));
-  if (!text) return std::nullopt;
-  const size_t colon = text->find(':');
-  if (colon == std::string::npos) return std::nullopt;
-  return std::pair(text->substr(0, colon), text->substr(colon + 1));
-}
-
-std::vector<std::string> split(std::string_view path) {
-  std::vector<std::string> parts;
-  while (!path.empty()) {
-    const size_t slash = std::min(path.find('/'), path.size());
-    parts.emplace_back(path.substr(0, slash));
-    path.remove_prefix(std::min(slash + 1, path.size()));
-  }
-  return parts;
-}
-
-std::string join(const std::vector<std::string>& parts, size_t count) {
-  std::string text;
-  for (size_t i = 0; i < count; ++i) text.append(i == 0 ? "" : "/").append(parts[i]);
-  return text;
-}
-
-struct ParsedPath {
-  Resource resource = Resource::kRoot;
-  std::string name{};
-  std::string reference{};
-};
-
-std::optional<ParsedPath> parse_path(std::string_view path) {
-  path.remove_prefix(kRoot.size());
-  if (path.empty() || path == "/") return ParsedPath{};
-  path.remove_prefix(1);
-  const bool slash_at_end = path.ends_with('/');
-  const std::vector<std::string> parts = split(path);
-  const size_t n = parts.size();
-  if (n == 1 && parts[0] == "_catalog") return ParsedPath{.resource = Resource::kCatalog};
-  const auto made = [&](Resource resource, size_t name_parts, std::string reference) {
-    return ParsedPath{
-        .resource = resource, .name = join(parts, name_parts), .reference = std::move(reference)};
-  };
-  if (n >= 3 && parts[n - 2] == "blobs" && parts[n - 1] == "uploads")
-    return made(Resource::kUploads, n - 2, {});
-  if (slash_at_end) return std::nullopt;
-  if (n >= 4 && parts[n - 3] == "blobs" && parts[n - 2] == "uploads") {
-    return made(Resource::kUpload, n - 3, parts[n - 1]);
-  }
-  if (n >= 3 && parts[n - 2] == "tags" && parts[n - 1] == "list")
-    return made(Resource::kTags, n - 2, {});
-  if (n >= 3 && parts[n - 2] == "manifests") return made(Resource::kManifest, n - 2, parts[n - 1]);
-  if (n >= 3 && parts[n - 2] == "referrers") return made(Resource::kReferrers, n - 2, parts[n - 1]);
-  if (n >= 3 && parts[n - 2] == "blobs") return made(Resource::kBlob, n - 2, parts[n - 1]);
-  return std::nullopt;
-}
-
 }  // namespace
 
 std::string json_text(std::string_view text) {
@@ -160,7 +94,8 @@ Registry::Registry(Repositories& repositories, BlockingPool& pool,
       api_port_(api_port) {}
 
 bool Registry::serves(std::string_view path) {
-  return path == kRoot || (path.starts_with(kRoot) && path.substr(kRoot.size()).starts_with('/'));
+  return path == kRegistryRoot ||
+         (path.starts_with(kRegistryRoot) && path.substr(kRegistryRoot.size()).starts_with('/'));
 }
 
 http::Handler Registry::handler() {
@@ -208,10 +143,9 @@ Async<Result<void>> Registry::route(Exchange& exchange) {
   if (!path || !serves(*path) || !query)
     co_return co_await exchange.refuse(404, "UNSUPPORTED", "there is no such page");
   exchange.query = std::move(*query);
-  const std::optional<ParsedPath> parsed = parse_path(*path);
+  const std::optional<RegistryPath> parsed = parse_path(*path);
   if (!parsed) co_return co_await exchange.refuse(404, "UNSUPPORTED", "there is no such page");
-  exchange.route = {
-      .resource = parsed->resource, .name = parsed->name, .reference = parsed->reference};
+  exchange.route = {*parsed};
   if (!parsed->name.empty() && !is_repository_name(parsed->name)) {
     co_return co_await exchange.refuse(400, "NAME_INVALID", "the repository's name is not one");
   }

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <charconv>
 
 #include "image/content_digest.h"
 #include "image/limits.h"
@@ -15,56 +14,6 @@ namespace hob::image {
 namespace {
 
 constexpr size_t kSendBytes = 256 * 1024;
-
-struct ByteRange {
-  uint64_t first = 0;
-  uint64_t last = 0;  // within
-};
-
-bool parse_number(std::string_view text, uint64_t& number) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc() && end == text.data() + text.size() && !text.empty();
-}
-
-// "5-9", of an upload's Content-Range. nullopt: something else.
-std::optional<ByteRange> parse_span(std::string_view text) {
-  const size_t dash = text.find('-');
-  ByteRange range;
-  if (dash == std::string_view::npos) return std::nullopt;
-  if (!parse_number(text.substr(0, dash), range.first) ||
-      !parse_number(text.substr(dash + 1), range.last)) {
-    return std::nullopt;
-  }
-  if (range.last < range.first) return std::nullopt;
-  return range;
-}
-
-enum class RangeKind { kWhole, kPart, kUnsatisfiable };
-// "bytes=5-", "bytes=-3", "bytes=5-9" of a blob. Several ranges at once are answered by the whole,
-// as RFC 9110 allows.
-RangeKind parse_range(std::string_view text, uint64_t size, ByteRange& range) {
-  constexpr std::string_view unit = "bytes=";
-  if (!text.starts_with(unit) || text.find(',') != std::string_view::npos) return RangeKind::kWhole;
-  text.remove_prefix(unit.size());
-  const size_t dash = text.find('-');
-  if (dash == std::string_view::npos) return RangeKind::kWhole;
-  const std::string_view first = text.substr(0, dash);
-  const std::string_view last = text.substr(dash + 1);
-  uint64_t number = 0;
-  if (first.empty()) {
-    if (!parse_number(last, number)) return RangeKind::kWhole;
-    if (number == 0 || size == 0) return RangeKind::kUnsatisfiable;
-    range = {.first = size - std::min(size, number), .last = size - 1};
-    return RangeKind::kPart;
-  }
-  if (!parse_number(first, range.first)) return RangeKind::kWhole;
-  if (range.first >= size) return RangeKind::kUnsatisfiable;
-  range.last = size - 1;
-  if (last.empty()) return RangeKind::kPart;
-  if (!parse_number(last, number) || number < range.first) return RangeKind::kWhole;
-  range.last = std::min(range.last, number);
-  return RangeKind::kPart;
-}
 
 http::Headers upload_headers(const std::string& name, const Upload& upload) {
   http::Headers headers;

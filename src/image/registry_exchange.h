@@ -10,17 +10,11 @@
 
 #include "base/http.h"
 #include "image/registry.h"
+#include "image/registry_request.h"
 
 namespace hob::image {
 
-// What a path under /v2/ asks for. Names may hold any of the words, so it is read from the end.
-enum class Resource { kRoot, kCatalog, kTags, kManifest, kReferrers, kBlob, kUploads, kUpload };
-
-struct Registry::Route {
-  Resource resource = Resource::kRoot;
-  std::string name{};       // the repository's
-  std::string reference{};  // tag, digest or upload id
-};
+struct Registry::Route : RegistryPath {};
 
 struct Registry::Exchange {
   const http::Request& request;
