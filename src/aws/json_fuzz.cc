@@ -4,6 +4,8 @@
 
 #include "aws/apprunner/codec.h"
 #include "aws/dispatch.h"
+#include "aws/ecr/codec.h"
+#include "aws/logs/codec.h"
 #include "base/assert.h"
 
 using namespace hob;
@@ -12,7 +14,8 @@ namespace {
 
 template <class Request>
 void decode(const aws::Call& call) {
-  const auto request = aws::decode<aws::apprunner::In, Request>(call, "InvalidRequestException");
+  // Every JSON service reads with the same In.
+  const auto request = aws::decode<aws::JsonIn, Request>(call, "InvalidRequestException");
   if (!request) HOB_ASSERT(!request.error().aws_code.empty());
 }
 
@@ -24,5 +27,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   decode<aws::apprunner::UpdateServiceRequest>(call);
   decode<aws::apprunner::CreateAutoScalingConfigurationRequest>(call);
   decode<aws::apprunner::UntagResourceRequest>(call);
+  decode<aws::ecr::BatchGetImageRequest>(call);
+  decode<aws::ecr::DescribeImagesRequest>(call);
+  decode<aws::ecr::PutImageRequest>(call);
+  decode<aws::logs::FilterLogEventsRequest>(call);
+  decode<aws::logs::GetLogEventsRequest>(call);
   return 0;
 }

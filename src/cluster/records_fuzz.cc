@@ -24,5 +24,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   check(text, hob::cluster::decode_service);
   check(text, hob::cluster::decode_task);
   check(text, hob::cluster::decode_host);
+  check(text, hob::cluster::decode_edge);
   return 0;
 }

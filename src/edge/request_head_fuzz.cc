@@ -21,6 +21,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (by_byte != parsed) std::abort();
   if (parsed != http::Parsed::kDone) return 0;
   if (whole.bytes != pieces.bytes || whole.framing != pieces.framing) std::abort();
+  char room[64];
+  const std::string_view host = edge::normal_host(whole.host, room);
+  if (host.size() > whole.host.size() || host.find_first_of("ABCXYZ") != host.npos) std::abort();
   if (whole.host.empty() || !edge::connection_is_valid(whole)) return 0;
   edge::BufferPool pool;
   edge::Chain out;
