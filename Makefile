@@ -44,6 +44,10 @@ test: deps
 	@ninja -C $(BUILD) -j $(JOBS) --quiet
 	@/usr/bin/python3 tools/run-tests.py --build $(BUILD)
 
+# So that a report names functions and lines.
+test-sanitized fuzz: export ASAN_SYMBOLIZER_PATH = /usr/lib/llvm-19/bin/llvm-symbolizer
+test-sanitized fuzz: export UBSAN_OPTIONS = print_stacktrace=1
+
 test-sanitized: deps
 	@mkdir -p $(BUILD)-sanitized
 	@$(CMAKE) -B $(BUILD)-sanitized -DHOB_SANITIZE=ON -DCMAKE_BUILD_TYPE=Debug >$(BUILD)-sanitized/cmake.log
@@ -54,7 +58,7 @@ test-sanitized: deps
 fuzz: deps
 	@mkdir -p $(BUILD)-fuzz
 	@$(CMAKE) -B $(BUILD)-fuzz -DHOB_FUZZ=ON -DHOB_SANITIZE=ON -DCMAKE_BUILD_TYPE=Debug >$(BUILD)-fuzz/cmake.log
-	@ninja -C $(BUILD)-fuzz -j $(JOBS) --quiet
+	@ninja -C $(BUILD)-fuzz -j $(JOBS) --quiet fuzzers
 	@tools/run-fuzzers.sh $(BUILD)-fuzz $(FUZZ_SECONDS)
 
 # Us beside a named peer, a ratio each: bench/NAME.py, one a table row.

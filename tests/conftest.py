@@ -48,7 +48,6 @@ def report_folder():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="hob-reports-", dir="/tmp"))
     folder.chmod(0o1777)
     os.environ["ASAN_OPTIONS"] = f"log_path={folder}/report"
-    os.environ["UBSAN_OPTIONS"] = "print_stacktrace=1"
     yield folder
     reports = take_reports(folder)
     shutil.rmtree(folder)
