@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: deps deps-build deps-run build run stop test test-sanitized fuzz bench bench-% install clean
+.PHONY: deps deps-build deps-run build run stop test test-sanitized test-vm fuzz bench bench-% install clean
 
 BUILD ?= build
 PREFIX ?= /usr
@@ -54,6 +54,10 @@ test-sanitized: deps
 	@ninja -C $(BUILD)-sanitized -j $(JOBS) --quiet
 	@/usr/bin/python3 tools/run-tests.py --build $(BUILD)-sanitized
 
+# By hand, not in `make test`: Hob on a plain Debian 12 (systemd, cgroup version 2 alone) in an emulated machine.
+test-vm: build
+	@tools/test-vm.sh $(BUILD)
+
 # Each fuzz target for FUZZ_SECONDS; a crash is left in build-fuzz/crashes and fails.
 fuzz: deps
 	@mkdir -p $(BUILD)-fuzz
@@ -79,7 +83,8 @@ install: build
 	@install -D -m 644 share/hob.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/hob
 	@install -d $(DESTDIR)$(PREFIX)/share/man/man1
 	@gzip -9nc share/hob.1 >$(DESTDIR)$(PREFIX)/share/man/man1/hob.1.gz
-	@install -D -m 644 share/hob.service $(DESTDIR)/lib/systemd/system/hob.service
+	@install -d $(DESTDIR)/lib/systemd/system
+	@sed 's|/usr/bin/|$(PREFIX)/bin/|' share/hob.service >$(DESTDIR)/lib/systemd/system/hob.service
 	@echo "installed hob, hobd, hob-monitor, completion, manual page and systemd unit under $(DESTDIR)$(PREFIX)"
 
 clean:

@@ -1,6 +1,8 @@
 // hob up: starts an instance and keeps it running.
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -8,7 +10,11 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <cerrno>
+#include <cstddef>
 #include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <string_view>
 
 #include "base/log.h"
 #include "cli/commands.h"
@@ -96,12 +102,40 @@ void say(const std::string& text) {
   fflush(stdout);
 }
 
-Async<Result<void>> supervise(const Instance& instance, bool detached) {
+// Where systemd wants to hear of us; empty: it did not start us. Taken out of the environment,
+// which daemons and what they start inherit: crun would wait for the task to say that it is ready.
+std::string take_notify_socket() {
+  const char* const path = getenv("NOTIFY_SOCKET");
+  std::string taken = path == nullptr ? "" : path;
+  unsetenv("NOTIFY_SOCKET");
+  return taken;
+}
+
+// So that `systemctl start hob` (share/hob.service, Type=notify) returns only now, and what comes
+// after it may use the API. sd_notify(3): a datagram; '@' stands for the NUL of an abstract name.
+void tell_systemd_ready(const std::string& path) {
+  sockaddr_un to{};
+  to.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof to.sun_path) return;
+  path.copy(to.sun_path, path.size());
+  if (to.sun_path[0] == '@') to.sun_path[0] = '\0';
+  const Fd socket_to(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  constexpr std::string_view kReady = "READY=1";
+  const auto bytes = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());
+  if (!socket_to || sendto(socket_to.get(), kReady.data(), kReady.size(), MSG_NOSIGNAL,
+                           reinterpret_cast<const sockaddr*>(&to), bytes) < 0) {
+    log::warn("systemd was not told that Hob is ready", {{"socket", path}});
+  }
+}
+
+Async<Result<void>> supervise(const Instance& instance, bool detached,
+                              const std::string& notify_socket) {
   const Executor executor = co_await boost::asio::this_coro::executor;
   Supervisor supervisor(executor, instance, say);
   HOB_CO_CHECK(co_await supervisor.start());
   say(where_all_is(instance));
   say(ready_line(instance));
+  tell_systemd_ready(notify_socket);
   if (detached) {
     // The parent leaves when it has read "ready"; from here on words go to the log.
     const Fd log(
@@ -209,8 +243,9 @@ void add_up(CLI::App& program, Context& context) {
     if (!lock) return refuse(lock.error());
     const Instance started = *instance;
     const bool is_detached = options->detach;
-    run_body(context, "up", [started, is_detached]() -> Async<Result<void>> {
-      Result<void> done = co_await supervise(started, is_detached);
+    const std::string notify_socket = take_notify_socket();
+    run_body(context, "up", [started, is_detached, notify_socket]() -> Async<Result<void>> {
+      Result<void> done = co_await supervise(started, is_detached, notify_socket);
       co_return done;
     });
   });
