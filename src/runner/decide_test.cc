@@ -550,6 +550,22 @@ TEST(Decide, ResumingDoesNotDeployWhatWasPushedMeanwhile) {
   EXPECT_EQ(only<PutService>(decide_runner(view, t0)).service.digest_tried, "sha256:pushed");
 }
 
+TEST(Decide, ARevisionKnowsWhatAnotherRegistrysTagMeant) {
+  RunnerView view = applied(OperationType::kCreateService, RolloutState::kCompleted);
+  view.cluster->deployments[0].task.containers.at(0).image.reference = "latest";
+  view.cluster->deployments[0].image_digest = "sha256:found";
+  EXPECT_EQ(only<PutRevision>(decide_runner(view, t0)).revision.digest, "sha256:found");
+}
+
+TEST(Decide, AResumedServiceRunsTheImageItRan) {
+  RunnerView view = accepted(OperationType::kResumeService);
+  view.cluster =
+      cluster_of(view.service, {deployment("old", RolloutState::kCompleted, view.service)});
+  view.cluster->deployments[0].image_digest = "sha256:found";
+  const cluster::Service after = only<PutCluster>(decide_runner(view, t0)).service;
+  EXPECT_EQ(after.deployments.at(0).image_digest, "sha256:found");
+}
+
 TEST(Decide, AFailureIsToldWithItsReasonAndTheLastLines) {
   RunnerView view = applied(OperationType::kCreateService, RolloutState::kFailed);
   view.cluster->deployments[0].reason = "the task exited with 1";
