@@ -298,7 +298,9 @@ BOOST_DESCRIBE_STRUCT(EdgeReport, (), (applied_version, targets, services))
 // What an edge needs awake. The first after EdgeHello names all it holds; repeats do no harm.
 struct TargetHold {
   std::vector<TaskId> hold{};     // shall be awake, from now on until released
-  std::vector<TaskId> release{};  // this edge sends it nothing any more: it may sleep
+  // This edge sends it nothing any more: it may sleep. Also of what it never held: an edge that is
+  // new names here, at first, what may sleep and it does not need.
+  std::vector<TaskId> release{};
 };
 BOOST_DESCRIBE_STRUCT(TargetHold, (), (hold, release))
 
