@@ -248,8 +248,7 @@ void Agent::assign(const link::Assignment& assignment) {
   }
   assigned_.add();
   const auto unclaimed = unclaimed_.extract(assignment.task);
-  add({.assignment = assignment},
-      unclaimed ? unclaimed.mapped() : TaskActor::Found::kNothing);
+  add({.assignment = assignment}, unclaimed ? unclaimed.mapped() : TaskActor::Found::kNothing);
 }
 
 void Agent::add(SavedTask saved, TaskActor::Found found) {

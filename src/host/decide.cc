@@ -47,9 +47,9 @@ std::vector<Action> decide_stop(const TaskView& view, Instant now) {
 
 // Of a container that shall run.
 std::vector<Action> decide_rest(const TaskView& view, Instant now) {
-  const SleepView seen{.healthy = view.health.health == Health::kHealthy,
-                       .started_at = view.state.runs.empty() ? now
-                                                             : view.state.runs.back().started_at};
+  const SleepView seen{
+      .healthy = view.health.health == Health::kHealthy,
+      .started_at = view.state.runs.empty() ? now : view.state.runs.back().started_at};
   const std::optional<SleepAction> action = decide_sleep(view.sleep, seen, now);
   if (!action) return {};
   if (const auto* later = std::get_if<SleepLater>(&*action)) return {WakeAt{later->at}};
@@ -90,8 +90,8 @@ std::vector<Action> decide_task(const TaskView& view, Instant now) {
 
 Wakefulness wakefulness_of(const TaskView& view) {
   if (view.state.stopped_at || is_ending(view)) return Wakefulness::kGone;
-  const bool runs = view.container == ContainerState::kRunning && !view.sleep.frozen &&
-                    !view.sleep.freezing;
+  const bool runs =
+      view.container == ContainerState::kRunning && !view.sleep.frozen && !view.sleep.freezing;
   return runs ? Wakefulness::kAwake : Wakefulness::kComing;
 }
 

@@ -105,8 +105,8 @@ void note_exit(TaskView& view, int exit_code, bool out_of_memory, Instant now);
 
 void note_healthy(TaskView& view);
 void note_stopped(TaskView& view, Instant now);
-// Found running, frozen or ended by an agent that did not start it. One that is frozen stays so until
-// it is held; one that is awake does for kHoldsKept, so that edges can say what they hold.
+// Found running, frozen or ended by an agent that did not start it. One that is frozen stays so
+// until it is held; one that is awake does for kHoldsKept, so that edges can say what they hold.
 void note_adopted(TaskView& view, bool frozen, Instant now);
 
 // "SIGQUIT", "QUIT", "3" -> 3; 15 if it is empty or unknown.

@@ -132,9 +132,8 @@ TEST(DecideTask, AsTheTableSays) {
                        note_failure(v, "x", t0 + 2s);
                      }),
                 2s, "wake at 4000"},
-           Case{"released",
-                with(healthy(), [](TaskView& v) { v.sleep.released = true; }), kAwakeAfterStart,
-                "freeze"},
+           Case{"released", with(healthy(), [](TaskView& v) { v.sleep.released = true; }),
+                kAwakeAfterStart, "freeze"},
            Case{"released, not healthy yet",
                 with(running(), [](TaskView& v) { v.sleep.released = true; }), kAwakeAfterStart,
                 ""},
@@ -309,8 +308,7 @@ TEST(DecideTask, TellsEdgesAndControlWhetherItRuns) {
                        note_exit(v, 1, false, t0);
                      }),
                 Wakefulness::kComing, false},
-           Case{"ended for good",
-                with(running(), [](TaskView& v) { note_exit(v, 1, false, t0); }),
+           Case{"ended for good", with(running(), [](TaskView& v) { note_exit(v, 1, false, t0); }),
                 Wakefulness::kGone, false},
            Case{"being stopped", unwanted(healthy()), Wakefulness::kGone, false},
            Case{"stopped", with(fresh(), [](TaskView& v) { note_stopped(v, t0); }),

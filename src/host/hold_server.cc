@@ -62,9 +62,9 @@ Async<> HoldServer::serve(std::shared_ptr<link::Session> session) {
     if (!message) break;
     if (const Result<void> taken = take(hello.edge, *message); !taken) {
       // It may have been a hold: the edge asks again for all of them.
-      log::error("message from an edge refused", {{"edge", hello.edge.value},
-                                                  {"type", message->type},
-                                                  {"error", taken.error().message}});
+      log::error(
+          "message from an edge refused",
+          {{"edge", hello.edge.value}, {"type", message->type}, {"error", taken.error().message}});
       break;
     }
   }
@@ -133,8 +133,8 @@ Result<void> HoldServer::take(const EdgeId& id, const link::Message& message) {
     if (is == Wakefulness::kAwake)
       answer.awake.push_back(task);
     else
-      edge.waiting.try_emplace(
-          task, Hold{.since = now, .wakes = known->second->view().sleep.frozen});
+      edge.waiting.try_emplace(task,
+                               Hold{.since = now, .wakes = known->second->view().sleep.frozen});
   }
   holds_.add(said.hold.size());
   // A link that has ended is seen by its reader.
@@ -175,8 +175,8 @@ void HoldServer::measure(SteadyTime since) {
   }
   wake_bucket_rest_.add();
   wake_count_.add();
-  wake_microseconds_.add(static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::microseconds>(took).count()));
+  wake_microseconds_.add(
+      static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(took).count()));
 }
 
 }  // namespace hob::host

@@ -47,8 +47,8 @@ class HoldServer {
   };
   struct Edge {
     std::shared_ptr<link::Session> session{};
-    bool named_all = false;             // by the first TargetHold of this link
-    std::map<TaskId, Hold> waiting{};   // for an answer
+    bool named_all = false;            // by the first TargetHold of this link
+    std::map<TaskId, Hold> waiting{};  // for an answer
   };
 
   Async<> serve(std::shared_ptr<link::Session> session);

@@ -23,7 +23,10 @@ class SimulatedMachine final : public ImagePort,
                                public sandbox::Sandbox {
  public:
   explicit SimulatedMachine(const Executor& executor, std::filesystem::path directory)
-      : executor_(executor), directory_(std::move(directory)), pull_gate_(executor), freeze_gate_(executor) {
+      : executor_(executor),
+        directory_(std::move(directory)),
+        pull_gate_(executor),
+        freeze_gate_(executor) {
     pull_gate_.set();
     freeze_gate_.set();
   }
@@ -33,8 +36,8 @@ class SimulatedMachine final : public ImagePort,
   int pulls_unavailable = 0;              // so many pulls fail before one succeeds
   std::set<std::string> without_start{};  // no such program in them
   std::set<std::string> exit_at_once{};
-  std::set<std::string> deaf{};    // ignore SIGTERM
-  std::set<std::string> silent{};  // listen on another port
+  std::set<std::string> deaf{};      // ignore SIGTERM
+  std::set<std::string> silent{};    // listen on another port
   std::set<std::string> restless{};  // cannot be frozen
 
   Event& pull_gate() { return pull_gate_; }

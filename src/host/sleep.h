@@ -35,8 +35,8 @@ struct SleepState {
   // Who holds it: nullopt while the edge's link is up, else until when its hold counts. Those that
   // count no more are kept: what such an edge does not name when it comes back it has released.
   std::map<EdgeId, std::optional<Instant>> holders{};
-  bool released = false;    // by an edge, and not held by one since
-  Instant not_before{};     // it is not frozen before
+  bool released = false;  // by an edge, and not held by one since
+  Instant not_before{};   // it is not frozen before
 };
 
 // What else matters of a task.
@@ -52,7 +52,8 @@ struct SleepLater {
 };
 using SleepAction = std::variant<Freeze, Thaw, SleepLater>;
 
-// For a task whose container runs and shall go on running. nullopt: nothing until something changes.
+// For a task whose container runs and shall go on running. nullopt: nothing until something
+// changes.
 std::optional<SleepAction> decide_sleep(const SleepState& state, const SleepView& view,
                                         Instant now);
 

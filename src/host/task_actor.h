@@ -92,9 +92,9 @@ class TaskActor {
   LogPosition log_sent_;
   image::LocalImage image_;
   std::filesystem::path network_namespace_;
-  uint64_t run_ = 0;  // counts containers, so that a watcher of an earlier one knows it is
-  uint64_t turn_ = 0;  // counts freezes and thaws, so that what an earlier one answers is known to be
-                       // old
+  uint64_t run_ = 0;   // counts containers, so that a watcher of an earlier one knows it is
+  uint64_t turn_ = 0;  // counts freezes and thaws, so that what an earlier one answers is known to
+                       // be old
   std::optional<link::TaskReport> reported_;
   std::optional<Wakefulness> told_;
   bool done_ = false;
