@@ -125,6 +125,7 @@ Result<void> Supervisor::open_sockets() {
   HOB_TRY(https_socket_,
           listen(public_address, instance_.https_port, "services by TLS", "--https-port"));
   HOB_TRY(link_socket_, listen_for(instance_.run() / "control.sock", kEdgeUid));
+  HOB_TRY(hold_socket_, listen_for(instance_.run() / "host.sock", kEdgeUid));
   HOB_TRY(edge_metrics_socket_, listen_for(instance_.run() / "edge-metrics.sock", kControlUid));
   HOB_TRY(host_metrics_socket_, listen_for(instance_.run() / "host-metrics.sock", kControlUid));
   HOB_TRY(credentials_, duplicate_of(instance_.data / "credentials.json"));
@@ -191,16 +192,19 @@ Async<Result<void>> Supervisor::start_all() {
     return roles_.back().get();
   };
   host_ = add("host",
-              {"--metrics-fd", "4", "--cpu-overcommit", fmt::format("{}", instance_.cpu_overcommit),
+              {"--metrics-fd", "4", "--hold-fd", "5", "--edge-uid", std::to_string(kEdgeUid),
+               "--cpu-overcommit", fmt::format("{}", instance_.cpu_overcommit),
                "--memory-overcommit", fmt::format("{}", instance_.memory_overcommit)},
-              {host_metrics_socket_.get()}, 0);
+              {host_metrics_socket_.get(), hold_socket_.get()}, 0);
   control_ =
       add("control",
           {"--api-fd", "4", "--link-fd", "5", "--credentials-fd", "6", "--api-port",
            std::to_string(instance_.api_port), "--http-port", std::to_string(instance_.http_port),
            "--store", instance_.store, "--edge-uid", std::to_string(kEdgeUid)},
           {api_socket_.get(), link_socket_.get(), credentials_.get()}, kControlUid);
-  edge_ = add("edge", {"--http-fd", "4", "--metrics-fd", "5", "--https-fd", "6"},
+  edge_ = add("edge",
+              {"--http-fd", "4", "--metrics-fd", "5", "--https-fd", "6", "--host-socket",
+               (instance_.run() / "host.sock").string()},
               {http_socket_.get(), edge_metrics_socket_.get(), https_socket_.get()}, kEdgeUid);
   edge_->command.network_namespace = instance_.run() / "netns" / "vpc";
 
@@ -380,7 +384,7 @@ Async<Ending> Supervisor::wait() {
 Async<Result<void>> Supervisor::stop(Ending ending) {
   for (Role* role : {edge_, control_, host_}) co_await stop_role(*role);
   if (ending == Ending::kDown) outcome_ = co_await tear_down(instance_);
-  for (const char* name : {"control.sock", "edge-metrics.sock", "host-metrics.sock"}) {
+  for (const char* name : {"control.sock", "host.sock", "edge-metrics.sock", "host-metrics.sock"}) {
     unlink((instance_.run() / name).c_str());
   }
   finished_.set();

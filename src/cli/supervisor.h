@@ -68,7 +68,7 @@ class Supervisor {
   Instance instance_;
   std::function<void(const std::string&)> say_;
   std::string program_;  // hobd
-  Fd api_socket_, http_socket_, https_socket_, link_socket_, edge_metrics_socket_,
+  Fd api_socket_, http_socket_, https_socket_, link_socket_, hold_socket_, edge_metrics_socket_,
       host_metrics_socket_, credentials_;
   std::vector<std::unique_ptr<Role>> roles_;
   Role* host_ = nullptr;

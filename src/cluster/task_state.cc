@@ -79,8 +79,8 @@ Task merged(Task task, const link::TaskReport& report, Instant now) {
   // health tells.
   task.health =
       was_running && report.status < TaskStatus::kRunning ? Health::kUnhealthy : report.health;
+  task.asleep = report.asleep && task.status == TaskStatus::kRunning;
   if (!report.image_digest.empty()) task.image_digest = report.image_digest;
-  task.asleep = report.asleep && report.status == TaskStatus::kRunning;
   task.restarts = std::max(task.restarts, report.restarts);
   if (report.permanent) task.permanent = report.permanent;
   if (!report.last_lines.empty()) {

@@ -57,6 +57,16 @@ TEST(MergedReport, HealthAndSinceWhen) {
   EXPECT_EQ(task.health, Health::kUnhealthy) << "its container is being started again";
 }
 
+TEST(MergedReport, SleepIsOfARunningTaskAlone) {
+  link::TaskReport asleep = report(TaskStatus::kRunning, Health::kHealthy);
+  asleep.asleep = true;
+  Task task = merged(running(), asleep, t0);
+  EXPECT_TRUE(task.asleep);
+  EXPECT_TRUE(is_healthy(task)) << "requests may go to it: its edge wakes it";
+  EXPECT_FALSE(merged(task, report(TaskStatus::kRunning, Health::kHealthy), t0).asleep);
+  EXPECT_FALSE(merged(task, report(TaskStatus::kStopped), t0).asleep);
+}
+
 TEST(MergedReport, KeepsWhyItsHostCallsItUnhealthy) {
   Task task{.id = TaskId{"t"}, .status = TaskStatus::kRunning};
   link::TaskReport bad = report(TaskStatus::kRunning, Health::kUnhealthy);

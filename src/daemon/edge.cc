@@ -29,6 +29,7 @@ Async<Result<void>> run_edge(Options options) {
   const Executor executor = co_await boost::asio::this_coro::executor;
   Metrics metrics;
   edge::Options settings{.control_socket = options.link.string(),
+                         .host_socket = options.host_socket.string(),
                          .directory = (options.data / "edge").string(),
                          .loops = cores(),
                          .zone = options.zone,

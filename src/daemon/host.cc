@@ -71,7 +71,9 @@ Result<host::AgentOptions> agent_options(const Options& options) {
                            .control_socket = options.link.string(),
                            .host = id,
                            .zone = options.zone,
-                           .version = kVersion};
+                           .version = kVersion,
+                           .hold_socket = Fd(options.hold_fd),
+                           .edge_uids = {0, options.edge_uid}};
   if (options.cpu_overcommit > 0) agent.cpu_overcommit = options.cpu_overcommit;
   if (options.memory_overcommit > 0) agent.memory_overcommit = options.memory_overcommit;
   return agent;

@@ -26,10 +26,12 @@ struct Options {
   int credentials_fd = -1;       // the first account's keys, JSON (control)
   int http_fd = -1;              // listening (edge)
   int https_fd = -1;             // listening (edge)
+  int hold_fd = -1;              // listening: where edges hold tasks awake (host)
+  std::filesystem::path host_socket{};  // path of that socket (edge)
   uint16_t api_port = 4566;
   uint16_t http_port = 8080;
   std::string store = "sqlite";
-  uid_t edge_uid = 0;
+  uid_t edge_uid = 0;  // whose links are an edge's (control, host)
   double cpu_overcommit = 0;  // 0: the default
   double memory_overcommit = 0;
   bool tear_down = false;  // host: remove all of the instance from this machine, then end

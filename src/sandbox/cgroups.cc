@@ -30,7 +30,7 @@ constexpr size_t kControlFileBytesMax =
 constexpr Duration kKillStep = std::chrono::milliseconds(2);
 
 bool is_of_type(const fs::path& path, unsigned long type) {
-  struct statfs info{};
+  struct statfs info {};
   return ::statfs(path.c_str(), &info) == 0 && static_cast<unsigned long>(info.f_type) == type;
 }
 

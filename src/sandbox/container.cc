@@ -72,7 +72,8 @@ class ContainerSandbox final : public Sandbox {
 
   Async<Result<void>> start(TaskSpec spec) override {
     const std::string task = spec.task;
-    if (!tasks_.emplace(task, nullptr).second) co_return fail(Code::kExists, "task {} is here already", task);
+    if (!tasks_.emplace(task, nullptr).second)
+      co_return fail(Code::kExists, "task {} is here already", task);
     auto started = co_await on_pool(
         pool_, [files = files_, spec = std::move(spec)] { return files->start(spec); });
     if (!started) tasks_.erase(task);

@@ -43,7 +43,7 @@ class Freezer {
   CgroupVersion version_;
   std::filesystem::path order_;  // where the order is written
   std::filesystem::path events_;
-  std::mutex mutex_;             // an order and what we know of it change together
+  std::mutex mutex_;  // an order and what we know of it change together
   bool wanted_ = false;
 };
 

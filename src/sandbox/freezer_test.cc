@@ -28,10 +28,9 @@ struct Place {
 
 // Where this machine has that version; empty: it does not.
 fs::path mount_of(CgroupVersion version) {
-  const long wanted =
-      version == CgroupVersion::kV2 ? CGROUP2_SUPER_MAGIC : CGROUP_SUPER_MAGIC;
+  const long wanted = version == CgroupVersion::kV2 ? CGROUP2_SUPER_MAGIC : CGROUP_SUPER_MAGIC;
   for (const char* path : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/freezer"}) {
-    struct statfs info{};
+    struct statfs info {};
     if (::statfs(path, &info) == 0 && static_cast<long>(info.f_type) == wanted) return path;
   }
   return {};
@@ -90,7 +89,8 @@ class FreezerTest : public ::testing::TestWithParam<Place> {
     size_t all = 0;
     char bytes[65536];
     // As much as a pipe can hold at once: a running writer would fill it without end.
-    for (ssize_t got = 0; all < 1024 * 1024 && (got = ::read(count_.get(), bytes, sizeof bytes)) > 0;)
+    for (ssize_t got = 0;
+         all < 1024 * 1024 && (got = ::read(count_.get(), bytes, sizeof bytes)) > 0;)
       all += static_cast<size_t>(got);
     ::fcntl(count_.get(), F_SETFL, flags);
     return all;

@@ -80,8 +80,7 @@ TEST_P(SleepSuite, AThawCallsOffAFreezeUnderWay) {
     const auto both = [](Sandbox& sandbox, std::string task) -> Async<Result<void>> {
       AsyncScope scope(co_await boost::asio::this_coro::executor);
       Result<void> frozen;
-      scope.spawn("freeze",
-                  [&]() -> Async<> { frozen = co_await sandbox.freeze(task); });
+      scope.spawn("freeze", [&]() -> Async<> { frozen = co_await sandbox.freeze(task); });
       co_await boost::asio::post(scope.executor(), boost::asio::use_awaitable);
       Result<void> thawed = co_await sandbox.thaw(task);
       co_await scope.join();
@@ -143,7 +142,8 @@ TEST_P(SleepSuite, AFrozenTaskOutlivesItsAgent) {
   EXPECT_NE(answer_on(*waiting).find("hello"), std::string::npos);
 }
 
-// An agent killed at any instant between a freeze and a thaw leaves a task that is one or the other.
+// An agent killed at any instant between a freeze and a thaw leaves a task that is one or the
+// other.
 TEST_P(SleepSuite, AKilledAgentLeavesATaskFrozenOrAwake) {
   const TaskSpec spec = spinner();
   ASSERT_NO_FATAL_FAILURE(start(spec));
