@@ -207,10 +207,11 @@ TEST_P(Http2, AnswersOfAllKinds) {
   reply = client.ask(15, "/die");
   EXPECT_EQ(reply.reset, 2) << "a body cut short is no answer";
   reply = client.ask(17, "/garbage");
-  EXPECT_TRUE(reply.ended && reply.head.starts_with(":status: 502\n"));
+  EXPECT_TRUE(reply.ended && reply.head.starts_with(":status: 502\n"))
+      << reply.head << " reset " << reply.reset;
   client.send(frame(kHeaders, kEndHeaders | kEndStream, 19, block_of(request("/head", "HEAD"))));
   reply = client.reply(19);
-  EXPECT_TRUE(reply.ended && reply.body.empty());
+  EXPECT_TRUE(reply.ended && reply.body.empty()) << reply.head << " reset " << reply.reset;
   EXPECT_NE(reply.head.find("content-length: 5"), std::string::npos);
   EXPECT_EQ(client.ask(21, "/hello").body, "hello");
 }
