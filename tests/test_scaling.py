@@ -23,7 +23,6 @@ def test_a_service_without_visitors_is_stopped_and_a_request_starts_it(hob, serv
     wait_stopped(hob, "hello-zero")
     assert capacity(hob, "hello-zero")["Status"] == "RUNNING"
     assert hob.get(host, "/healthz", seconds=60).status == 200
-    assert capacity(hob, "hello-zero")["Desired"] == 1
 
 
 def test_a_stopped_service_is_deployed_and_stopped_again(hob, service):

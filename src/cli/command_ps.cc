@@ -12,7 +12,7 @@ namespace {
 Async<Result<void>> ps(const Context& options) {
   HOB_CO_TRY(Api api, Api::open(options));
   HOB_CO_TRY(std::vector<ServiceLine> services, co_await list_services(api));
-  HOB_CO_TRY(std::map<std::string, Capacity> capacities, co_await list_capacity(api));
+  HOB_CO_TRY(Capacities capacities, co_await list_capacity(api));
   if (options.json) {
     boost::json::array list;
     for (const ServiceLine& line : services) {

@@ -80,9 +80,9 @@ Async<Result<std::vector<ServiceLine>>> list_services(Api api) {
   co_return all;
 }
 
-Async<Result<std::map<std::string, Capacity>>> list_capacity(Api api) {
+Async<Result<Capacities>> list_capacity(Api api) {
   HOB_CO_TRY(json::object answer, co_await api.call("hob", "Hob.ListServiceCapacity", {}));
-  std::map<std::string, Capacity> all;
+  Capacities all;
   const json::value* list = answer.if_contains("Services");
   if (list == nullptr || !list->is_array()) co_return all;
   for (const json::value& each : list->as_array()) {

@@ -36,8 +36,9 @@ struct Capacity {
   int asleep = 0;  // they have their memory and no CPU, and wake when a request needs them
   int starting = 0;
 };
-// Of all services of the account, by id; one that never ran is not named.
-Async<Result<std::map<std::string, Capacity>>> list_capacity(Api api);
+using Capacities = std::map<std::string, Capacity>;  // by the service's id
+// Of all services of the account; one that never ran is not named.
+Async<Result<Capacities>> list_capacity(Api api);
 // By name, id or ARN. kNotFound: says which there are.
 Async<Result<ServiceLine>> find_service(Api api, std::string wanted);
 // One App Runner call that names the service by its ARN: "PauseService".

@@ -362,32 +362,6 @@ TEST_F(ClusterTest, AHostThatIsGoneForGoodIsForgotten) {
   EXPECT_EQ(ready_targets(e), 1u);
 }
 
-TEST_F(ClusterTest, ATagThatMovesMovesNoTask) {
-  TestHost h = host("h1");
-  h.tags = {{"v1", "sha256:one"}};
-  TestEdge e = edge("e1");
-  write(wanted(1, {deployment("d1", "v1")}));
-  settle({&h}, {&e});
-  EXPECT_EQ(service()->deployments[0].image_digest, "sha256:one");
-  h.tags = {{"v1", "sha256:two"}};
-  Service more = *service();
-  more.desired_count = 3;
-  write(more);
-  settle({&h}, {&e});
-  ASSERT_EQ(ready_targets(e), 3u);
-  for (const Task& task : tasks()) EXPECT_EQ(task.image_digest, "sha256:one");
-  Service next = *service();
-  next.deployments.insert(next.deployments.begin(), deployment("d2", "v1"));
-  write(next);
-  settle({&h}, {&e});
-  ASSERT_EQ(ready_targets(e), 3u);
-  for (const auto& [id, assignment] : h.tasks) {
-    for (const Task& task : tasks()) {
-      if (task.id == id) EXPECT_EQ(task.image_digest, "sha256:two");
-    }
-  }
-}
-
 TEST_F(ClusterTest, DeletingEndsItsTasks) {
   TestHost h = host("h1");
   TestEdge e = edge("e1");

@@ -94,7 +94,6 @@ class Edge::Impl {
     load_kept_table();
     if (listeners.size() > context_.tls_from) {
       certified_keys_ = read_certificates(options_.certificates);
-      SystemRandom random;
       use_certificates(new_ticket_keys(random, SystemClock().now()));
       scope_.spawn("edge certificates", [this] { return keep_certificates(); });
     }

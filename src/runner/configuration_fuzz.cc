@@ -23,6 +23,10 @@ class AnyImages final : public Images {
     if (identifier.starts_with("bad")) return fail(Code::kInvalid, "no image");
     return {};
   }
+  Result<std::string> at_digest(const std::string& identifier,
+                                const std::string& digest) const override {
+    return identifier + "@" + digest;
+  }
   bool is_ours(const std::string& identifier) const override {
     return identifier.starts_with("127.0.0.1");
   }

@@ -154,16 +154,18 @@ void Controller::task_changed(const std::string& key, const std::string* value) 
   const auto task =
       value != nullptr ? cluster::decode_task(*value) : Result<cluster::Task>(cluster::Task{});
   if (!task || task->cluster != kCluster || task->service.empty()) {
-    tasks_.erase(key);
+    healthy_.erase(key);
     return;
   }
-  const TaskFacts facts{.service = {task->account, task->service},
-                        .healthy = cluster::is_healthy(*task),
-                        .present = cluster::is_present(*task)};
-  TaskFacts& known = tasks_[key];
-  if (known == facts) return;
-  known = facts;
-  mark(facts.service);
+  if (!cluster::is_present(*task)) {
+    healthy_.erase(key);
+  } else {
+    const bool healthy = cluster::is_healthy(*task);
+    const auto [known, fresh] = healthy_.try_emplace(key, healthy);
+    if (!fresh && known->second == healthy) return;
+    known->second = healthy;
+  }
+  mark({task->account, task->service});
 }
 
 Async<> Controller::follow_hosts() {

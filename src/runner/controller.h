@@ -72,14 +72,9 @@ class Controller {
   std::map<ServiceRef, Instant> wake_at_{};
   Scaler scaler_{};
   std::map<std::string, ServiceRef> watched_{};  // by id, as edges name services
-  // Of each task what a plan hangs on; most changes of its record are something else.
-  struct TaskFacts {
-    ServiceRef service{};
-    bool healthy = false;
-    bool present = false;
-    bool operator==(const TaskFacts&) const = default;
-  };
-  std::map<std::string, TaskFacts> tasks_{};  // by key
+  // Whether it is healthy, of each task that has not ended, by key: plans hang on that, and most
+  // changes of a record are something else.
+  std::map<std::string, bool> healthy_{};
   std::set<ServiceRef> waits_for_tasks_{};    // pausing
   std::set<ServiceRef> deploys_by_itself_{};  // running, with automatic deployments
   // By stream: lines that are in the log while no record counts them, since the transaction after
