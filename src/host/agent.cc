@@ -266,6 +266,7 @@ void Agent::add(SavedTask saved, TaskActor::Found found) {
   actor->start();
   tasks_.emplace(task, std::move(actor));
   *tasks_gauge_ = static_cast<int>(tasks_.size());
+  count_asleep();  // it may have been found so
 }
 
 void Agent::count_asleep() {

@@ -100,12 +100,12 @@ class ContainerSleep : public sandbox::SandboxSuite {
     co_return agent;
   }
   // False, and a failure of the test, if it never is so.
-  static Async<bool> until_asleep(const Metrics& metrics, int count) {
+  static Async<bool> until_asleep(const Metrics& metrics, int count, const char* when) {
     const std::string wanted = fmt::format("\nhob_host_tasks_asleep {}\n", count);
     const auto give_up = std::chrono::steady_clock::now() + testing::kPatience;
     while (!metrics.render().contains(wanted)) {
       if (std::chrono::steady_clock::now() > give_up) {
-        ADD_FAILURE() << "never so many asleep: " << count;
+        ADD_FAILURE() << "never so many asleep: " << count << ", " << when;
         co_return false;
       }
       co_await boost::asio::post(boost::asio::use_awaitable);
@@ -139,7 +139,7 @@ TEST_P(ContainerSleep, ARequestInFlightDuringAWakeGetsItsAnswer) {
               .count();
         };
         edge.release(id);
-        if (!co_await until_asleep(parts.metrics, 1)) break;
+        if (!co_await until_asleep(parts.metrics, 1, "in a round")) break;
         freezes.push_back(took());
         const Result<Fd> waiting = ask(spec.address, 80);
         EXPECT_TRUE(waiting.has_value()) << (waiting ? "" : waiting.error().message);
@@ -155,13 +155,13 @@ TEST_P(ContainerSleep, ARequestInFlightDuringAWakeGetsItsAnswer) {
       }
       // Left asleep, it is found asleep by the next agent, and woken by it.
       edge.release(id);
-      (void)co_await until_asleep(parts.metrics, 1);
+      (void)co_await until_asleep(parts.metrics, 1, "before the restart");
       co_await edge.stop();
     }
     co_await agent->stop(Agent::Tasks::kLeave);
     parts.sandbox = make(place_, executor, parts.pool);
     agent = co_await start_agent(executor, parts);
-    (void)co_await until_asleep(parts.metrics, 1);
+    (void)co_await until_asleep(parts.metrics, 1, "after the restart");
     const Result<Fd> waiting = ask(spec.address, 80);
     SimulatedEdge edge(executor, hold_socket(), EdgeId{"e"});
     co_await edge.link({id});
@@ -170,7 +170,7 @@ TEST_P(ContainerSleep, ARequestInFlightDuringAWakeGetsItsAnswer) {
     // And a host can be emptied of what sleeps.
     parts.clock.pass(kHoldsKept);
     edge.release(id);
-    (void)co_await until_asleep(parts.metrics, 1);
+    (void)co_await until_asleep(parts.metrics, 1, "in the end");
     co_await edge.stop();
     co_await agent->stop(Agent::Tasks::kStop);
   };
