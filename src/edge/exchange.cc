@@ -39,7 +39,9 @@ void Exchange::start(Front& front, std::shared_ptr<Service> service, const Reque
 
 void Exchange::set_deadline() {
   uint64_t due = deadline_ms_;
-  if (waiting_) {
+  if (resting_) {
+    due = std::min(due, rest_until_ms_);
+  } else if (waiting_) {
     due = std::min(due, waiting_since_ms() + service_->route.queue_timeout_ms);
     if (passed_over_) due = std::min(due, waiting_since_ms() + worker_.context().times.failover);
   } else if (service_->route.idle_timeout_ms > 0) {
@@ -53,7 +55,15 @@ void Exchange::on_alarm() {
   const uint64_t now = worker_.loop().now_ms();
   const uint64_t idle = service_->route.idle_timeout_ms;
   const bool late = now >= deadline_ms_ && !upgraded_;
-  if (waiting_ && (late || now >= waiting_since_ms() + service_->route.queue_timeout_ms)) {
+  if (resting_ && late) {
+    refuse(Refusal::kConnectFailed, 502);
+  } else if (resting_ && now >= rest_until_ms_) {
+    resting_ = false;
+    std::fill(std::begin(failed_), std::end(failed_), nullptr);
+    worker_.dispatch(*this);
+  } else if (resting_) {
+    set_deadline();
+  } else if (waiting_ && (late || now >= waiting_since_ms() + service_->route.queue_timeout_ms)) {
     refuse(Refusal::kNoTarget, 503);
   } else if (waiting_ && passed_over_ &&
              now >= waiting_since_ms() + worker_.context().times.failover) {
@@ -96,7 +106,7 @@ void Exchange::request_body(Slice data) {
   progress();
   received_bytes_ += data.size();
   // The target has answered without waiting for it all: nobody reads the rest.
-  if (upstream_ == nullptr && !waiting_) return;
+  if (upstream_ == nullptr && !held()) return;
   Chain framed;
   frame(std::move(data), framed);
   send_framed(framed);
@@ -108,7 +118,7 @@ void Exchange::request_end(std::string_view trailers) {
     if (upstream_ != nullptr) worker_.loop().shut(*upstream_);
     return;
   }
-  if (facts_.framing != http::Framing::kChunked || (upstream_ == nullptr && !waiting_)) return;
+  if (facts_.framing != http::Framing::kChunked || (upstream_ == nullptr && !held())) return;
   Chain framed;
   framed.append(worker_.buffers(), "0\r\n");
   framed.append(worker_.buffers(), trailers);
@@ -172,21 +182,48 @@ void Exchange::let_go_of_target() {
   worker_.release(*service_, *target);
 }
 
+bool Exchange::has_untried() const {
+  return std::ranges::any_of(service_->targets, [&](const auto& target) {
+    return std::ranges::find(failed_, target.get()) == std::end(failed_);
+  });
+}
+
 void Exchange::upstream_connect_failed(bool timed_out) {
-  const std::shared_ptr<Target> target = target_;
-  worker_.gateway_failed(*service_, *target);
-  if (connect_retries_ < kConnectRetriesMax) {
-    failed_[connect_retries_++] = target.get();
-    let_go_of_target();
-    service_->counts->retries.add();
+  worker_.gateway_failed(*service_, *target_);
+  const auto free = std::ranges::find(failed_, nullptr);
+  HOB_ASSERT(free != std::end(failed_));
+  *free = target_.get();
+  let_go_of_target();
+  const bool more = free - std::begin(failed_) < kConnectRetriesMax;
+  if (more && has_untried()) {
+    count_retry();
     worker_.dispatch(*this);
     return;
   }
   if (timed_out) {
     refuse(Refusal::kConnectTimeout, 504);
-  } else {
-    refuse(Refusal::kConnectFailed, 502);
+    return;
   }
+  const uint64_t now = worker_.loop().now_ms();
+  if (rests_since_ms_ == 0) {
+    rests_since_ms_ = now;
+    rest_ms_ = kRestMin;
+  } else {
+    rest_ms_ = std::min(2 * rest_ms_, kRestMax);
+  }
+  if (now + rest_ms_ >= rests_since_ms_ + service_->route.queue_timeout_ms) {
+    refuse(Refusal::kConnectFailed, 502);
+    return;
+  }
+  count_retry();
+  resting_ = true;
+  rest_until_ms_ = now + rest_ms_;
+  set_deadline();
+}
+
+void Exchange::count_retry() {
+  if (connect_retries_ < UINT8_MAX) ++connect_retries_;
+  service_->counts->retries.add();
 }
 
 void Exchange::upstream_lost(Refusal why) {
@@ -231,6 +268,7 @@ void Exchange::cancel() {
 
 // Lets everything go and counts; the front hears no more after this.
 void Exchange::finish(int status) {
+  resting_ = false;
   let_go_of_target();
   ServiceCounts& counts = *service_->counts;
   const uint64_t now_us = worker_.loop().now_us();
@@ -323,7 +361,8 @@ void Exchange::reset() {
   queued_us_ = sent_bytes_ = received_bytes_ = 0;
   status_ = 0;
   connect_retries_ = reuse_retries_ = interim_ = 0;
-  waiting_ = connected_ = keeping_ = request_ended_ = answer_begun_ = upgraded_ = false;
+  rests_since_ms_ = 0;
+  waiting_ = resting_ = connected_ = keeping_ = request_ended_ = answer_begun_ = upgraded_ = false;
   passed_over_ = fail_open_ = false;
   worker_.loop().set_alarm(*this, kNever);
 }

@@ -127,7 +127,11 @@ class Exchange final : public Alarm {
   void frame(Slice data, Chain& into);
   void send_framed(Chain& framed);
   void let_go_of_target();
-  bool retry(bool nothing_sent);
+  // Whether some target is left that has not failed this request.
+  bool has_untried() const;
+  void count_retry();
+  // Nothing has been sent to anybody who would answer, and it may still be.
+  bool held() const { return waiting_ || resting_; }
   void finish(int status);
 
   Worker& worker_;
@@ -146,6 +150,9 @@ class Exchange final : public Alarm {
   uint64_t started_us_ = 0;
   uint64_t started_ms_ = 0;
   uint64_t waiting_since_us_ = 0;
+  uint64_t rests_since_ms_ = 0;  // the first of its rests; 0: none yet
+  uint64_t rest_until_ms_ = 0;
+  uint64_t rest_ms_ = 0;
   uint64_t queued_us_ = 0;  // in all
   uint64_t last_progress_ms_ = 0;
   uint64_t deadline_ms_ = 0;
@@ -156,6 +163,7 @@ class Exchange final : public Alarm {
   uint8_t reuse_retries_ = 0;
   uint8_t interim_ = 0;
   bool waiting_ : 1 = false;
+  bool resting_ : 1 = false;  // until rest_until_ms_, before targets that refused are tried again
   bool connected_ : 1 = false;
   bool keeping_ : 1 = false;
   bool request_ended_ : 1 = false;

@@ -109,8 +109,43 @@ TEST_P(FailureTest, SaysThatNoTargetAcceptsConnections) {
   Rig rig(GetParam());
   link::Route route = rig.route({});
   route.targets.push_back(dead.target());
+  route.queue_timeout = Duration(100);
   rig.apply({route});
   EXPECT_EQ(rig.get("/hello").status, 502);
+}
+
+TEST_P(FailureTest, WaitsForATargetThatIsBeingStartedAgain) {
+  uint16_t port = 0;
+  {
+    const Backend before;
+    port = before.port();
+  }
+  Rig rig(GetParam());
+  link::Route route = rig.route({});
+  route.targets.push_back({.task = TaskId{"t"}, .address = "127.0.0.1", .port = port});
+  route.queue_timeout = Duration(60'000);
+  rig.apply({route});
+  // Not even a POST, its body in pieces, is lost: nobody has seen it.
+  Connection client = rig.connect();
+  client.write("POST /length HTTP/1.1\r\nHost: test.local\r\nContent-Length: 10\r\n\r\nabcde");
+  EXPECT_TRUE(Rig::wait_until([&] { return rig.usage().upstream_opened >= 3; }));
+  client.write("fghij");
+  Backend again(Backend::serve_by_path, port);
+  EXPECT_EQ(read_answer(client).body, "10");
+}
+
+TEST_P(FailureTest, LetsGoOfARequestWhoseClientLeavesWhileItRests) {
+  const DeadPort dead;
+  Rig rig(GetParam());
+  link::Route route = rig.route({});
+  route.targets.push_back(dead.target());
+  route.queue_timeout = Duration(60'000);
+  rig.apply({route});
+  Connection client = rig.connect();
+  client.write("GET /hello HTTP/1.1\r\nHost: test.local\r\n\r\n");
+  EXPECT_TRUE(Rig::wait_until([&] { return rig.usage().upstream_opened >= 3; }));
+  client.reset();
+  EXPECT_TRUE(Rig::wait_until([&] { return rig.usage().connections == 0; }));
 }
 
 TEST_P(FailureTest, LeavesOutATargetThatFailsAgainAndAgain) {

@@ -57,6 +57,10 @@ struct Times {
   uint64_t failover = 1'000;            // for a sleeping target to wake in the place of those that
                                         // failed: then these are tried again
 };
+// Where every target refuses connections (a task is being started again), a request tries once more
+// after a rest that doubles, for as long as it may queue: 502.
+inline constexpr uint64_t kRestMin = 10;
+inline constexpr uint64_t kRestMax = 200;
 inline constexpr uint64_t kEjectAfter = 5;    // gateway errors in a row
 inline constexpr uint64_t kEjectMin = 1'000;  // doubled each time
 inline constexpr uint64_t kEjectMax = 30'000;

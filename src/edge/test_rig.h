@@ -185,8 +185,9 @@ class Gate {
 class Backend {
  public:
   using Serve = std::function<void(Connection&, Backend&)>;
-  explicit Backend(Serve serve = serve_by_path) : serve_(std::move(serve)) {
-    auto listener = http::listen_tcp("127.0.0.1", 0);
+  // `port`: 0 for any.
+  explicit Backend(Serve serve = serve_by_path, uint16_t port = 0) : serve_(std::move(serve)) {
+    auto listener = http::listen_tcp("127.0.0.1", port);
     EXPECT_TRUE(listener.has_value());
     listener_ = std::move(*listener);
     ::fcntl(listener_.get(), F_SETFL, 0);
