@@ -110,16 +110,14 @@ TEST(DeployOptions, SettingsAreTags) {
                               .min_size = "0",
                               .min_size_schedule = "daily 08:00-18:00 2",
                               .sleep_after = "1m",
-                              .stop_after = "1h",
-                              .sticky = "off"};
+                              .stop_after = "1h"};
   EXPECT_EQ(json::serialize(tags_of(options)),
             R"([{"Key":"hob:request-timeout","Value":"5m"},{"Key":"hob:min-size","Value":"0"},)"
             R"({"Key":"hob:min-size-schedule","Value":"daily 08:00-18:00 2"},)"
-            R"({"Key":"hob:sleep-after","Value":"1m"},{"Key":"hob:stop-after","Value":"1h"},)"
-            R"({"Key":"hob:sticky","Value":"off"}])");
+            R"({"Key":"hob:sleep-after","Value":"1m"},{"Key":"hob:stop-after","Value":"1h"}])");
   const Result<json::object> input = create_input(options, "image");
   ASSERT_TRUE(input.has_value());
-  EXPECT_EQ(input->at("Tags").as_array().size(), 6u);
+  EXPECT_EQ(input->at("Tags").as_array().size(), 5u);
 }
 
 TEST(DeployOptions, RefusesAVariableWithoutAValue) {

@@ -49,8 +49,7 @@ std::vector<link::Route> decide_routes(
                       .idle_timeout = service.routing.idle_timeout,
                       .awake_min = service.routing.awake_min,
                       .sleep_after = service.routing.sleep_after,
-                      .queue_timeout = service.routing.queue_timeout,
-                      .sticky_for = service.routing.sticky_for};
+                      .queue_timeout = service.routing.queue_timeout};
     if (mine != tasks.end()) route.targets = targets_of(service, mine->second);
     if (service.status != ServiceStatus::kActive) route.host_names.clear();
     if (route.host_names.empty() && route.targets.empty()) continue;

@@ -23,8 +23,7 @@ TEST(DecideRoutes, HealthyAndDrainingTargetsInOrder) {
                   .routing = {.host_names = {"s.localhost"},
                               .awake_min = 1,
                               .sleep_after = 7s,
-                              .queue_timeout = 8s,
-                              .sticky_for = 9s}};
+                              .queue_timeout = 8s}};
   service.deployments[0].task.port = 80;
   Task b = task("b"), a = task("a"), sick = task("c"), leaving = task("d"), stopping = task("e"),
        lost = task("f");
@@ -39,7 +38,6 @@ TEST(DecideRoutes, HealthyAndDrainingTargetsInOrder) {
   EXPECT_EQ(routes[0].awake_min, 1);
   EXPECT_EQ(routes[0].sleep_after, 7s);
   EXPECT_EQ(routes[0].queue_timeout, 8s);
-  EXPECT_EQ(routes[0].sticky_for, 9s);
   std::string targets;
   for (const link::Target& target : routes[0].targets) {
     targets += fmt::format("{}:{}{} ", target.task.value, target.port,

@@ -246,13 +246,12 @@ struct Route {
   int awake_min = -1;
   Duration sleep_after{20'000};    // a target not needed for so long goes to sleep
   Duration queue_timeout{10'000};  // how long a request waits for a free target; then 503
-  Duration sticky_for{0};          // a client's requests go to one target for so long; 0: to any
   bool operator==(const Route&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Route, (),
                       (account, service, service_name, host_names, state, max_concurrency,
                        request_timeout, idle_timeout, targets, awake_min, sleep_after,
-                       queue_timeout, sticky_for))
+                       queue_timeout))
 
 struct EdgeHello {
   EdgeId edge{};
@@ -297,7 +296,7 @@ BOOST_DESCRIBE_STRUCT(EdgeReport, (), (applied_version, targets, services))
 
 // What an edge needs awake. The first after EdgeHello names all it holds; repeats do no harm.
 struct TargetHold {
-  std::vector<TaskId> hold{};     // shall be awake, from now on until released
+  std::vector<TaskId> hold{};  // shall be awake, from now on until released
   // This edge sends it nothing any more: it may sleep. Also of what it never held: an edge that is
   // new names here, at first, what may sleep and it does not need.
   std::vector<TaskId> release{};

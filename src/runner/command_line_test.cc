@@ -50,14 +50,12 @@ TEST(Extensions, AreCheckedWhenTheyAreSet) {
   EXPECT_EQ(parse_extensions({{"hob:min-size", "0"},
                               {"hob:min-size-schedule", "Mon-Fri 08:00-18:00 2"},
                               {"hob:sleep-after", "off"},
-                              {"hob:stop-after", "7m"},
-                              {"hob:sticky", "168h"}})
+                              {"hob:stop-after", "7m"}})
                 .value(),
             (Extensions{.min_size = 0,
                         .schedule = {{0, 4, 480, 1080, 2}},
                         .sleep_after = Duration(0),
-                        .stop_after = Duration(420'000),
-                        .sticky = kStickyMax}));
+                        .stop_after = Duration(420'000)}));
   EXPECT_EQ(parse_extensions({{"hob:request-timeout", "500ms"}})->request_timeout, Duration(500));
   for (const Tags& bad : {Tags{{"hob:request-timeout", ""}},
                           Tags{{"hob:request-timeout", "5"}},
@@ -76,8 +74,7 @@ TEST(Extensions, AreCheckedWhenTheyAreSet) {
                           Tags{{"hob:sleep-after", "25h"}},
                           Tags{{"hob:stop-after", "off"}},
                           Tags{{"hob:stop-after", "169h"}},
-                          Tags{{"hob:sticky", "500ms"}},
-                          Tags{{"hob:sticky", "169h"}},
+                          Tags{{"hob:sticky", "1h"}},
                           Tags{{"hob:strategy", "canary"}},
                           Tags{{"hob:min-size-schedule", "Mon 2"}}}) {
     const auto result = parse_extensions(bad);

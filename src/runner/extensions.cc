@@ -16,13 +16,14 @@ struct DurationTag {
   Duration max;
   bool may_be_off = false;
 };
+// docs/extensions.md names them; setting one that does nothing would be a lie.
+constexpr std::array<std::string_view, 2> kNotBuiltYet = {"hob:sticky", "hob:strategy"};
 constexpr Duration kSecond = std::chrono::seconds(1);
 constexpr std::array kDurationTags = {
     DurationTag{"hob:request-timeout", &Extensions::request_timeout, Duration(0), kTimeoutMax},
     DurationTag{"hob:idle-timeout", &Extensions::idle_timeout, kSecond, kTimeoutMax},
     DurationTag{"hob:sleep-after", &Extensions::sleep_after, kSecond, kSleepAfterMax, true},
     DurationTag{"hob:stop-after", &Extensions::stop_after, kSecond, kStopAfterMax},
-    DurationTag{"hob:sticky", &Extensions::sticky, kSecond, kStickyMax, true},
 };
 
 Result<Duration> parse_value(const DurationTag& tag, const std::string& value) {
@@ -82,6 +83,8 @@ Result<Extensions> parse_extensions(const std::map<std::string, std::string>& ta
     } else if (key == "hob:min-size-schedule") {
       HOB_TRY(extensions.schedule,
               context(parse_schedule(value), "The value of the tag {} isn't valid", key));
+    } else if (std::ranges::find(kNotBuiltYet, key) != kNotBuiltYet.end()) {
+      return fail(Code::kInvalid, "The tag {} isn't supported by this version of Hob yet.", key);
     } else {
       return fail(Code::kInvalid, "Hob knows no tag {}; tags that start with hob: are settings.",
                   key);

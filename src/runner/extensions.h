@@ -17,7 +17,6 @@ inline constexpr std::string_view kExtensionPrefix = "hob:";
 inline constexpr Duration kTimeoutMax = std::chrono::hours(24);
 inline constexpr Duration kSleepAfterMax = std::chrono::hours(24);
 inline constexpr Duration kStopAfterMax = std::chrono::hours(7 * 24);
-inline constexpr Duration kStickyMax = std::chrono::hours(7 * 24);
 inline constexpr int kMinSizeMax = 1'000;  // as kMaxSizeMax; a service's own maximum is lower
 
 struct Extensions {
@@ -27,7 +26,6 @@ struct Extensions {
   Schedule schedule{};                        // hob:min-size-schedule
   std::optional<Duration> sleep_after{};      // hob:sleep-after; 0 ("off"): no task ever sleeps
   std::optional<Duration> stop_after{};       // hob:stop-after
-  std::optional<Duration> sticky{};           // hob:sticky; 0 ("off"): not
   bool operator==(const Extensions&) const = default;
 };
 
