@@ -37,11 +37,10 @@ void AwakeController::enter(Task& task, Phase phase, uint64_t now) {
   for (const auto& target : task.targets) {
     if (open && !was_open) target->open();
     if (!open && was_open) target->close();
-    // Asleep, it is as good as new: who wakes it will see.
-    if (phase == Phase::kAsleep) {
+    // It is as good as new: who wakes it will see.
+    if (phase == Phase::kAsleep || phase == Phase::kWaking)
       target->failing.store(false, std::memory_order_relaxed);
-      calls_.close_idle(target);
-    }
+    if (phase == Phase::kAsleep) calls_.close_idle(target);
   }
   task.phase = phase;
   task.since = now;
@@ -52,7 +51,7 @@ void AwakeController::update(const Routes& routes, const RouteBook& book) {
   for (auto& [id, service] : services_) service.listed = false;
   for (auto& [id, task] : tasks_) task.listed = false;
   std::set<const SharedTarget*> in_table;
-  link::TargetHold fresh_holds;
+  link::TargetHold fresh;
   for (const ServiceRoute& route : routes.services) {
     Service& service = services_[route.service->id];
     if (service.shared != route.service || service.sleep_after != route.sleep_after_ms) {
@@ -67,12 +66,15 @@ void AwakeController::update(const Routes& routes, const RouteBook& book) {
     // Of two routes of one service the last one's targets hold, as for the loops.
     service.order.clear();
     for (const auto& target : route.targets) {
-      const auto [found, fresh] = tasks_.try_emplace(target->task);
+      const auto [found, is_fresh] = tasks_.try_emplace(target->task);
       Task& task = found->second;
-      if (fresh) {
-        task.phase = service.awake_min < 0 ? Phase::kAwake : Phase::kAsleep;
+      if (is_fresh) {
+        task.phase = service.awake_min < 0 ? Phase::kAwake
+                     : first_table_        ? Phase::kAsleep
+                                           : Phase::kWaking;
         task.since = now;
-        if (task.phase == Phase::kAwake) fresh_holds.hold.push_back(target->task);
+        task.held_at_us = steady_now_us();
+        (task.phase == Phase::kAsleep ? fresh.release : fresh.hold).push_back(target->task);
       }
       if (std::find(task.targets.begin(), task.targets.end(), target) == task.targets.end()) {
         if (task.phase != Phase::kAwake) target->close();
@@ -99,7 +101,8 @@ void AwakeController::update(const Routes& routes, const RouteBook& book) {
     });
   }
   std::erase_if(services_, [](const auto& entry) { return !entry.second.listed; });
-  if (!fresh_holds.hold.empty()) tell(fresh_holds);
+  if (!fresh.hold.empty() || !fresh.release.empty()) tell(fresh);
+  first_table_ = false;
   let_leave();
   for (auto& [id, service] : services_) decide(service);
 }
@@ -253,12 +256,11 @@ void AwakeController::answered(const link::TargetsAwake& answer) {
   for (const std::string& id : changed) decide(services_.at(id));
 }
 
-std::vector<TaskId> AwakeController::held() const {
-  std::vector<TaskId> held;
-  for (const auto& [id, task] : tasks_) {
-    if (task.phase != Phase::kAsleep) held.push_back(id);
-  }
-  return held;
+link::TargetHold AwakeController::whole() const {
+  link::TargetHold whole;
+  for (const auto& [id, task] : tasks_)
+    (task.phase == Phase::kAsleep ? whole.release : whole.hold).push_back(id);
+  return whole;
 }
 
 void AwakeController::tell(const link::TargetHold& change) {

@@ -37,7 +37,8 @@ class AwakeController {
   // A loop asks to look at a service.
   void asked(const std::shared_ptr<SharedService>& service);
   void answered(const link::TargetsAwake& answer);
-  std::vector<TaskId> held() const;
+  // What a host is told at first: all that is held, and what may sleep.
+  link::TargetHold whole() const;
   // Looks again at services whose load may have fallen.
   Async<> run();
 
@@ -81,6 +82,9 @@ class AwakeController {
   std::map<TaskId, Task> tasks_;
   size_t leaving_ = 0;  // tasks that are not listed
   uint64_t next_look_ = ~uint64_t{0};
+  // Targets of the first table may have slept for long: they are left as they are. One that comes
+  // later has just started: it is held, and let go as any other that is not needed.
+  bool first_table_ = true;
 };
 
 }  // namespace hob::edge

@@ -9,7 +9,7 @@ namespace hob::edge {
 namespace {
 
 bool usable(const AwakeTarget& target, uint64_t now) {
-  return !target.failing && (target.phase != Phase::kAsleep || now >= target.retry_at);
+  return target.phase == Phase::kAsleep ? now >= target.retry_at : !target.failing;
 }
 
 // With so many in flight at each of `awake` targets, the load asks for one more; a target takes
@@ -51,7 +51,7 @@ AwakeActions decide_awake(const AwakeView& view, uint64_t now) {
   for (size_t i = 0; i < count; ++i) {
     const AwakeTarget& target = view.targets[i];
     if (!usable(target, now)) {
-      if (target.phase == Phase::kAsleep && !target.failing)
+      if (target.phase == Phase::kAsleep)
         retry_at = std::min(retry_at.value_or(target.retry_at), target.retry_at);
       continue;
     }

@@ -194,7 +194,7 @@ AwakeView random_view(std::mt19937& random) {
 }
 
 bool usable(const AwakeTarget& target) {
-  return !target.failing && (target.phase != Phase::kAsleep || kNow >= target.retry_at);
+  return target.phase == Phase::kAsleep ? kNow >= target.retry_at : !target.failing;
 }
 
 void carry_out(AwakeView& view, const AwakeActions& actions, uint64_t now) {

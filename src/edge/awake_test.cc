@@ -62,11 +62,16 @@ class Host {
     const std::lock_guard lock(mutex_);
     return held_;
   }
+  // What was released since it was held last, or at first.
+  std::set<TaskId> may_sleep() {
+    const std::lock_guard lock(mutex_);
+    return may_sleep_;
+  }
   bool holds(const Backend& backend) {
     return held().contains(TaskId{std::to_string(backend.port())});
   }
   std::atomic<int> holds_heard = 0;
-  std::atomic<int> releases_heard = 0;
+  std::atomic<int> releases_heard = 0;  // of what was held
   std::atomic<int> sessions = 0;
 
  private:
@@ -82,12 +87,16 @@ class Host {
       {
         const std::lock_guard lock(mutex_);
         if (whole) held_.clear();
-        for (const TaskId& task : change.release) held_.erase(task);
+        for (const TaskId& task : change.release) {
+          releases_heard += static_cast<int>(held_.erase(task));
+          may_sleep_.insert(task);
+        }
         for (const TaskId& task : change.hold) {
           if (unknown_.contains(task)) {
             answer.unknown.push_back(task);
           } else {
             held_.insert(task);
+            may_sleep_.erase(task);
             (holding_back_ ? pending_ : answer.awake).push_back(task);
           }
         }
@@ -95,7 +104,6 @@ class Host {
       if (whole) ++sessions;
       whole = false;
       holds_heard += static_cast<int>(change.hold.size());
-      releases_heard += static_cast<int>(change.release.size());
       if (!answer.awake.empty() || !answer.unknown.empty())
         (void)session->send(link::encode(answer));
     }
@@ -111,6 +119,7 @@ class Host {
   std::atomic<bool> holding_back_ = false;
   std::mutex mutex_;
   std::set<TaskId> held_;
+  std::set<TaskId> may_sleep_;
   std::set<TaskId> unknown_;
 };
 
@@ -183,6 +192,35 @@ TEST_P(AwakeTest, KeepsTheMinimumAwakeAndHoldsAllOfAServiceThatDoesNotSleep) {
   rig->apply({sleeping(rig->route({&first, &second}), -1)});
   EXPECT_TRUE(Rig::wait_until([&] { return host.held().size() == 2; }));
   EXPECT_EQ(host.releases_heard, 0);
+}
+
+// A host lets sleep only what an edge released.
+TEST_P(AwakeTest, ReleasesWhatNobodyEverVisits) {
+  Backend first, second, later;
+  Host host(socket);
+  auto rig = this->rig();
+  // Of the first table: it may sleep already, and is left as it is.
+  rig->apply({sleeping(rig->route({&first, &second}), 1)});
+  EXPECT_TRUE(Rig::wait_until([&] { return host.may_sleep().size() == 1; }));
+  EXPECT_EQ(host.held().size(), 1u);
+  // It has just started: held, and let go when it was not needed for so long.
+  rig->apply({sleeping(rig->route({&first, &second, &later}), 1)});
+  EXPECT_TRUE(Rig::wait_until([&] { return host.held().size() == 2; }));
+  rig->apply({sleeping(rig->route({&first, &second, &later}), 1, Duration(20))});
+  EXPECT_TRUE(Rig::wait_until([&] { return host.may_sleep().size() == 2; }));
+  EXPECT_EQ(host.held().size(), 1u);
+}
+
+TEST_P(AwakeTest, TellsAHostThatIsBackWhatMaySleep) {
+  Backend backend;
+  auto host = std::make_unique<Host>(socket);
+  auto rig = this->rig();
+  rig->apply({sleeping(rig->route({&backend}), 0)});
+  EXPECT_TRUE(Rig::wait_until([&] { return host->may_sleep().size() == 1; }));
+  host.reset();
+  ::unlink(socket.c_str());
+  host = std::make_unique<Host>(socket);
+  EXPECT_TRUE(Rig::wait_until([&] { return host->may_sleep().size() == 1; }));
 }
 
 TEST_P(AwakeTest, WakesAsManyAsAThousandRequestsNeed) {

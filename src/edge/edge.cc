@@ -283,7 +283,7 @@ class Edge::Impl {
         scope_, options_.host_socket,
         link::EdgeHello{.edge = id_, .zone = options_.zone, .version = options_.version},
         HostLink::Calls{
-            .held = [this] { return awake_->held(); },
+            .whole = [this] { return awake_->whole(); },
             .answered = [this](const link::TargetsAwake& answer) { awake_->answered(answer); }});
   }
 

@@ -41,9 +41,12 @@ Async<> HostLink::run() {
 
 Async<bool> HostLink::follow(std::shared_ptr<link::Session> session) {
   // Hello and the whole go first; what changes from now on comes after them.
-  const bool sent = session->send(link::encode(hello_)) &&
-                    session->send(link::encode(link::TargetHold{.hold = calls_.held()}));
-  if (!sent) co_return false;
+  const bool sent =
+      session->send(link::encode(hello_)) && session->send(link::encode(calls_.whole()));
+  if (!sent) {
+    session->close();
+    co_return false;
+  }
   session_ = session;
   bool answered = false;
   for (;;) {

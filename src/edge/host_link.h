@@ -26,7 +26,7 @@ inline constexpr Duration kHostRetryMax{100};
 class HostLink {
  public:
   struct Calls {
-    std::function<std::vector<TaskId>()> held{};  // all that shall be awake now
+    std::function<link::TargetHold()> whole{};  // all that shall be awake now, and what may sleep
     std::function<void(const link::TargetsAwake&)> answered{};
   };
   // Coroutines live in `scope`, which must outlive this.
