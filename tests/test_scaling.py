@@ -1,4 +1,7 @@
 """How many instances a service has: none without visitors, again with one, and as many as its settings say."""
+import os
+import signal
+
 import pytest
 
 from hob_instance import wait_until
@@ -36,6 +39,28 @@ def test_a_stopped_service_is_deployed_and_stopped_again(hob, service):
     assert instances(hob, "hello-zero-new") == 0
     hob.run("resume", "hello-zero-new")
     assert hob.get(host, "/env?VERSION", seconds=60).text == "2\n"
+
+
+def test_instances_that_are_not_needed_sleep_and_a_request_wakes_one(hob, service):
+    # The second of two is never visited; the first stays awake, as nothing else was asked for.
+    service("hello-reserve", "--min-size", "2")
+    host = service("hello-asleep", "--sleep-after", "1s")
+    wait_until("it sleeps", 90, lambda: capacity(hob, "hello-asleep")["Asleep"] == 1, every=0.2)
+    assert capacity(hob, "hello-asleep")["Status"] == "RUNNING"
+    assert hob.get(host, "/healthz").status == 200
+    wait_until("it sleeps again", 90, lambda: capacity(hob, "hello-asleep")["Asleep"] == 1, every=0.2)
+    # Edge and host wake it between themselves.
+    supervisor, control = hob.status()["pid"], hob.pid_of("control")
+    os.kill(supervisor, signal.SIGSTOP)
+    try:
+        os.kill(control, signal.SIGKILL)
+        assert hob.get(host, "/healthz").status == 200
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+    wait_until("another control", 30, lambda: hob.status()["roles"]["control"]["ready"]
+               and hob.pid_of("control") != control)
+    wait_until("one of two sleeps", 120, lambda: capacity(hob, "hello-reserve")["Asleep"] == 1
+               and capacity(hob, "hello-reserve")["Awake"] == 1, every=0.2)
 
 
 def test_scale_sets_sizes_and_times(hob, service):
