@@ -176,6 +176,15 @@ Result<CertificateFacts> read_certificate(std::string_view pem) {
   return facts;
 }
 
+bool is_pair(const CertifiedKey& pair) {
+  const Certificate certificate = certificate_in(pair.certificate);
+  const Key key(PEM_read_bio_PrivateKey(memory_of(pair.key).get(), nullptr, nullptr, nullptr));
+  const bool fits = certificate != nullptr && key != nullptr &&
+                    X509_check_private_key(certificate.get(), key.get()) == 1;
+  ERR_clear_error();
+  return fits;
+}
+
 bool is_signed_by(std::string_view pem, std::string_view authority_pem) {
   const Certificate certificate = certificate_in(pem);
   const Certificate issuer = certificate_in(authority_pem);

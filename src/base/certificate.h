@@ -37,6 +37,8 @@ Result<CertifiedKey> issue_certificate(const CertifiedKey& authority,
 
 // Of the first certificate in `pem`. kInvalid: there is none.
 Result<CertificateFacts> read_certificate(std::string_view pem);
+// Whether the key is the certificate's own.
+bool is_pair(const CertifiedKey& pair);
 // Whether the first certificate in `pem` was signed by the authority.
 bool is_signed_by(std::string_view pem, std::string_view authority_pem);
 // Whether `pattern`, a name of a certificate, stands for `host` (RFC 6125: one label for "*"). Both

@@ -32,6 +32,15 @@ TEST(Certificate, IsNotAnotherAuthoritysOfTheSameName) {
   EXPECT_FALSE(is_signed_by(issued->certificate, other->certificate));
 }
 
+TEST(Certificate, KnowsItsOwnKey) {
+  const CertifiedKey one = make_authority("A", "hob.localhost", kNow, 24h).value();
+  const CertifiedKey other = make_authority("A", "hob.localhost", kNow, 24h).value();
+  EXPECT_TRUE(is_pair(one));
+  EXPECT_FALSE(is_pair({.certificate = one.certificate, .key = other.key}));
+  EXPECT_FALSE(is_pair({.certificate = one.certificate}));
+  EXPECT_FALSE(is_pair({}));
+}
+
 TEST(Certificate, RefusesWhatIsNone) {
   EXPECT_FALSE(read_certificate("").has_value());
   EXPECT_FALSE(read_certificate("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"));

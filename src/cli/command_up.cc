@@ -232,8 +232,6 @@ void add_up(CLI::App& program, Context& context) {
       return;
     }
     if (Result<void> prepared = prepare_data(*instance); !prepared) return refuse(prepared.error());
-    if (auto kept = keep_certificate(*instance, SystemClock().now()); !kept)
-      return refuse(kept.error());
     if (Result<void> saved = save_instance(*instance); !saved) return refuse(saved.error());
     if (options->detach) {
       if (Result<void> detached = detach(); !detached) return refuse(detached.error());
@@ -241,6 +239,10 @@ void add_up(CLI::App& program, Context& context) {
     // After detaching: the lock belongs to the process that holds it open.
     Result<Fd> lock = lock_instance(*instance);
     if (!lock) return refuse(lock.error());
+    // Under the lock: two that make an authority at once would leave the key of one beside the
+    // certificate of the other.
+    if (auto kept = keep_certificate(*instance, SystemClock().now()); !kept)
+      return refuse(kept.error());
     const Instance started = *instance;
     const bool is_detached = options->detach;
     const std::string notify_socket = take_notify_socket();

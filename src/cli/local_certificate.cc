@@ -66,7 +66,8 @@ Result<CertificateAction> keep_certificate(const Instance& instance, Instant now
                        .certificate = facts_of(current),
                        .signed_by_authority = is_signed_by(current, authority.certificate),
                        .host_name = "*." + instance.region + "." + kLocalDomain};
-  if (authority.key.empty()) view.authority.reset();
+  // A key beside another's certificate issues what nobody can verify.
+  if (!is_pair(authority)) view.authority.reset();
   const CertificateAction action = decide_certificate(view, now);
   if (action == CertificateAction::kNothing) return action;
   if (action == CertificateAction::kMakeAuthorityAndIssue) {

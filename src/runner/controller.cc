@@ -312,7 +312,8 @@ Async<Result<void>> Controller::process(ServiceRef ref) {
   std::vector<RunnerAction> actions = decide_runner(view, now);
   if (find<ResolveImage>(actions) != nullptr) {
     std::string wanted = view.service.configuration.image;
-    if (view.operation && !view.operation->digest.empty()) {
+    // Once it is applied, what matters is what the tag means.
+    if (view.operation && !view.operation->applied && !view.operation->digest.empty()) {
       HOB_CO_TRY(wanted, images_.at_digest(wanted, view.operation->digest));
     }
     view.image = co_await images_.resolve(account, std::move(wanted));

@@ -152,6 +152,8 @@ void Decision::decide_idle() {
     return;
   }
   if (image->digest.empty() || image->digest == service_.digest_tried) return;
+  // Tried, whatever becomes of it: one that is cancelled before it began is not begun again.
+  service_.digest_tried = image->digest;
   operation_ = Operation{.id = view_.operation_id,
                          .account = service_.account,
                          .service = service_.id,
@@ -391,8 +393,7 @@ void Decision::make_revision(const cluster::Deployment& serves) {
                        .account = service_.account,
                        .service = service_.id,
                        .configuration = service_.configuration,
-                       .digest =
-                           reference.starts_with("sha256:") ? reference : serves.image_digest,
+                       .digest = reference.starts_with("sha256:") ? reference : serves.image_digest,
                        .operation = operation_->id,
                        .created_at = now_};
 }
@@ -420,9 +421,10 @@ void Decision::follow_rollout() {
     case RolloutState::kCompleted:
       break;
   }
-  if (operation_->type == OperationType::kResumeService &&
-      service_.configuration.auto_deployments.value_or(false)) {
-    // Versions pushed during the pause are not deployed by resuming, nor right after it.
+  const bool older =
+      operation_->type == OperationType::kResumeService || operation_->rolls_back_to != 0;
+  if (older && service_.configuration.auto_deployments.value_or(false)) {
+    // Versions pushed meanwhile are not deployed by resuming or rolling back, nor right after it.
     if (!view_.image) {
       resolve_ = true;
       return;

@@ -542,6 +542,30 @@ TEST(Decide, AnImageThatFailedIsNotTriedAgainByItself) {
   EXPECT_EQ(decide(next), "nothing");
 }
 
+TEST(Decide, AnAutomaticDeploymentThatIsCancelledBeforeItBeganIsNotBegunAgain) {
+  RunnerView view = running();
+  view.service.configuration.auto_deployments = true;
+  view.image = image("sha256:two");
+  const std::vector<RunnerAction> begun = decide_runner(view, t0);
+  view.service = only<PutService>(begun).service;
+  view.operation = only<PutOperation>(begun).operation;
+  view.operation->cancel_requested_at = t0;
+  view.service = only<PutService>(decide_runner(view, t0)).service;
+  EXPECT_EQ(view.service.status, ServiceStatus::kRunning);
+  view.operation.reset();
+  EXPECT_EQ(decide(view), "nothing");
+}
+
+TEST(Decide, RollingBackDoesNotDeployWhatTheOtherTagMeans) {
+  RunnerView view = applied(OperationType::kUpdateService, RolloutState::kCompleted);
+  view.service.configuration.auto_deployments = true;
+  view.service.digest_tried = "sha256:of-the-newer-tag";
+  view.operation->rolls_back_to = 1;
+  EXPECT_EQ(decide(view), "resolve");
+  view.image = image("sha256:moved");
+  EXPECT_EQ(only<PutService>(decide_runner(view, t0)).service.digest_tried, "sha256:moved");
+}
+
 TEST(Decide, ResumingDoesNotDeployWhatWasPushedMeanwhile) {
   RunnerView view = applied(OperationType::kResumeService, RolloutState::kCompleted);
   view.service.configuration.auto_deployments = true;

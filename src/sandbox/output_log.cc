@@ -97,10 +97,18 @@ void OutputLog::append(std::string_view bytes) {
 }
 
 void OutputLog::flush() {
+  // What a full disk cut short is a line of its own, not the beginning of the next.
+  if (torn_ && used_ > 0 && ::write(file_, "\n", 1) == 1) {
+    torn_ = false;
+    ++size_;
+  }
   for (size_t at = 0; at < used_;) {
     const ssize_t wrote = ::write(file_, buffer_.data() + at, used_ - at);
     if (wrote < 0 && errno == EINTR) continue;
-    if (wrote <= 0) break;
+    if (wrote <= 0) {
+      torn_ = torn_ || at > 0;
+      break;
+    }
     at += static_cast<size_t>(wrote);
   }
   used_ = 0;
@@ -111,7 +119,7 @@ void OutputLog::replace() {
   std::array<char, PATH_MAX> temporary;
   const int length = std::snprintf(temporary.data(), temporary.size(), "%s.tmp", path_);
   if (length < 0 || static_cast<size_t>(length) >= temporary.size()) return;
-  const int made = open_file(temporary.data(), O_TRUNC);
+  const int made = open_file(temporary.data(), O_TRUNC | O_APPEND);
   if (made >= 0 && std::rename(temporary.data(), path_) == 0) {
     ::close(std::exchange(file_, made));
   } else {

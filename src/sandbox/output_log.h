@@ -45,6 +45,7 @@ class OutputLog {
   int file_ = -1;
   uint64_t size_ = 0;  // of the file and of what is in the buffer
   size_t used_ = 0;
+  bool torn_ = false;                            // the file ends within a line
   std::array<char, kOutputBufferBytes> buffer_;  // set as far as `used_`, so not touched before
 };
 
