@@ -104,7 +104,7 @@ void add_rollback(CLI::App& program, Context& context) {
   CLI::App* command = program.add_subcommand("rollback", "Run an earlier version of a service");
   command->add_option("service", *wanted, "Its name")->required();
   command->add_option("--to", *to, "A revision (default: the one before)")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1'000'000));
   on_run(*command, context, [&context, wanted, to]() -> Async<Result<void>> {
     return rollback(context, *wanted, *to);
   });

@@ -15,6 +15,10 @@
 namespace hob::cli {
 namespace {
 
+// The service model's, and ours of sizes: what is beyond is refused before anything is asked.
+constexpr int kSizeMax = 1'000;
+constexpr int kConcurrencyMax = 200;
+
 namespace json = boost::json;
 
 constexpr size_t kScalingNameMax = 32;
@@ -181,11 +185,14 @@ void add_scale(CLI::App& program, Context& context) {
   CLI::App* command = program.add_subcommand(
       "scale", "Show or set how many instances a service has, and when they sleep");
   command->add_option("service", options->service, "Its name")->required();
-  command->add_option("--min", options->min,
-                      "Instances kept for visitors; 0: none, a request starts one");
-  command->add_option("--max", options->max, "Instances at most");
-  command->add_option("--concurrency", options->concurrency,
-                      "Requests that an instance takes at once");
+  command
+      ->add_option("--min", options->min,
+                   "Instances kept for visitors; 0: none, a request starts one")
+      ->check(CLI::Range(0, kSizeMax));
+  command->add_option("--max", options->max, "Instances at most")->check(CLI::Range(1, kSizeMax));
+  command
+      ->add_option("--concurrency", options->concurrency, "Requests that an instance takes at once")
+      ->check(CLI::Range(1, kConcurrencyMax));
   command->add_option("--sleep-after", options->sleep_after,
                       "Without visitors all instances sleep after 30s, 5m; off: none ever does");
   command->add_option("--stop-after", options->stop_after,

@@ -25,7 +25,9 @@ Words words(const Page& page) {
               "client"};
     case Refusal::kPaused:
       return {"The service is paused",
-              fmt::format("{} is paused. Resume it with: hob resume {}", service, service), "service"};
+              fmt::format("{} is paused. Resume it with: hob resume {}", service,
+                          page.service.empty() ? "NAME" : page.service),
+              "service"};
     case Refusal::kNoTarget:
       return {
           "The service is not ready",
