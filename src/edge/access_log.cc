@@ -28,12 +28,15 @@ AccessLog::AccessLog(AccessLogFiles files, size_t loops, size_t bytes_max)
   if (::fstat(files_.current.get(), &status) == 0) bytes_ = static_cast<size_t>(status.st_size);
   for (size_t i = 0; i < loops; ++i) lines_.push_back(std::make_unique<Lines>());
   writer_ = std::thread([this] {
-    std::unique_lock lock(mutex_);
-    while (!stopping_) {
-      stop_.wait_for(lock, std::chrono::seconds(1));
+    for (bool last = false; !last;) {
+      {
+        std::unique_lock lock(mutex_);
+        wake_.wait_for(lock, std::chrono::seconds(1), [this] { return stopping_ || half_full_; });
+        half_full_ = false;
+        last = stopping_;
+      }
       write_all();
     }
-    write_all();  // who stops it before its first turn finds the loop left already
   });
 }
 
@@ -42,21 +45,31 @@ AccessLog::~AccessLog() {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
-  stop_.notify_one();
+  wake_.notify_one();
   writer_.join();
 }
 
 void AccessLog::add(size_t loop, const AccessLine& line) {
-  Lines& lines = *lines_[loop];
-  const std::lock_guard lock(lines.mutex);
-  if (lines.text.size() > kAccessLogBytesMax) {
-    ++lines.dropped;
-    return;
-  }
-  lines.text +=
+  const std::string text =
       fmt::format("{} {} {} {} {} {:.6f} {}\n", line.prefix,
                   line.service.empty() ? "-" : line.service, line.status, line.received_bytes,
                   line.sent_bytes, static_cast<double>(line.took_us) / 1e6, line.tries);
+  {
+    Lines& lines = *lines_[loop];
+    const std::lock_guard lock(lines.mutex);
+    const size_t before = lines.text.size();
+    if (before > kAccessLogBytesMax) {
+      ++lines.dropped;
+      return;
+    }
+    lines.text += text;
+    if (before >= kAccessLogBytesMax / 2 || lines.text.size() < kAccessLogBytesMax / 2) return;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    half_full_ = true;
+  }
+  wake_.notify_one();
 }
 
 uint64_t AccessLog::dropped() const {
