@@ -1,6 +1,7 @@
 #!/bin/bash
 # Runs Hob as its users have it, on a plain Debian 12 in an emulated machine: systemd as PID 1, cgroup version 2 alone,
-# Debian's kernel, two CPUs, 2 GB. Needs root, and of Debian's packages: mmdebstrap, qemu-system-x86, openssh-client.
+# Debian's kernel, two CPUs, 2 GB. Needs root, and of Debian's packages: mmdebstrap, qemu-system-x86, openssh-client,
+# busybox-static.
 #
 #   test-vm.sh BUILD          makes the machine, installs BUILD into it, checks, powers it off
 #   test-vm.sh BUILD --keep   leaves it running and says how to enter it
@@ -47,7 +48,7 @@ in_machine() {
 boot() {
   # `restrict`: it reaches nothing outside. `snapshot`: what it writes is gone with it, the next run finds it as made.
   qemu-system-x86_64 -M pc -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -nodefaults -display none -no-reboot -snapshot \
-    -kernel "$vm/kernel" -initrd "$vm/initrd" -append "root=/dev/vda rw console=ttyS0 net.ifnames=0 quiet panic=-1" \
+    -kernel "$vm/kernel" -initrd "$vm/initrd" -append "root=/dev/vda rw console=ttyS0 net.ifnames=0 panic=-1" \
     -drive "file=$vm/disk,format=raw,if=virtio" -serial "file:$vm/console.log" -device virtio-rng-pci \
     -device virtio-net-pci,netdev=n -netdev "user,id=n,restrict=on,hostfwd=tcp:127.0.0.1:$port-:22" </dev/null &
   machine=$!
@@ -62,6 +63,10 @@ boot() {
 boot
 make -s -C "$here/.." -o build BUILD="$build" DESTDIR="$vm/install" install >/dev/null
 install -D "$build/images/hello.oci.tar" "$vm/install/root/hello.oci.tar"
+# Its program ignores SIGTERM, and so does what takes its place.
+"$here/make_oci_archive.py" --name stubborn:1 --entry-point /bin/busybox --entry-point sh --entry-point=-c \
+  --entry-point 'trap "" TERM; exec /bin/busybox httpd -f -p 8080 -h /' "$vm/install/root/stubborn.oci.tar" \
+  /bin/busybox=/bin/busybox >/dev/null
 for room in sandbox network host; do
   [ ! -e "$build/tests/${room}_test" ] || install -D "$build/tests/${room}_test" "$vm/install/root/${room}_test"
 done
@@ -74,6 +79,14 @@ if [ "$keep" = --keep ]; then
   exit 0
 fi
 in_machine bash -s <"$here/test-vm-checks.sh"
+in_machine "systemctl start hob && hob deploy /root/stubborn.oci.tar --name stubborn >/dev/null"
 in_machine systemctl poweroff || true
 wait "$machine"
 echo "the machine is off"
+# The last thing that systemd does to what no unit has ended; it says whom it waits for.
+grep -q "Sending SIGTERM to remaining processes" "$vm/console.log" || { echo "not so: $vm/console.log tells of its end" >&2; exit 1; }
+if grep "Waiting for process" "$vm/console.log" >&2; then
+  echo "not so: a task that ignores SIGTERM does not hold the machine" >&2
+  exit 1
+fi
+echo "seen: a task that ignores SIGTERM does not hold the machine"

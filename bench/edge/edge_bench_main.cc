@@ -4,6 +4,8 @@
 //   edge_bench PORT LOOPS uring|epoll|best HOST TARGET_PORT...
 //
 // With EDGE_BENCH_TLS="PORT DIRECTORY" also by TLS, with the certificates in DIRECTORY.
+#include <fcntl.h>
+
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
@@ -37,7 +39,16 @@ int main(int argc, char** argv) {
   options.io = io == "uring"   ? edge::Io::kUring
                : io == "epoll" ? edge::Io::kEpoll
                                : edge::Io::kBest;
-  if (const char* log = std::getenv("EDGE_BENCH_ACCESS_LOG")) options.access_log = log;
+  if (const char* log = std::getenv("EDGE_BENCH_ACCESS_LOG")) {
+    const std::string path = log;
+    options.access_log = Fd(open(path.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0640));
+    options.access_log_previous =
+        Fd(open((path + ".1").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0640));
+    if (!options.access_log || !options.access_log_previous) {
+      std::fprintf(stderr, "edge_bench: EDGE_BENCH_ACCESS_LOG=%s\n", log);
+      return 1;
+    }
+  }
   if (const char* tls = std::getenv("EDGE_BENCH_TLS")) {
     const std::string text = tls;
     const size_t blank = text.find(' ');

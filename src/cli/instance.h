@@ -6,7 +6,7 @@
 //     control/          0700 kControlUid   the store, the registry's blobs
 //     edge/             0700 kEdgeUid      the last route table
 //     host/             0700 root          images, sandboxes
-//     log/              0700 root          ROLE.log, rotated
+//     log/              0700 root          ROLE.log and the edge's access.log, rotated
 //     tls/, certificates/                  local_certificate.h
 //     run/              0755 root          sockets, the lock, namespaces' handles
 // All of this blocks; it is for `hob`, which is one thread.

@@ -132,6 +132,20 @@ Result<void> Supervisor::open_sockets() {
   return {};
 }
 
+// The edge is a user who may not enter the logs' directory; with these it keeps its log within
+// bounds all the same.
+Result<void> Supervisor::open_access_log() {
+  const auto open_log = [](const std::string& path, int how) -> Result<Fd> {
+    Fd fd(open(path.c_str(), how | O_CREAT | O_CLOEXEC, 0640));
+    if (!fd) return fail_errno(errno, "opening " + path);
+    return fd;
+  };
+  const std::string path = instance_.log("access").string();
+  HOB_TRY(access_log_, open_log(path, O_RDWR | O_APPEND));
+  HOB_TRY(access_log_previous_, open_log(path + ".1", O_WRONLY));
+  return {};
+}
+
 Async<Result<void>> Supervisor::start() {
   Result<void> done = co_await start_all();
   if (done) {
@@ -162,6 +176,7 @@ Async<Result<void>> Supervisor::start_all() {
     opened = open_sockets();
   }
   HOB_CO_CHECK(opened);
+  HOB_CO_CHECK(open_access_log());
   HOB_CO_TRY(Fd control_socket, listen_for(instance_.run() / "supervisor.sock", 0));
   server_ = std::make_unique<http::Server>(
       executor_, std::move(control_socket),
@@ -203,9 +218,12 @@ Async<Result<void>> Supervisor::start_all() {
            "--store", instance_.store, "--edge-uid", std::to_string(kEdgeUid)},
           {api_socket_.get(), link_socket_.get(), credentials_.get()}, kControlUid);
   edge_ = add("edge",
-              {"--http-fd", "4", "--metrics-fd", "5", "--https-fd", "6", "--host-socket",
+              {"--http-fd", "4", "--metrics-fd", "5", "--https-fd", "6", "--access-log-fd", "7",
+               "--access-log-previous-fd", "8", "--host-socket",
                (instance_.run() / "host.sock").string()},
-              {http_socket_.get(), edge_metrics_socket_.get(), https_socket_.get()}, kEdgeUid);
+              {http_socket_.get(), edge_metrics_socket_.get(), https_socket_.get(),
+               access_log_.get(), access_log_previous_.get()},
+              kEdgeUid);
   edge_->command.network_namespace = instance_.run() / "netns" / "vpc";
 
   for (Role* role : {host_, control_}) {

@@ -54,6 +54,7 @@ class Supervisor {
   struct Role;
   Async<Result<void>> start_all();
   Result<void> open_sockets();
+  Result<void> open_access_log();
   Async<> keep(Role& role);
   Async<> pump_errors(Role& role, Fd errors);
   Async<> watch_ready(Role& role, Fd ready);
@@ -69,7 +70,7 @@ class Supervisor {
   std::function<void(const std::string&)> say_;
   std::string program_;  // hobd
   Fd api_socket_, http_socket_, https_socket_, link_socket_, hold_socket_, edge_metrics_socket_,
-      host_metrics_socket_, credentials_;
+      host_metrics_socket_, credentials_, access_log_, access_log_previous_;
   std::vector<std::unique_ptr<Role>> roles_;
   Role* host_ = nullptr;
   Role* control_ = nullptr;

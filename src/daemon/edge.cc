@@ -35,6 +35,10 @@ Async<Result<void>> run_edge(Options options) {
                          .zone = options.zone,
                          .version = kVersion};
   settings.http_listeners.emplace_back(options.http_fd);
+  if (options.access_log_fd >= 0 && options.access_log_previous_fd >= 0) {
+    settings.access_log = Fd(options.access_log_fd);
+    settings.access_log_previous = Fd(options.access_log_previous_fd);
+  }
   if (options.https_fd >= 0) {
     settings.https_listeners.emplace_back(options.https_fd);
     settings.certificates = (options.data / "certificates").string();

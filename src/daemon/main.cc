@@ -50,6 +50,8 @@ int main(int argc, char** argv) {
   program.add_option("--credentials-fd", options.credentials_fd);
   program.add_option("--http-fd", options.http_fd);
   program.add_option("--https-fd", options.https_fd);
+  program.add_option("--access-log-fd", options.access_log_fd);
+  program.add_option("--access-log-previous-fd", options.access_log_previous_fd);
   program.add_option("--hold-fd", options.hold_fd);
   program.add_option("--host-socket", options.host_socket);
   program.add_option("--api-port", options.api_port);

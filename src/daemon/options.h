@@ -26,6 +26,8 @@ struct Options {
   int credentials_fd = -1;       // the first account's keys, JSON (control)
   int http_fd = -1;              // listening (edge)
   int https_fd = -1;             // listening (edge)
+  int access_log_fd = -1;        // for reading and appending (edge)
+  int access_log_previous_fd = -1;  // for writing (edge)
   int hold_fd = -1;              // listening: where edges hold tasks awake (host)
   std::filesystem::path host_socket{};  // path of that socket (edge)
   uint16_t api_port = 4566;

@@ -1,20 +1,40 @@
 #include "edge/access_log.h"
 
 #include <fmt/core.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstring>
 
-#include "edge/limits.h"
+#include "base/log.h"
 
 namespace hob::edge {
+namespace {
 
-AccessLog::AccessLog(Fd file, size_t loops) : file_(std::move(file)) {
+// The longest piece of whole lines that has room; 0: not one line has.
+size_t lines_within(std::string_view text, size_t room) {
+  if (text.size() <= room) return text.size();
+  return text.substr(0, room).rfind('\n') + 1;  // npos + 1 is 0
+}
+
+}  // namespace
+
+AccessLog::AccessLog(AccessLogFiles files, size_t loops, size_t bytes_max)
+    : files_(std::move(files)), bytes_max_(bytes_max) {
+  struct stat status{};
+  if (::fstat(files_.current.get(), &status) == 0) bytes_ = static_cast<size_t>(status.st_size);
   for (size_t i = 0; i < loops; ++i) lines_.push_back(std::make_unique<Lines>());
   writer_ = std::thread([this] {
-    std::unique_lock lock(mutex_);
-    while (!stopping_) {
-      stop_.wait_for(lock, std::chrono::seconds(1));
+    for (bool last = false; !last;) {
+      {
+        std::unique_lock lock(mutex_);
+        wake_.wait_for(lock, std::chrono::seconds(1), [this] { return stopping_ || half_full_; });
+        half_full_ = false;
+        last = stopping_;
+      }
       write_all();
     }
   });
@@ -25,21 +45,31 @@ AccessLog::~AccessLog() {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
-  stop_.notify_one();
+  wake_.notify_one();
   writer_.join();
 }
 
 void AccessLog::add(size_t loop, const AccessLine& line) {
-  Lines& lines = *lines_[loop];
-  const std::lock_guard lock(lines.mutex);
-  if (lines.text.size() > kAccessLogBytesMax) {
-    ++lines.dropped;
-    return;
-  }
-  lines.text +=
+  const std::string text =
       fmt::format("{} {} {} {} {} {:.6f} {}\n", line.prefix,
                   line.service.empty() ? "-" : line.service, line.status, line.received_bytes,
                   line.sent_bytes, static_cast<double>(line.took_us) / 1e6, line.tries);
+  {
+    Lines& lines = *lines_[loop];
+    const std::lock_guard lock(lines.mutex);
+    const size_t before = lines.text.size();
+    if (before > kAccessLogBytesMax) {
+      ++lines.dropped;
+      return;
+    }
+    lines.text += text;
+    if (before >= kAccessLogBytesMax / 2 || lines.text.size() < kAccessLogBytesMax / 2) return;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    half_full_ = true;
+  }
+  wake_.notify_one();
 }
 
 uint64_t AccessLog::dropped() const {
@@ -58,12 +88,46 @@ void AccessLog::write_all() {
       const std::lock_guard lock(lines->mutex);
       text.swap(lines->text);
     }
-    for (std::string_view rest = text; !rest.empty();) {
-      const ssize_t done = ::write(file_.get(), rest.data(), rest.size());
-      if (done <= 0) break;  // a full disk must not stop requests
-      rest.remove_prefix(static_cast<size_t>(done));
+    if (const size_t lost = write(text); lost > 0) {
+      const std::lock_guard lock(lines->mutex);
+      lines->dropped += lost;
     }
   }
+}
+
+size_t AccessLog::write(std::string_view text) {
+  while (!text.empty()) {
+    size_t piece = lines_within(text, bytes_max_ - std::min(bytes_, bytes_max_));
+    if (piece == 0 && bytes_ > 0) {
+      rotate();
+      continue;
+    }
+    if (piece == 0) piece = text.find('\n') + 1;
+    const ssize_t done = ::write(files_.current.get(), text.data(), piece);
+    // A full disk must not stop requests.
+    if (done <= 0) return static_cast<size_t>(std::ranges::count(text, '\n'));
+    bytes_ += static_cast<size_t>(done);
+    text.remove_prefix(static_cast<size_t>(done));
+  }
+  return 0;
+}
+
+void AccessLog::rotate() {
+  bool copied = ::ftruncate(files_.previous.get(), 0) == 0;
+  off64_t from = 0;
+  off64_t to = 0;
+  while (copied && static_cast<size_t>(from) < bytes_) {
+    const size_t left = bytes_ - static_cast<size_t>(from);
+    const ssize_t done =
+        ::copy_file_range(files_.current.get(), &from, files_.previous.get(), &to, left, 0);
+    if (done == 0) break;  // somebody has emptied it
+    copied = done > 0;
+  }
+  // Emptied all the same: it must not fill the disk.
+  if (!copied) log::warn("access log: old lines are lost", {{"error", std::strerror(errno)}});
+  if (::ftruncate(files_.current.get(), 0) != 0)
+    log::error("access log: cannot be emptied", {{"error", std::strerror(errno)}});
+  bytes_ = 0;
 }
 
 }  // namespace hob::edge

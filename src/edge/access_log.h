@@ -1,7 +1,11 @@
 // The access log: one line a request, in the order they ended. docs: README.md of this room.
 //
-// Loops add lines to buffers of their own; a thread writes them once a second. When the disk cannot
-// keep up, lines are dropped and counted, and requests go on.
+// Loops add lines to buffers of their own; a thread writes them once a second, or when one is half
+// full. When the disk cannot keep up or is full, lines are dropped and counted, and requests go on.
+//
+// A file that is full is copied over the previous one and emptied: the edge may not rename or make
+// files where logs are, it has two descriptors. Whole lines are in either; what is killed meanwhile
+// copies again.
 #pragma once
 
 #include <condition_variable>
@@ -14,6 +18,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "edge/limits.h"
 
 namespace hob::edge {
 
@@ -27,10 +32,15 @@ struct AccessLine {
   int tries = 1;
 };
 
+struct AccessLogFiles {
+  Fd current{};   // open for reading and appending
+  Fd previous{};  // open for writing, on the same file system
+};
+
 class AccessLog {
  public:
-  // Appends to `file`.
-  AccessLog(Fd file, size_t loops);
+  // Nobody else may write to the files. bytes_max: of each of them.
+  AccessLog(AccessLogFiles files, size_t loops, size_t bytes_max = kAccessLogFileBytesMax);
   ~AccessLog();  // writes what is left
   AccessLog(const AccessLog&) = delete;
   AccessLog& operator=(const AccessLog&) = delete;
@@ -41,16 +51,21 @@ class AccessLog {
 
  private:
   struct Lines {
-    mutable std::mutex mutex;  // held by its loop, and for a swap once a second by the writer
+    mutable std::mutex mutex;  // held by its loop, and for a swap by the writer
     std::string text;
     uint64_t dropped = 0;
   };
   void write_all();
+  size_t write(std::string_view text);  // whole lines; answers how many of them were lost
+  void rotate();
 
-  Fd file_;
+  const AccessLogFiles files_;
+  const size_t bytes_max_;
+  size_t bytes_ = 0;  // of the current file
   std::vector<std::unique_ptr<Lines>> lines_;
-  std::mutex mutex_;
-  std::condition_variable stop_;
+  std::mutex mutex_;  // the three below; never held while writing
+  std::condition_variable wake_;
+  bool half_full_ = false;
   bool stopping_ = false;
   std::thread writer_;
 };

@@ -53,10 +53,11 @@ class Edge::Impl {
 
   Result<void> start() {
     HOB_ASSERT(options_.loops >= 1 && options_.loops <= kLoopsMax);
-    if (!options_.access_log.empty()) {
-      Fd file(::open(options_.access_log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640));
-      if (!file) return fail_errno(errno, "opening " + options_.access_log);
-      access_log_ = std::make_unique<AccessLog>(std::move(file), options_.loops);
+    if (options_.access_log) {
+      HOB_ASSERT(options_.access_log_previous);
+      AccessLogFiles files{.current = std::move(options_.access_log),
+                           .previous = std::move(options_.access_log_previous)};
+      access_log_ = std::make_unique<AccessLog>(std::move(files), options_.loops);
     }
     SystemRandom random;
     id_ = own_id(random);

@@ -32,8 +32,9 @@ struct Options {
   size_t loops = 1;              // 1..64
   std::string zone{};
   std::string version{};
-  std::string access_log{};  // a file that lines are appended to (README.md says how they read);
-                             // empty: none
+  // Two files, access_log.h says how they are open (README.md how lines read); none: no log.
+  Fd access_log{};
+  Fd access_log_previous{};
   Io io = Io::kBest;
   Times times{};
 };

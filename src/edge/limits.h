@@ -40,6 +40,8 @@ inline constexpr int kReuseRetriesMax = 1;  // a kept-alive connection found clo
 inline constexpr uint64_t kLingerBytesMax = 256 * 1024;  // read and dropped after a last answer
 inline constexpr size_t kAccessLogBytesMax =
     4 * 1024 * 1024;  // waiting to be written, per loop: lines are dropped
+inline constexpr size_t kAccessLogFileBytesMax =
+    64 * 1024 * 1024;  // then it becomes the previous one, of which there is one
 inline constexpr size_t kServicesMeasuredMax =
     1'000;  // with metrics of their own; the rest are "other"
 
@@ -66,6 +68,7 @@ inline constexpr uint64_t kEjectMin = 1'000;  // doubled each time
 inline constexpr uint64_t kEjectMax = 30'000;
 
 static_assert(kQueuedBytesLow < kQueuedBytesHigh);
+static_assert(kAccessLogBytesMax < kAccessLogFileBytesMax);
 static_assert(kBuffersMax < 65536, "a provided buffer's id has 16 bits");
 static_assert(kBuffersGivenToKernel < kBuffersReserved);
 

@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "image/content_digest.h"
+#include "image/pull_turns.h"
 #include "image/puller.h"
 #include "image/reference.h"
 
@@ -24,8 +25,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr size_t kPullsAtOnce =
-    4;  // threads of their own: a registry that stalls must not hold up task starts
 constexpr size_t kStoredImageBytesMax = 4 * 1024 * 1024;
 
 // on_pool(), but a cancelled caller sets `abort`, which the work looks at.
@@ -147,6 +146,8 @@ class ImageStore::Impl {
       std::optional<StoredImage> here = co_await on_pool(pool_, look);
       if (here) co_return local(*here);
     }
+    PullTurns::Turn turn(turns_, request.registry, co_await asio::this_coro::executor);
+    co_await turn.wait();
     const auto abort = std::make_shared<std::atomic<bool>>(false);
     const auto work = [layers = layers_, directory = directory_, settings = settings_, request,
                        abort] {
@@ -245,7 +246,8 @@ class ImageStore::Impl {
   const PullSettings settings_;
   const std::shared_ptr<LayerStore> layers_;  // shared with work that outlives us on the pool
   std::map<std::string, std::shared_ptr<Running>> pulls_;
-  BlockingPool downloads_;
+  PullTurns turns_{kPullsPerRegistry};
+  BlockingPool downloads_;  // threads of their own: task starts need the others
 };
 
 ImageStore::ImageStore(fs::path directory, BlockingPool& pool)

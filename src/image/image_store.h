@@ -47,6 +47,12 @@ struct LocalImage {
   std::vector<std::filesystem::path> layers{};  // top first, as overlayfs's lowerdir wants them
 };
 
+// Pulls that run at once, each on a thread of its own. A registry that stalls has its own waiting,
+// not the others': it takes four such, and a fifth, to hold anybody up.
+inline constexpr size_t kPullsAtOnce = 16;
+inline constexpr size_t kPullsPerRegistry = 4;  // of one host and port; more wait, oldest first
+static_assert(kPullsPerRegistry < kPullsAtOnce);
+
 struct PullSettings;  // limits and time-outs (image/puller.h), which tests make small
 
 class ImageStore {

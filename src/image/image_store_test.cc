@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <boost/asio/io_context.hpp>
@@ -38,16 +39,20 @@ struct FakeRegistry {
   std::map<std::string, int> asked{};  // by path
 };
 
+uint16_t port_of(const Fd& listener) {
+  sockaddr_in address{};
+  socklen_t size = sizeof address;
+  EXPECT_EQ(getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+  return ntohs(address.sin_port);
+}
+
 class ImageStoreTest : public ::testing::Test {
  protected:
   ImageStoreTest() {
     std::string pattern = (fs::temp_directory_path() / "hob-images-XXXXXX").string();
     directory_ = mkdtemp(pattern.data());
     auto listener = http::listen_tcp("127.0.0.1", 0);
-    sockaddr_in address{};
-    socklen_t size = sizeof address;
-    EXPECT_EQ(getsockname(listener->get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
-    port_ = ntohs(address.sin_port);
+    port_ = port_of(*listener);
     const auto handler = [this](const http::Request& request, http::BodyReader&,
                                 http::Responder& responder) { return answer(request, responder); };
     server_ = std::make_unique<http::Server>(loop_.get_executor(), std::move(*listener), handler);
@@ -318,6 +323,78 @@ TEST_F(ImageStoreTest, ACancelledPullLeavesItToTheNext) {
   while (!second) loop_.run_one();
   ASSERT_TRUE(*second) << second->error().message;
   EXPECT_EQ(count("tmp"), 0u);
+}
+
+// Takes connections, and says nothing.
+class SilentRegistry {
+ public:
+  SilentRegistry() : listener_(std::move(*http::listen_tcp("127.0.0.1", 0))) {}
+  std::string name() const { return "127.0.0.1:" + std::to_string(port_of(listener_)); }
+  // One more connection, if one comes within the time.
+  bool take(std::chrono::milliseconds wait) {
+    pollfd coming{.fd = listener_.get(), .events = POLLIN, .revents = 0};
+    if (poll(&coming, 1, static_cast<int>(wait.count())) != 1) return false;
+    taken_.emplace_back(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    return static_cast<bool>(taken_.back());
+  }
+
+ private:
+  Fd listener_;
+  std::vector<Fd> taken_;
+};
+
+TEST_F(ImageStoreTest, ARegistryThatStallsHoldsUpNoOther) {
+  settings_.timeouts.transfer.stall = 10min;
+  reopen();
+  serve(kImage, "1");
+  SilentRegistry silent;
+  const auto stall = [&](AsyncScope& scope, size_t pulls, const std::string& tag) {
+    for (size_t i = 0; i < pulls; ++i) {
+      PullRequest wanted = request(tag + std::to_string(i));
+      wanted.registry = silent.name();
+      scope.spawn("stalls", [](ImageStore& images, PullRequest asked) -> Async<> {
+        static_cast<void>(co_await images.pull(std::move(asked)));
+        ADD_FAILURE() << "it was cancelled";
+      }(*images_, std::move(wanted)));
+    }
+    loop_.restart();
+    loop_.poll();
+  };
+  AsyncScope first(loop_.get_executor());
+  AsyncScope second(loop_.get_executor());
+  stall(first, kPullsPerRegistry, "first");
+  for (size_t i = 0; i < kPullsPerRegistry; ++i) ASSERT_TRUE(silent.take(60s));
+  stall(second, kPullsAtOnce, "second");
+  const auto image = pull("1");
+  ASSERT_TRUE(image) << image.error().message;
+  EXPECT_FALSE(silent.take(0s)) << "more than kPullsPerRegistry pull at once";
+
+  // Those that waited have their turn when the first are gone; who never had one leaves, too.
+  first.cancel();
+  run(first.join());
+  loop_.poll();
+  for (size_t i = 0; i < kPullsPerRegistry; ++i) ASSERT_TRUE(silent.take(60s));
+  second.cancel();
+  run(second.join());
+  EXPECT_FALSE(silent.take(0s));
+  EXPECT_EQ(count("tmp"), 0u);
+}
+
+TEST_F(ImageStoreTest, MoreThanMayPullAtOnceAllGetTheirs) {
+  serve(kImage, "0");
+  constexpr size_t kPulls = 3 * kPullsPerRegistry;
+  size_t pulled = 0;
+  for (size_t i = 0; i < kPulls; ++i) {
+    const std::string tag = std::to_string(i);
+    registry_.manifests[tag] = kImage.manifest;
+    scope_.spawn("pull", [](ImageStore& images, PullRequest wanted, size_t& done) -> Async<> {
+      const auto image = co_await images.pull(std::move(wanted));
+      EXPECT_TRUE(image) << image.error().message;
+      ++done;
+    }(*images_, request(tag), pulled));
+  }
+  loop_.restart();
+  while (pulled < kPulls) loop_.run_one();
 }
 
 TEST_F(ImageStoreTest, LiesAndStallsAreErrorsAndLeaveNothing) {
