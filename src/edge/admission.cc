@@ -29,6 +29,16 @@ std::array<char, 35> new_trace(uint32_t seconds, uint64_t a, uint64_t b) {
   return out;
 }
 
+// A target that switched to it would leave the client a tunnel past every rule of heads.
+bool asks_for_h2c(const http::RequestHead& head) {
+  for (size_t i = 0; i < head.field_count; ++i) {
+    const http::Field& field = head.fields[i];
+    if (http::equal_without_case(field.name, "upgrade") && http::list_has(field.value, "h2c"))
+      return true;
+  }
+  return false;
+}
+
 void write_log_prefix(const http::RequestHead& head, const Origin& origin, std::string_view trace,
                       std::string& line) {
   const size_t line_end = origin.forwarded.find('\r');
@@ -89,9 +99,10 @@ Admission admit(Worker& worker, std::string_view raw, const Origin& origin) {
   Exchange& exchange = *admission.exchange;
   const std::array<char, 35> trace =
       new_trace(worker.unix_seconds(), worker.random(), worker.random());
-  const RequestRewrite how{.forwarded = origin.forwarded,
-                           .new_trace = {trace.data(), trace.size()},
-                           .upgrade = origin.upgrades && head.upgrade && head.minor == 1};
+  const RequestRewrite how{
+      .forwarded = origin.forwarded,
+      .new_trace = {trace.data(), trace.size()},
+      .upgrade = origin.upgrades && head.upgrade && head.minor == 1 && !asks_for_h2c(head)};
   if (!rewrite_request(head, raw, how, worker.buffers(), exchange.head())) {
     worker.give_back(std::move(admission.exchange));
     refuse(Refusal::kQueueFull, 503);

@@ -53,12 +53,18 @@ bool trailer_allowed(std::string_view name) {
                                                                   "set-cookie",
                                                                   "forwarded",
                                                                   "content-location"};
+  // Applications take '_' for '-'.
+  const auto equal = [](std::string_view a, std::string_view b) {
+    return std::ranges::equal(a, b, [](char x, char y) {
+      const char low = x >= 'A' && x <= 'Z' ? static_cast<char>(x - 'A' + 'a') : x;
+      return (low == '_' ? '-' : low) == y;
+    });
+  };
   for (const std::string_view forbidden : kForbidden) {
-    if (http::equal_without_case(name, forbidden)) return false;
+    if (equal(name, forbidden)) return false;
   }
   const auto begins = [&](std::string_view prefix) {
-    return name.size() >= prefix.size() &&
-           http::equal_without_case(name.substr(0, prefix.size()), prefix);
+    return name.size() >= prefix.size() && equal(name.substr(0, prefix.size()), prefix);
   };
   return !begins("x-forwarded-") && !begins("x-amzn-") && !begins("if-");
 }

@@ -259,6 +259,7 @@ TEST_P(EdgeTest, TunnelsAnUpgrade) {
     other.write(
         "GET /hello HTTP/1.1\r\nHost: test.local\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
     EXPECT_EQ(read_answer(other).body, "hello");
+    EXPECT_EQ(backend.requests().back().find("h2c"), std::string::npos);
   }
 }
 

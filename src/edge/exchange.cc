@@ -103,6 +103,8 @@ void Exchange::frame(Slice data, Chain& into) {
 }
 
 void Exchange::request_body(Slice data) {
+  // Bytes without a frame would be the target's next request; no front lets them come this far.
+  if (facts_.framing == http::Framing::kNone && !upgraded_) return;
   progress();
   received_bytes_ += data.size();
   // The target has answered without waiting for it all: nobody reads the rest.

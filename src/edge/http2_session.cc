@@ -528,7 +528,8 @@ void Http2Session::take_request(std::string_view block) {
   }
   stream.head_method_ = head.method == "HEAD";
   stream.wants_json_ = asks_for_json(head);
-  stream.has_length_ = head.framing == http::Framing::kLength;
+  // A length of 0 is one, too: DATA beyond it would reach the target between two requests.
+  stream.has_length_ = head.framing != http::Framing::kChunked;
   stream.left_ = head.content_length;
   const Origin origin{
       .forwarded = connection_.forwarded_lines(), .version = "HTTP/2", .tls = connection_.tls_};

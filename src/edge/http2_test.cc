@@ -420,6 +420,11 @@ TEST_P(Http2, WhatIsWrongIsNamed) {
   Fields with_length = request("/length", "POST");
   with_length.push_back({"content-length", "5"});
   const std::string post5 = frame(kHeaders, kEndHeaders, 1, block_of(with_length));
+  with_length.back().second = "0";
+  const std::string post0 = frame(kHeaders, kEndHeaders, 1, block_of(with_length));
+  Fields get_with_length = request("/hello");
+  get_with_length.push_back({"content-length", "00"});
+  const std::string get0 = frame(kHeaders, kEndHeaders, 1, block_of(get_with_length));
   struct Case {
     const char* name;
     std::string bytes;
@@ -427,6 +432,11 @@ TEST_P(Http2, WhatIsWrongIsNamed) {
     Code code;
   };
   for (const Case& c : {
+           Case{"DATA beyond a length of 0",
+                post0 + frame(kData, 1, 1, "GET /smuggled HTTP/1.1\r\nHost: x\r\nX: "), kReset,
+                kProtocol},
+           Case{"DATA of a GET whose length is 0", get0 + frame(kData, 1, 1, "GET"), kReset,
+                kProtocol},
            Case{"a frame too large", frame(kPing, 0, 0, std::string(16'385, 'x')), kGoAway, kSize},
            Case{"DATA without a stream", frame(kData, 0, 0, "x"), kGoAway, kProtocol},
            Case{"DATA of an idle stream", frame(kData, 0, 5, "x"), kGoAway, kProtocol},

@@ -167,6 +167,14 @@ TEST(Ejection, DoublesAndLeavesHalf) {
   for (int i = 0; i < 20; ++i) EXPECT_FALSE(only.failed(now, 0, 1));
 }
 
+TEST(Trailers, NamesThatApplicationsConfuseAreOne) {
+  for (const char* bad : {"Content-Length", "content_length", "X_Forwarded_For", "x-forwarded-for",
+                          "TRANSFER_ENCODING", "if_match"})
+    EXPECT_FALSE(trailer_allowed(bad)) << bad;
+  for (const char* good : {"grpc-status", "x_own", "content-lengths"})
+    EXPECT_TRUE(trailer_allowed(good)) << good;
+}
+
 std::string decode_in_pieces(std::string_view input, size_t piece, std::string& trailers) {
   ChunkedBody body;
   std::string out;
