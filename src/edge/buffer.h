@@ -51,6 +51,8 @@ class BufferPool {
   size_t in_use() const { return made_ - free_.size(); }
   // Whether a reader may take more: the rest is for heads and pages.
   bool plenty() const { return in_use() + kBuffersReserved < kBuffersMax; }
+  // Half are gone: who holds many for one client should hold fewer.
+  bool scarce() const { return in_use() > kBuffersMax / 2; }
 
  private:
   static constexpr size_t kSlab = 64;

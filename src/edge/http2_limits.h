@@ -24,6 +24,8 @@ inline constexpr int kHttp2Budget = 1'000;  // and never more; at 0: ENHANCE_YOU
 inline constexpr int kHttp2EarnedByRequest = 4;
 inline constexpr int kHttp2EarnedByData = 2;  // a frame of the answer, which may be confirmed twice
 inline constexpr size_t kHttp2UsefulDataBytes = 256;  // smaller ones earn nothing
+// And time does: a long answer in small pieces, with a client that pings, costs nobody much.
+inline constexpr int kHttp2EarnedPerSecond = 10;
 
 // Resets, the client's and those it makes us send: so many in such a time, and most of them soon
 // after the stream was opened: ENHANCE_YOUR_CALM.
@@ -34,6 +36,10 @@ inline constexpr uint64_t kHttp2QuickMs = 1'000;
 inline constexpr int kHttp2StreamsInATurn = 16;  // begun; the rest waits for the loop's other work
 inline constexpr size_t kHttp2WaitingBytesMax = 64 * 1024;   // of input: reading pauses
 inline constexpr size_t kHttp2QueuedBytesMax = 1024 * 1024;  // of answers: their targets are paused
+// While the loop's buffers are scarce, and then a stream whose client takes nothing is reset
+// sooner: many connections that read nothing would else take the buffers that all services need.
+inline constexpr size_t kHttp2QueuedBytesScarce = 64 * 1024;
+inline constexpr uint64_t kHttp2StallScarceMs = 1'000;
 inline constexpr size_t kHttp2UnsentBytesMax =
     4 * 1024 * 1024;                              // of frames other than DATA: closed
 inline constexpr size_t kHttp2SpareStreams = 32;  // kept for the next requests of a connection

@@ -132,7 +132,9 @@ void Http2Stream::answer_abort() {
 }
 
 size_t Http2Stream::answer_queued() const {
-  return body_.bytes() + (session_.queued_ >= kHttp2QueuedBytesMax ? kQueuedBytesHigh : 0);
+  const bool full = session_.queued_ >= session_.queued_max();
+  session_.was_full_ = session_.was_full_ || full;
+  return body_.bytes() + (full ? kQueuedBytesHigh : 0);
 }
 
 void Http2Stream::feed() {
@@ -157,7 +159,9 @@ void Http2Stream::let_go() {
 // ---- the session ----
 
 Http2Session::Http2Session(Worker& worker, ClientConnection& connection)
-    : worker_(worker), connection_(connection), active_ms_(worker.loop().now_ms()) {}
+    : worker_(worker), connection_(connection), active_ms_(worker.loop().now_ms()) {
+  budget_at_ms_ = active_ms_;
+}
 
 Http2Session::~Http2Session() = default;
 
@@ -188,6 +192,8 @@ void Http2Session::end(Http2Error why) {
   if (over_) return;
   go_away(last_stream_, why);
   cancel();
+  // What is not read would have the kernel answer with a reset that overtakes the GOAWAY.
+  if (std::exchange(paused_, false)) worker_.loop().read(connection_);
   connection_.linger();
 }
 
@@ -513,7 +519,7 @@ void Http2Session::take_request(std::string_view block) {
   const HeadOutcome outcome = read_request_block(decoder_, block, block_ends_stream_, text);
   if (block_failed(outcome)) return;
   const uint32_t id = frame_.stream;
-  if (refusing_) return;  // GOAWAY has told the client that nobody reads this
+  if (refusing_) return note_gone(id);  // GOAWAY has told the client that nobody reads this
   if (outcome == HeadOutcome::kMalformed) return reset(id, Http2Error::kProtocol, true);
   if (streams_.size() >= kHttp2StreamsMax) return reset(id, Http2Error::kRefusedStream, true);
   ++begun_in_turn_;
@@ -647,6 +653,11 @@ void Http2Session::take_window_update(std::string_view payload) {
 // ---- what is counted ----
 
 bool Http2Session::spend(int cost) {
+  const uint64_t seconds = (worker_.loop().now_ms() - budget_at_ms_) / 1'000;
+  if (seconds > 0) {
+    budget_at_ms_ += seconds * 1'000;
+    earn(static_cast<int>(std::min<uint64_t>(seconds, kHttp2Budget)) * kHttp2EarnedPerSecond);
+  }
   budget_ -= cost;
   if (budget_ > 0) return true;
   end(Http2Error::kEnhanceYourCalm);
@@ -794,7 +805,6 @@ void Http2Session::sent() { send_all(); }
 void Http2Session::send_all() {
   if (sending_all_ || over_) return;
   sending_all_ = true;
-  const bool was_full = queued_ >= kHttp2QueuedBytesMax;
   for (size_t idle = 0; idle < sending_.size() && has_room() && !over_;) {
     Http2Stream*& place = sending_[turn_++ % sending_.size()];
     Http2Stream* stream = place;
@@ -812,8 +822,16 @@ void Http2Session::send_all() {
   }
   std::erase(sending_, nullptr);
   sending_all_ = false;
-  if (over_ || !was_full || queued_ >= kHttp2QueuedBytesMax) return;
-  // Targets that were paused for the others' sake.
+  relieve();
+}
+
+size_t Http2Session::queued_max() const {
+  return worker_.buffers().scarce() ? kHttp2QueuedBytesScarce : kHttp2QueuedBytesMax;
+}
+
+void Http2Session::relieve() {
+  if (over_ || !was_full_ || queued_ >= queued_max()) return;
+  was_full_ = false;
   for (size_t i = 0; i < streams_.size(); ++i) {
     if (streams_[i]->exchange_ != nullptr) streams_[i]->exchange_->answer_drained();
   }
@@ -876,7 +894,7 @@ void Http2Session::remove(Http2Stream& stream) {
   spare_.push_back(std::move(*found));  // not destroyed: it may be whose call this is
   streams_.erase(found);
   if (held > 0) give_back_window(nullptr, held);
-  if (!streams_.empty()) return;
+  if (!streams_.empty()) return relieve();
   active_ms_ = worker_.loop().now_ms();
   set_timer();
   finish_if_drained();
@@ -890,7 +908,7 @@ void Http2Session::reset(uint32_t id, Http2Error why, bool ours) {
   put(code, static_cast<uint32_t>(why), 4);
   frame_header(sizeof code, kResetFrame, 0, id);
   write({code, sizeof code});
-  gone_[gone_next_++ % gone_.size()] = id;
+  note_gone(id);
   if (stream != nullptr && !over_) remove(*stream);
   if (ours && !over_) count_reset(opened);
 }
@@ -927,10 +945,15 @@ void Http2Session::set_timer() {
   if (block_stream_ != 0) due = std::min(due, block_begun_ms_ + times.header);
   if (streams_.empty()) due = std::min(due, active_ms_ + times.keep_alive_client);
   for (const Http2Stream* stream : sending_) {
-    if (stream != nullptr) due = std::min(due, stream->moved_ms_ + times.stall);
+    if (stream == nullptr) continue;
+    // Looked at more often: buffers may have become scarce.
+    due = std::min(
+        {due, stream->moved_ms_ + times.stall, worker_.loop().now_ms() + kHttp2StallScarceMs});
   }
   worker_.loop().set_timer(connection_, due);
 }
+
+void Http2Session::note_gone(uint32_t id) { gone_[gone_next_++ % gone_.size()] = id; }
 
 void Http2Session::on_timer() {
   if (over_) return;
@@ -948,8 +971,10 @@ void Http2Session::on_timer() {
   }
   // A client that takes nothing of what it asked for.
   std::vector<uint32_t> stalled;
+  const uint64_t patience =
+      worker_.buffers().scarce() ? std::min(times.stall, kHttp2StallScarceMs) : times.stall;
   for (const Http2Stream* stream : sending_) {
-    if (stream != nullptr && now >= stream->moved_ms_ + times.stall) stalled.push_back(stream->id_);
+    if (stream != nullptr && now >= stream->moved_ms_ + patience) stalled.push_back(stream->id_);
   }
   for (const uint32_t id : stalled) {
     if (Http2Stream* stream = find(id); stream != nullptr)

@@ -146,6 +146,10 @@ class Http2Session final : public std::enable_shared_from_this<Http2Session> {
   void write_block(uint32_t stream, std::string_view block, bool end_stream);
   void window_update(uint32_t stream, uint32_t bytes);
   bool has_room() const;
+  // Of answers that are queued: beyond, their targets are paused.
+  size_t queued_max() const;
+  // Goes on with targets that were paused for the others' sake.
+  void relieve();
   // One DATA frame of it. False: nothing could be sent.
   bool send_one(Http2Stream& stream);
   void send(Http2Stream& stream);
@@ -163,6 +167,8 @@ class Http2Session final : public std::enable_shared_from_this<Http2Session> {
   void end(Http2Error why);  // of the connection
   void go_away(uint32_t last, Http2Error why);
   void finish_if_drained();
+  // What the client sends of it before it knows is dropped.
+  void note_gone(uint32_t id);
   void set_timer();
 
   Worker& worker_;
@@ -184,8 +190,8 @@ class Http2Session final : public std::enable_shared_from_this<Http2Session> {
   bool block_ends_stream_ = false;
   uint8_t continuations_ = 0;
   uint64_t block_begun_ms_ = 0;
-  uint32_t last_stream_ = 0;         // the newest that the client opened
-  std::array<uint32_t, 16> gone_{};  // reset by us: what the client sent before it knew is dropped
+  uint32_t last_stream_ = 0;                       // the newest that the client opened
+  std::array<uint32_t, kHttp2StreamsMax> gone_{};  // reset or refused by us, the last ones
   size_t gone_next_ = 0;
   int64_t send_window_ = kHttp2DefaultWindow;
   int64_t receive_window_ = kHttp2DefaultWindow;
@@ -193,7 +199,9 @@ class Http2Session final : public std::enable_shared_from_this<Http2Session> {
   uint32_t peer_window_ = kHttp2DefaultWindow;  // of a new stream
   size_t turn_ = 0;                             // whose it is in sending_
   size_t queued_ = 0;                           // in all streams' body_
+  mutable bool was_full_ = false;  // a target was, or may have been, paused for queued_max()
   int budget_ = kHttp2Budget;
+  uint64_t budget_at_ms_ = 0;  // what time earned is counted up to here
   uint32_t resets_ = 0;
   uint32_t quick_resets_ = 0;
   uint64_t resets_since_ms_ = 0;

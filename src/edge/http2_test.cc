@@ -414,6 +414,23 @@ TEST_P(Http2, DrainsWithoutLoss) {
   stopping.join();
 }
 
+// Its session is full of answers that others do not take: it goes on when those are reset.
+TEST_P(Http2, AStreamPausedForOthersGoesOnWhenTheyAreReset) {
+  H2Client client(rig_->port());
+  client.send(frame(kSettings, 0, 0, big_endian(4, 2) + big_endian(0, 4)) +
+              frame(kWindow, 0, 0, big_endian(1 << 30, 4)));
+  constexpr uint32_t kStalled = 24;  // of 64 KiB and more each: over kHttp2QueuedBytesMax
+  uint32_t id = 1;
+  for (; id < 2 * kStalled; id += 2) client.get(id, "/big?1000000");
+  EXPECT_TRUE(Rig::wait_until([&] { return rig_->usage().buffers >= 60; }));
+  client.get(id, "/big?1000000");
+  client.send(frame(kWindow, 0, id, big_endian(1 << 30, 4)));
+  for (uint32_t stalled = 1; stalled < 2 * kStalled; stalled += 2)
+    client.send(frame(kReset, 0, stalled, big_endian(8, 4)));
+  const Reply reply = client.reply(id);
+  EXPECT_EQ(reply.body.size(), 1'000'000u) << reply.head;
+}
+
 TEST_P(Http2, WhatIsWrongIsNamed) {
   const std::string get = block_of(request("/hello"));
   const std::string wait = frame(kHeaders, kEndHeaders, 1, block_of(request("/length", "POST")));

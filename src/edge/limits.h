@@ -33,7 +33,8 @@ inline constexpr size_t kReplayBytesMax = 64 * 1024;  // of a request body kept 
 inline constexpr size_t kConnectionsMax = 100'000;  // of a loop's clients; beyond: closed at once
 inline constexpr size_t kIdlePerTargetMax = 256;  // kept-alive connections to one target, per loop
 inline constexpr size_t kQueuedPerServiceMax =
-    1'000;  // requests waiting for a target, per loop: 503
+    1'000;                                           // requests waiting for a target, per loop: 503
+inline constexpr size_t kSpareExchangesMax = 1'024;  // kept for the next requests, per loop
 inline constexpr int kConnectRetriesMax =
     2;                                      // other targets tried when nothing was sent: 502 or 504
 inline constexpr int kReuseRetriesMax = 1;  // a kept-alive connection found closed: 502

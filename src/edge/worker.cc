@@ -379,7 +379,13 @@ std::unique_ptr<Exchange> Worker::take_exchange() {
 
 void Worker::give_back(std::unique_ptr<Exchange> exchange) {
   exchange->reset();
-  if (spare_exchanges_.size() < 1024) spare_exchanges_.push_back(std::move(exchange));
+  if (spare_exchanges_.size() < kSpareExchangesMax) {
+    spare_exchanges_.push_back(std::move(exchange));
+    return;
+  }
+  // After this turn: it may be whose call this is.
+  if (leaving_exchanges_.empty()) loop_->post([this] { leaving_exchanges_.clear(); });
+  leaving_exchanges_.push_back(std::move(exchange));
 }
 
 }  // namespace hob::edge

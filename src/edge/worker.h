@@ -169,6 +169,7 @@ class Worker final : public Listener {
   std::unordered_map<std::string, std::shared_ptr<Service>> services_;  // by id
   std::unordered_map<SharedTarget*, std::shared_ptr<Target>> targets_;
   std::vector<std::unique_ptr<Exchange>> spare_exchanges_;
+  std::vector<std::unique_ptr<Exchange>> leaving_exchanges_;  // destroyed in the next turn
   http::RequestHead request_head_{};
   http::ResponseHead response_head_{};
   std::string text_scratch_;
