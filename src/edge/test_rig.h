@@ -14,6 +14,7 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
+#include <cerrno>
 #include <condition_variable>
 #include <future>
 #include <list>
@@ -64,6 +65,7 @@ class Connection {
   bool write(std::string_view text) {
     while (!text.empty()) {
       const ssize_t done = ::send(fd_.get(), text.data(), text.size(), MSG_NOSIGNAL);
+      if (done < 0 && errno == EINTR) continue;
       if (done <= 0) return false;
       text.remove_prefix(static_cast<size_t>(done));
     }
@@ -72,7 +74,10 @@ class Connection {
   // More bytes into buffer(). False: the end, or broken.
   bool fill() {
     char room[16 * 1024];
-    const ssize_t got = ::recv(fd_.get(), room, sizeof room, 0);
+    ssize_t got = 0;
+    do {  // with a time-out set, the kernel starts no read again after a signal
+      got = ::recv(fd_.get(), room, sizeof room, 0);
+    } while (got < 0 && errno == EINTR);
     if (got <= 0) return false;
     buffer_.append(room, static_cast<size_t>(got));
     return true;
