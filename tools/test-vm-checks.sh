@@ -51,7 +51,7 @@ say "the task outlives restarts, and the end of each daemon"
 
 hob down --purge >/dev/null || die "hob down --purge"
 left=$(find /sys/fs/cgroup -name 'hob-*'; ls -d /run/hob* /var/lib/hob 2>/dev/null || true; nft list tables; losetup -a
-  ip -o link | grep hob || true; grep hob /proc/self/mountinfo || true; pgrep -a 'conmon|hobd' || true)
+  ip -o link | grep hob || true; grep hob /proc/self/mountinfo || true; pgrep -a 'hob-monitor|hobd' || true)
 [ -z "$left" ] || die "hob down --purge leaves nothing: $left"
 say "hob down --purge leaves nothing"
 

@@ -19,7 +19,7 @@ mkdir -p "$vm"
 
 # What `make deps-run` installs and the libraries that a built Hob is linked with, then what the checks need.
 packages=(systemd systemd-sysv dbus udev kmod iproute2 procps python3 curl openssh-server busybox-static linux-image-cloud-amd64
-  crun conmon nftables e2fsprogs ca-certificates
+  crun nftables e2fsprogs ca-certificates
   libarchive13 libcurl4 libfmt9 libnghttp2-14 libsqlite3-0 libssl3 libstdc++6 liburing2 libzstd1)
 
 make_machine() {

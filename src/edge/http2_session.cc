@@ -192,6 +192,10 @@ void Http2Session::end(Http2Error why) {
   if (over_) return;
   go_away(last_stream_, why);
   cancel();
+  linger();
+}
+
+void Http2Session::linger() {
   // What is not read would have the kernel answer with a reset that overtakes the GOAWAY.
   if (std::exchange(paused_, false)) worker_.loop().read(connection_);
   connection_.linger();
@@ -797,6 +801,18 @@ void Http2Session::send(Http2Stream& stream) {
   stream.moved_ms_ = worker_.loop().now_ms();
   sending_.push_back(&stream);
   if (sending_.size() == 1) set_timer();
+  // Those before it may wait for windows, and then no byte's leaving says that it is its turn.
+  if (connection_.unsent() == 0) send_later();
+}
+
+void Http2Session::send_later() {
+  if (std::exchange(sending_later_, true)) return;
+  worker_.loop().post([weak = weak_from_this()] {
+    const auto session = weak.lock();
+    if (session == nullptr) return;
+    session->sending_later_ = false;
+    session->send_all();
+  });
 }
 
 void Http2Session::sent() { send_all(); }
@@ -934,7 +950,7 @@ void Http2Session::drain() {
 void Http2Session::finish_if_drained() {
   if (over_ || !refusing_ || !streams_.empty()) return;
   over_ = true;
-  connection_.linger();
+  linger();
 }
 
 void Http2Session::set_timer() {
@@ -983,7 +999,7 @@ void Http2Session::on_timer() {
   if (!over_ && streams_.empty() && now >= active_ms_ + times.keep_alive_client) {
     go_away(last_stream_, Http2Error::kNone);
     over_ = true;
-    connection_.linger();
+    linger();
   }
   set_timer();
 }

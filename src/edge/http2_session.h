@@ -154,6 +154,8 @@ class Http2Session final : public std::enable_shared_from_this<Http2Session> {
   bool send_one(Http2Stream& stream);
   void send(Http2Stream& stream);
   void send_all();
+  // After this turn's callbacks.
+  void send_later();
   void queued(Http2Stream& stream, size_t bytes);
 
   // ---- streams ----
@@ -165,6 +167,7 @@ class Http2Session final : public std::enable_shared_from_this<Http2Session> {
   void reset(uint32_t id, Http2Error why, bool ours);
   void reset(Http2Stream& stream, Http2Error why, bool ours);
   void end(Http2Error why);  // of the connection
+  void linger();
   void go_away(uint32_t last, Http2Error why);
   void finish_if_drained();
   // What the client sends of it before it knows is dropped.
@@ -216,6 +219,7 @@ class Http2Session final : public std::enable_shared_from_this<Http2Session> {
   bool deferred_ = false;
   bool paused_ = false;
   bool sending_all_ = false;
+  bool sending_later_ = false;  // posted
   static constexpr uint64_t kNeverDrain = ~uint64_t{0};
 };
 
