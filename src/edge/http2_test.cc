@@ -431,20 +431,6 @@ TEST_P(Http2, AStreamPausedForOthersGoesOnWhenTheyAreReset) {
   EXPECT_EQ(reply.body.size(), 1'000'000u) << reply.head;
 }
 
-// Nothing is on its way to the client, and the stream before it waits for a window.
-TEST_P(Http2, AnAnswerBesideAStalledOneIsSentAtOnce) {
-  H2Client client(rig_->port());
-  client.send(frame(kSettings, 0, 0, big_endian(4, 2) + big_endian(0, 4)));
-  client.get(1, "/big?1000");
-  client.get(3, "/wait");
-  client.send(frame(kWindow, 0, 3, big_endian(1'000, 4)) + frame(kPing, 0, 0, "are you?"));
-  while (client.next(kPing).flags == 0) {
-  }
-  EXPECT_TRUE(backend_.wait_for_requests(2));
-  backend_.gate.open();
-  EXPECT_EQ(client.reply(3).body, "waited");
-}
-
 TEST_P(Http2, WhatIsWrongIsNamed) {
   const std::string get = block_of(request("/hello"));
   const std::string wait = frame(kHeaders, kEndHeaders, 1, block_of(request("/length", "POST")));
