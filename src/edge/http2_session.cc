@@ -1,3 +1,5 @@
+// One file, long as it is: frames read, what they cost, frames written and streams ending are one state
+// machine, and most of its rules are about two of these at once.
 #include "edge/http2_session.h"
 
 #include <algorithm>
