@@ -223,9 +223,28 @@ struct Target {
   std::string address{};
   int port = 0;
   TargetState state = TargetState::kReady;  // draining: no new requests
+  std::string zone{};                       // "us-east-1a"; empty: not known
+  std::string version{};                    // names one of its route's versions; empty: the only
   bool operator==(const Target&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(Target, (), (task, address, port, state))
+BOOST_DESCRIBE_STRUCT(Target, (), (task, address, port, state, zone, version))
+
+// What a route's targets speak. kHttp2: without TLS, by prior knowledge (gRPC).
+enum class TargetProtocol { kHttp1, kHttp2 };
+BOOST_DESCRIBE_ENUM(TargetProtocol, kHttp1, kHttp2)
+
+// One of the versions of a service that have targets at the same time: being rolled out, serving,
+// or kept for a way back. Each is balanced and put to sleep on its own.
+struct RouteVersion {
+  std::string id{};  // the deployment's
+  // Its share of the requests to the route's host names is weight / the sum of all weights.
+  // 0: none of them, while another version has a target.
+  int weight = 0;
+  std::vector<std::string> host_names{};  // that lead to this version alone; lower case, no port
+  int awake_min = -1;                     // as the route's, in its stead
+  bool operator==(const RouteVersion&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(RouteVersion, (), (id, weight, host_names, awake_min))
 
 // What a service does with requests: kPaused and kFailed answer 503 with a page that says so.
 enum class RouteState { kServing, kPaused, kDeploying };
@@ -246,12 +265,15 @@ struct Route {
   int awake_min = -1;
   Duration sleep_after{20'000};    // a target not needed for so long goes to sleep
   Duration queue_timeout{10'000};  // how long a request waits for a free target; then 503
+  std::vector<RouteVersion> versions{};  // empty: its targets are all of one
+  TargetProtocol protocol = TargetProtocol::kHttp1;
+  Duration sticky{0};  // a client returns to its target for so long, by cookie; 0: it does not
   bool operator==(const Route&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Route, (),
                       (account, service, service_name, host_names, state, max_concurrency,
                        request_timeout, idle_timeout, targets, awake_min, sleep_after,
-                       queue_timeout))
+                       queue_timeout, versions, protocol, sticky))
 
 struct EdgeHello {
   EdgeId edge{};
@@ -260,11 +282,21 @@ struct EdgeHello {
 };
 BOOST_DESCRIBE_STRUCT(EdgeHello, (), (edge, zone, version))
 
+// An answer to an ACME server's HTTP-01 question (RFC 8555 section 8.3), which the edge gives itself.
+struct AcmeChallenge {
+  std::string host_name{};  // lower case, no port
+  std::string token{};
+  std::string key_authorization{};
+  bool operator==(const AcmeChallenge&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(AcmeChallenge, (), (host_name, token, key_authorization))
+
 struct RouteTable {
   int64_t version = 0;
   std::vector<Route> routes{};  // all of this edge's
+  std::vector<AcmeChallenge> challenges{};
 };
-BOOST_DESCRIBE_STRUCT(RouteTable, (), (version, routes))
+BOOST_DESCRIBE_STRUCT(RouteTable, (), (version, routes, challenges))
 
 struct TargetLoad {
   TaskId task{};
@@ -285,12 +317,23 @@ BOOST_DESCRIBE_STRUCT(ServiceLoad, (),
                       (service, in_flight, queued, requests_total, in_flight_us, service_us,
                        short_of_targets))
 
+// How one version of a service does. Both counts only grow while the edge lives.
+struct VersionLoad {
+  std::string service{};
+  std::string version{};
+  int64_t requests_total = 0;  // ended ones that were given to a target of it
+  // Of those, answered 5xx by the target, or not at all: refused, reset, malformed, timed out.
+  int64_t failures_total = 0;
+};
+BOOST_DESCRIBE_STRUCT(VersionLoad, (), (service, version, requests_total, failures_total))
+
 struct EdgeReport {
   int64_t applied_version = 0;          // every loop of the edge uses this table or a newer one
   std::vector<TargetLoad> targets{};    // those with requests in flight, and all draining ones
   std::vector<ServiceLoad> services{};  // those with any load since the last report
+  std::vector<VersionLoad> versions{};  // those with requests ended since the last report
 };
-BOOST_DESCRIBE_STRUCT(EdgeReport, (), (applied_version, targets, services))
+BOOST_DESCRIBE_STRUCT(EdgeReport, (), (applied_version, targets, services, versions))
 
 // ---- edge and host ----
 
