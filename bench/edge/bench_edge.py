@@ -1,228 +1,193 @@
 #!/usr/bin/python3
-"""The edge beside Debian's HAProxy and nginx: small keep-alive answers, one worker each.
+"""The edge beside Debian's HAProxy and nginx in the same role, one worker each, on a core of its own.
 
-usage: bench_edge.py EDGE_BENCH [--rounds N] [--seconds S] [--io uring|epoll|best] [--rows h1,tls,h2]
+usage: bench_edge.py EDGE_BENCH [--rounds N] [--seconds S] [--io uring|epoll|best] [--rows h1,64k,…] [--beside NAME=EDGE_BENCH]
 
-Rows: h1, HTTP/1.1 over 64 connections (wrk); tls, the same over TLS 1.3 (wrk); h2, HTTP/2 over TLS 1.3, 8 connections of
-32 streams (h2load).
+Rows: h1, HTTP/1.1, small answers over 64 kept-alive connections (wrk); 64k, answers of 64 KiB (wrk); new, a connection
+for each request (wrk); tls, as h1 by TLS 1.3 (wrk); h2, HTTP/2 by TLS 1.3, 8 connections of 32 streams (h2load);
+latency, what is added to a request at half of the faster peer's rate in h1, by a client of constant rate (edge_load);
+idle and idle-tls, the memory of each of many idle kept-alive connections.
 
-Starts an nginx back end and the three proxies, drives each in turn for some rounds, and prints
-the median of requests/s, the proxy process's CPU time for each request (the steadier figure on a busy machine: the
-best of the rounds), and one line of ratios for each row. Stops all it started.
+The proxies take turns in each round, and another begins each. Printed are the median of requests/s, the CPU time of the
+proxy's process for a request (the steadier figure on a busy machine), and for each row its ratio to the better peer.
+`--beside` sets another build of the edge among them, to see what a change does.
 """
 import argparse
-import os
+import pathlib
 import re
-import shutil
-import signal
 import socket
+import ssl
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
 
-HOST = "bench.local"
+from proxies import HOST, Proxies, allow_descriptors, cpu_seconds, memory_bytes
 
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+PEERS = ("haproxy", "nginx")
+IDLE = 10_000
+IDLE_BY_TLS = 2_000
+LATENCY_CONNECTIONS = 64
 
 
-def wait_for(port):
-    for _ in range(200):
-        try:
-            socket.create_connection(("127.0.0.1", port), 0.2).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    sys.exit(f"bench_edge: nothing listens on port {port}")
-
-
-def make_certificate(directory):
-    """An ECDSA certificate, as the edge's own authority makes them: certs/bench.pem has it and its key."""
-    certificates = os.path.join(directory, "certs")
-    os.mkdir(certificates)
-    key, certificate = os.path.join(directory, "bench.key"), os.path.join(directory, "bench.crt")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-                    "-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}", "-keyout", key, "-out", certificate],
-                   check=True, stderr=subprocess.DEVNULL)
-    path = os.path.join(certificates, "bench.pem")
-    with open(path, "w") as out:
-        for part in (certificate, key):
-            with open(part) as text:
-                out.write(text.read())
-    os.chmod(path, 0o644)
-    return path
-
-
-def nginx_config(directory, name, port, location, extra="", secure=None):
-    path = os.path.join(directory, name + ".conf")
-    temporary = "".join(
-        f"{kind}_temp_path {directory}/{name}-{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    listen = ""
-    if secure is not None:
-        tls_port, certificate = secure
-        listen = (f"listen 127.0.0.1:{tls_port} ssl http2 backlog=4096; ssl_certificate {certificate}; "
-                  f"ssl_certificate_key {certificate}; ssl_protocols TLSv1.3; http2_max_concurrent_streams 128;")
-    with open(path, "w") as out:
-        out.write(f"""worker_processes 1; daemon off; pid {directory}/{name}.pid; error_log {directory}/{name}.log;
-events {{ worker_connections 4096; }}
-http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 600; {temporary} {extra}
-  server {{ listen 127.0.0.1:{port} backlog=4096; {listen} location / {{ {location} }} }} }}
-""")
-    return path
-
-
-def haproxy_config(directory, port, backend, tls_port, certificate):
-    path = os.path.join(directory, "haproxy.cfg")
-    with open(path, "w") as out:
-        out.write(f"""global
-  nbthread 1
-  maxconn 4096
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 60s
-  timeout server 60s
-  http-reuse always
-frontend f
-  bind 127.0.0.1:{port}
-  bind 127.0.0.1:{tls_port} ssl crt {certificate} alpn h2,http/1.1 ssl-min-ver TLSv1.3
-  option forwardfor
-  default_backend b
-backend b
-  server s 127.0.0.1:{backend}
-""")
-    return path
-
-
-def cpu_seconds(pid):
-    with open(f"/proc/{pid}/stat") as stat:
-        fields = stat.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as listed:
-        return [int(word) for word in listed.read().split()]
-
-
-def drive_wrk(url, seconds):
+def drive_wrk(proxies, url, seconds, *fields):
     """Requests done and requests/s."""
-    done = subprocess.run(["wrk", "-t1", "-c64", f"-d{seconds}s", "-H", f"Host: {HOST}", url],
-                          capture_output=True, text=True, timeout=seconds + 20).stdout
-    if "Non-2xx" in done or "Socket errors" in done:
+    headers = [word for field in (f"Host: {HOST}", *fields) for word in ("-H", field)]
+    done = proxies.run_load(["wrk", "-t1", "-c64", f"-d{seconds}s", *headers, url], seconds)
+    if "Non-2xx" in done or re.search(r"Socket errors: .*(connect|write|timeout) [1-9]", done):
         sys.exit(f"bench_edge: {url} failed requests:\n{done}")
     return int(re.search(r"(\d+) requests in", done).group(1)), float(re.search(r"Requests/sec:\s+([\d.]+)", done).group(1))
 
 
-def drive_h2load(url, seconds):
-    done = subprocess.run(["h2load", "-t1", "-c8", "-m32", f"-D{seconds}", "-H", f":authority: {HOST}", url],
-                          capture_output=True, text=True, timeout=seconds + 20).stdout
+def drive_h2load(proxies, url, seconds):
+    done = proxies.run_load(["h2load", "-t1", "-c8", "-m32", f"-D{seconds}", "-H", f":authority: {HOST}", url], seconds)
     counts = re.search(r"requests: \d+ total, \d+ started, (\d+) done, (\d+) succeeded, (\d+) failed", done)
     if counts is None or counts.group(1) != counts.group(2) or int(counts.group(2)) == 0:
         sys.exit(f"bench_edge: {url} failed requests:\n{done}")
     return int(counts.group(2)), float(re.search(r"([\d.]+) req/s", done).group(1))
 
 
-# By row: what it is, how it is driven, by TLS or not.
+def drive_new(proxies, url, seconds):
+    return drive_wrk(proxies, url, seconds, "Connection: close")
+
+
+# By row: what it is, how it is driven, by TLS or not, bytes of an answer, the least ratio of requests/s aimed at.
 ROWS = {
-    "h1": ("HTTP/1.1, 64 connections", drive_wrk, False),
-    "tls": ("HTTP/1.1 by TLS 1.3, 64 connections", drive_wrk, True),
-    "h2": ("HTTP/2 by TLS 1.3, 8 connections of 32 streams", drive_h2load, True),
+    "h1": ("HTTP/1.1, 64 connections", drive_wrk, False, 5, 1.3),
+    "64k": ("HTTP/1.1, 64 connections, answers of 64 KiB", drive_wrk, False, 65_536, 1.0),
+    "new": ("HTTP/1.1, a connection for each request", drive_new, False, 5, 1.0),
+    "tls": ("HTTP/1.1 by TLS 1.3, 64 connections", drive_wrk, True, 5, 1.0),
+    "h2": ("HTTP/2 by TLS 1.3, 8 connections of 32 streams", drive_h2load, True, 5, 1.0),
 }
+CPU_AIM = 0.9  # of HAProxy's, a request
 
 
-def measure(row, proxies, secure, options):
-    title, drive, by_tls = ROWS[row]
-    rates = {name: [] for name, _, _ in proxies}
-    costs = {name: [] for name, _, _ in proxies}
+def turns(proxies, rounds):
+    """Each proxy once in each round, never one always after the same other."""
+    for turn in range(rounds):
+        first = turn % len(proxies.names)
+        yield from proxies.names[first:] + proxies.names[:first]
 
-    def url(name, port):
-        return f"https://127.0.0.1:{secure[name]}/" if by_tls else f"http://127.0.0.1:{port}/"
 
-    for name, port, _ in proxies:
-        drive(url(name, port), 1)
-    for turn in range(options.rounds):
-        # Each round begins with another one, so that none always follows the same.
-        for name, port, pid in proxies[turn % 3:] + proxies[:turn % 3]:
-            before = cpu_seconds(pid)
-            requests, rate = drive(url(name, port), options.seconds)
-            costs[name].append((cpu_seconds(pid) - before) / requests * 1e6)
-            rates[name].append(rate)
+def measure(row, proxies, options):
+    title, drive, by_tls, answer_bytes, aim = ROWS[row]
+    rates = {name: [] for name in proxies.names}
+    costs = {name: [] for name in proxies.names}
+
+    def url(name):
+        port = (proxies.tls_ports if by_tls else proxies.ports)[name]
+        return f"{'https' if by_tls else 'http'}://127.0.0.1:{port}/{answer_bytes}"
+
+    for name in proxies.names:
+        drive(proxies, url(name), 1)
+    for name in turns(proxies, options.rounds):
+        before = cpu_seconds(proxies.pids[name])
+        requests, rate = drive(proxies, url(name), options.seconds)
+        costs[name].append((cpu_seconds(proxies.pids[name]) - before) / requests * 1e6)
+        rates[name].append(rate)
     rate = {name: statistics.median(values) for name, values in rates.items()}
-    cost = {name: min(values) for name, values in costs.items()}
+    cost = {name: statistics.median(values) for name, values in costs.items()}
     print(f"{row}: {title}")
-    for name, _, _ in proxies:
-        print(f"{name:8} {rate[name]:9.0f} requests/s (median of {options.rounds})   "
-              f"{cost[name]:6.2f} us CPU a request (best; median {statistics.median(costs[name]):.2f})")
-    best = "haproxy" if rate["haproxy"] > rate["nginx"] else "nginx"
-    print(f"edge/{best}: {rate['edge'] / rate[best]:.2f} of its requests/s; CPU a request: "
-          f"{cost['edge'] / cost['haproxy']:.2f} of haproxy's, {cost['edge'] / cost['nginx']:.2f} of nginx's", flush=True)
+    for name in proxies.names:
+        print(f"  {name:8} {rate[name]:9.0f} requests/s   {cost[name]:7.2f} us CPU a request (best {min(costs[name]):.2f})")
+    best = max(PEERS, key=rate.get)
+    print(f"  edge: {rate['edge'] / rate[best]:.2f} of {best}'s requests/s (aim {aim}); CPU a request "
+          f"{cost['edge'] / cost['haproxy']:.2f} of haproxy's (aim {CPU_AIM}), {cost['edge'] / cost['nginx']:.2f} of nginx's",
+          flush=True)
+    return rate
+
+
+def measure_latency(proxies, peak, options):
+    """Added to the target's own latency, at half of what the faster peer can do."""
+    best = max(PEERS, key=peak.get)
+    per_second = int(peak[best] / 2)
+    found = {name: [] for name in (*proxies.names, "direct")}
+
+    def ask(name):
+        port = proxies.ports.get(name, proxies.target_port)
+        done = proxies.run_load([proxies.edge_load, "rate", port, HOST, "/5", per_second, LATENCY_CONNECTIONS, options.seconds],
+                                options.seconds)
+        count, failed, p50, _, p99, _ = (float(word) for word in done.split())
+        if failed or not count:
+            sys.exit(f"bench_edge: latency of {name}: {done}")
+        found[name].append((p50, p99))
+
+    for turn in range(options.rounds):
+        ask("direct")
+        first = turn % len(proxies.names)
+        for name in proxies.names[first:] + proxies.names[:first]:
+            ask(name)
+    p50, p99 = ({name: statistics.median(values[i] for values in all_values) for name, all_values in found.items()}
+                for i in (0, 1))
+    print(f"latency: added at {per_second} requests/s, half of {best}'s most, {LATENCY_CONNECTIONS} connections")
+    added = {name: (p50[name] - p50["direct"], p99[name] - p99["direct"]) for name in proxies.names}
+    for name in proxies.names:
+        print(f"  {name:8} p50 {added[name][0]:8.0f} us   p99 {added[name][1]:8.0f} us")
+    fastest = [min(added[name][i] for name in PEERS) for i in (0, 1)]
+    print(f"  edge: p50 {added['edge'][0] / fastest[0]:.2f}, p99 {added['edge'][1] / fastest[1]:.2f} of the better peer's (aim 1.0); "
+          f"direct: p50 {p50['direct']:.0f} us, p99 {p99['direct']:.0f} us", flush=True)
+
+
+def open_idle(port, by_tls):
+    """A connection that has had one answer."""
+    connection = socket.create_connection(("127.0.0.1", port), 10)
+    if by_tls:
+        connection = by_tls.wrap_socket(connection, server_hostname=HOST)
+    connection.sendall(f"GET /5 HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+    answer = b""
+    while not answer.endswith(b"xxxxx"):
+        more = connection.recv(4096)
+        if not more:
+            sys.exit(f"bench_edge: idle: port {port} closed after {answer}")
+        answer += more
+    return connection
+
+
+def measure_idle(row, proxies, count, by_tls):
+    """Bytes of the proxy's process for each connection, beyond what it had after a hundred of them."""
+    cost = {}
+    for name in proxies.names:
+        port = (proxies.tls_ports if by_tls else proxies.ports)[name]
+        connections = [open_idle(port, by_tls) for _ in range(100)]
+        before = memory_bytes(proxies.pids[name])
+        connections += [open_idle(port, by_tls) for _ in range(count)]
+        cost[name] = (memory_bytes(proxies.pids[name]) - before) / count
+        for connection in connections:
+            connection.close()
+    print(f"{row}: bytes for each of {count} idle kept-alive connections{', TLS 1.3' if by_tls else ''}")
+    print("  " + "   ".join(f"{name} {cost[name]:.0f}" for name in proxies.names))
+    best = min(PEERS, key=cost.get)
+    print(f"  edge: {cost['edge'] / cost[best]:.2f} of {best}'s (aim 1.0)", flush=True)
 
 
 def main():
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("edge_bench")
-    arguments.add_argument("--rounds", type=int, default=5)
-    arguments.add_argument("--seconds", type=int, default=3)
+    arguments.add_argument("edge_bench", type=pathlib.Path)
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--seconds", type=int, default=2)
     arguments.add_argument("--io", default="best")
-    arguments.add_argument("--rows", default=",".join(ROWS))
+    arguments.add_argument("--rows", default=",".join((*ROWS, "latency", "idle", "idle-tls")))
+    arguments.add_argument("--beside", action="append", default=[])
     options = arguments.parse_args()
-    for program in ("nginx", "haproxy", "wrk", "h2load", "openssl"):
-        if shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin") is None:
-            sys.exit(f"bench_edge: {program} is not installed; try: apt-get install {program}")
-
-    directory = tempfile.mkdtemp(prefix="hob-bench-edge-")
-    os.chmod(directory, 0o755)
-    backend, *ports = free_ports(7)
-    (with_haproxy, with_nginx, with_edge), secure = ports[:3], dict(zip(("haproxy", "nginx", "edge"), ports[3:]))
-    certificate = make_certificate(directory)
-    started = []
-
-    def start(*command, **environment):
-        process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        started.append(process)
-        return process
-
+    wanted = options.rows.split(",")
+    edge_load = options.edge_bench.with_name("edge_load")
+    by_tls = ssl.create_default_context()
+    by_tls.check_hostname = False
+    by_tls.verify_mode = ssl.CERT_NONE
+    allow_descriptors()
+    proxies = Proxies(options.edge_bench, edge_load, options.io, [tuple(beside.split("=", 1)) for beside in options.beside])
     try:
-        path = nginx_config(directory, "backend", backend, 'return 200 "hello";')
-        start("/usr/sbin/nginx", "-c", path)
-        path = nginx_config(
-            directory, "proxy", with_nginx,
-            "proxy_pass http://b; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host $host;"
-            "proxy_set_header X-Forwarded-For $remote_addr;",
-            f"upstream b {{ server 127.0.0.1:{backend}; keepalive 128; keepalive_requests 1000000000; }}",
-            (secure["nginx"], certificate))
-        nginx = start("/usr/sbin/nginx", "-c", path)
-        haproxy = start("/usr/sbin/haproxy", "-db", "-f", haproxy_config(
-            directory, with_haproxy, backend, secure["haproxy"], certificate))
-        edge = start(options.edge_bench, str(with_edge), "1", options.io, HOST, str(backend),
-                     EDGE_BENCH_TLS=f"{secure['edge']} {os.path.dirname(certificate)}")
-        for port in (backend, with_haproxy, with_nginx, with_edge, *secure.values()):
-            wait_for(port)
-        time.sleep(0.3)
-        proxies = [("edge", with_edge, edge.pid), ("haproxy", with_haproxy, haproxy.pid),
-                   ("nginx", with_nginx, children(nginx.pid)[0])]
-        for row in options.rows.split(","):
-            measure(row, proxies, secure, options)
+        # Memory first: before load has left each with what it once needed.
+        if "idle" in wanted:
+            measure_idle("idle", proxies, IDLE, None)
+        if "idle-tls" in wanted:
+            measure_idle("idle-tls", proxies, IDLE_BY_TLS, by_tls)
+        peak = {}
+        for row in ROWS:
+            if row in wanted:
+                peak[row] = measure(row, proxies, options)
+        if "latency" in wanted:
+            measure_latency(proxies, peak.get("h1") or measure("h1", proxies, options), options)
     finally:
-        for process in started:
-            process.send_signal(signal.SIGTERM)
-        for process in started:
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        shutil.rmtree(directory, ignore_errors=True)
+        proxies.stop()
 
 
 if __name__ == "__main__":

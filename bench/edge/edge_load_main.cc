@@ -1,0 +1,251 @@
+// The other two ends of a measurement, so light that the proxy between them is what is measured.
+//
+//   edge_load target PORT
+//     Answers GET /N with N bytes, N up to 1 MiB, over kept-alive connections, until it is killed.
+//   edge_load rate PORT HOST PATH RATE CONNECTIONS SECONDS
+//     Asks at a constant rate whatever the answers do: a request's latency counts from when it was
+//     due, so that a stall costs all who came in it (no coordinated omission). Prints one line:
+//     requests, failed, p50, p90, p99 and p99.9 in microseconds.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <deque>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace {
+
+constexpr size_t kBodyBytesMax = 1024 * 1024;
+
+int64_t now_ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+[[noreturn]] void die(const char* what) {
+  std::perror(what);
+  std::exit(1);
+}
+
+sockaddr_in loopback(const char* port) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(std::atoi(port)));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return address;
+}
+
+void watch(int epoll, int fd, void* what) {
+  epoll_event event{.events = EPOLLIN, .data = {.ptr = what}};
+  if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0) die("epoll_ctl");
+  const int one = 1;
+  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+}
+
+bool send_all(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t done = ::send(fd, text.data(), text.size(), MSG_NOSIGNAL);
+    if (done <= 0) return false;
+    text.remove_prefix(static_cast<size_t>(done));
+  }
+  return true;
+}
+
+// ---- target ----
+
+struct Served {
+  int fd = -1;
+  std::string input{};
+};
+
+// False: it has ended.
+bool serve(Served& served, const std::string& filler, std::string& out) {
+  char room[16 * 1024];
+  const ssize_t got = ::recv(served.fd, room, sizeof room, 0);
+  if (got <= 0) return false;
+  served.input.append(room, static_cast<size_t>(got));
+  out.clear();
+  size_t begin = 0;
+  for (size_t end = 0; (end = served.input.find("\r\n\r\n", begin)) != std::string::npos;
+       begin = end + 4) {
+    size_t bytes = 0;
+    const char* const digits = served.input.data() + begin + std::string_view("GET /").size();
+    std::from_chars(digits, served.input.data() + end, bytes);
+    bytes = std::min(bytes, kBodyBytesMax);
+    char head[64];
+    const int size =
+        std::snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", bytes);
+    out.append(head, static_cast<size_t>(size)).append(filler, 0, bytes);
+  }
+  served.input.erase(0, begin);
+  return send_all(served.fd, out);
+}
+
+int run_target(const char* port) {
+  const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int one = 1;
+  ::setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  const sockaddr_in address = loopback(port);
+  if (::bind(listener, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+      ::listen(listener, 4096) != 0) {
+    die("edge_load: listening");
+  }
+  const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
+  watch(epoll, listener, nullptr);
+  const std::string filler(kBodyBytesMax, 'x');
+  std::string out;
+  std::vector<epoll_event> events(256);
+  for (;;) {
+    const int count = ::epoll_wait(epoll, events.data(), static_cast<int>(events.size()), -1);
+    for (int i = 0; i < count; ++i) {
+      auto* served = static_cast<Served*>(events[static_cast<size_t>(i)].data.ptr);
+      if (served == nullptr) {
+        const int fd = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+        if (fd >= 0) watch(epoll, fd, new Served{.fd = fd});
+      } else if (!serve(*served, filler, out)) {
+        ::close(served->fd);
+        delete served;
+      }
+    }
+  }
+}
+
+// ---- rate ----
+
+struct Asking {
+  int fd = -1;
+  int64_t due_ns = 0;
+  size_t left = 0;  // of the answer; 0: its head has not come
+  std::string input{};
+};
+
+// Reads on. True: the answer is complete; failed: the connection is of no use any more.
+bool read_answer(Asking& asking, bool& failed) {
+  char room[64 * 1024];
+  const ssize_t got = ::recv(asking.fd, room, sizeof room, 0);
+  failed = got <= 0;
+  if (failed) return false;
+  size_t count = static_cast<size_t>(got);
+  if (asking.left == 0) {
+    asking.input.append(room, count);
+    const size_t end = asking.input.find("\r\n\r\n");
+    if (end == std::string::npos) return false;
+    const std::string_view head = std::string_view(asking.input).substr(0, end);
+    size_t at = head.find("ontent-");  // of either case: the proxies write it their own way
+    while (at != head.npos && head.substr(at + 7, 7) != "Length:" &&
+           head.substr(at + 7, 7) != "length:")
+      at = head.find("ontent-", at + 1);
+    failed = at == head.npos || !head.starts_with("HTTP/1.1 200");
+    if (failed) return false;
+    size_t length = 0;
+    const std::string_view digits = head.substr(head.find_first_of("0123456789", at));
+    std::from_chars(digits.data(), digits.data() + digits.size(), length);
+    asking.left = length;
+    count = asking.input.size() - end - 4;
+    asking.input.clear();
+  }
+  failed = count > asking.left;
+  asking.left -= std::min(count, asking.left);
+  return asking.left == 0;
+}
+
+int run_rate(char** argv) {
+  const sockaddr_in address = loopback(argv[0]);
+  const std::string request =
+      std::string("GET ") + argv[2] + " HTTP/1.1\r\nHost: " + argv[1] + "\r\n\r\n";
+  const double rate = std::atof(argv[3]);
+  const int64_t interval_ns = static_cast<int64_t>(1e9 / rate);
+  std::vector<Asking> connections(static_cast<size_t>(std::atoi(argv[4])));
+  const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
+  std::vector<Asking*> free;
+  for (Asking& asking : connections) {
+    asking.fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (::connect(asking.fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+      die("edge_load: connecting");
+    watch(epoll, asking.fd, &asking);
+    free.push_back(&asking);
+  }
+  // Else a sleep ends up to 50 us late.
+  ::prctl(PR_SET_TIMERSLACK, 1UL);
+  const int64_t begin = now_ns();
+  const int64_t end = begin + static_cast<int64_t>(std::atof(argv[5]) * 1e9);
+  int64_t due = begin;
+  std::vector<int64_t> latencies;
+  latencies.reserve(static_cast<size_t>(rate * std::atof(argv[5])) + 1'000);
+  std::deque<int64_t> waiting;  // due, and no connection is free
+  size_t failed = 0;
+  size_t running = 0;
+  std::vector<epoll_event> events(256);
+  const auto ask = [&](int64_t since) {
+    Asking& asking = *free.back();
+    free.pop_back();
+    asking.due_ns = since;
+    ++running;
+    if (!send_all(asking.fd, request)) die("edge_load: asking");
+  };
+  for (;;) {
+    int64_t now = now_ns();
+    for (; due <= now && due < end; due += interval_ns) waiting.push_back(due);
+    while (!waiting.empty() && !free.empty()) {
+      ask(waiting.front());
+      waiting.pop_front();
+    }
+    if (due >= end && running == 0 && waiting.empty()) break;
+    if (now > end + 5'000'000'000) break;
+    const int64_t sleep = due < end ? std::max<int64_t>(0, due - now) : 100'000'000;
+    const timespec timeout{.tv_sec = 0, .tv_nsec = std::min<int64_t>(sleep, 900'000'000)};
+    const int count = ::epoll_pwait2(epoll, events.data(), static_cast<int>(events.size()),
+                                     &timeout, nullptr);
+    now = now_ns();
+    for (int i = 0; i < count; ++i) {
+      Asking& asking = *static_cast<Asking*>(events[static_cast<size_t>(i)].data.ptr);
+      bool broken = false;
+      const bool whole = read_answer(asking, broken);
+      if (broken) {
+        ::epoll_ctl(epoll, EPOLL_CTL_DEL, asking.fd, nullptr);
+        ++failed;
+        --running;
+      } else if (whole) {
+        latencies.push_back(now - asking.due_ns);
+        --running;
+        free.push_back(&asking);
+      }
+    }
+  }
+  failed += running + waiting.size();
+  std::sort(latencies.begin(), latencies.end());
+  const auto at = [&](double share) {
+    if (latencies.empty()) return 0.0;
+    const auto last = static_cast<double>(latencies.size() - 1);
+    return static_cast<double>(latencies[static_cast<size_t>(share * last)]) / 1e3;
+  };
+  std::printf("%zu %zu %.1f %.1f %.1f %.1f\n", latencies.size(), failed, at(0.5), at(0.9), at(0.99),
+              at(0.999));
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string_view mode = argc > 1 ? argv[1] : "";
+  if (mode == "target" && argc == 3) return run_target(argv[2]);
+  if (mode == "rate" && argc == 8) return run_rate(argv + 2);
+  std::fprintf(stderr,
+               "usage: edge_load target PORT | rate PORT HOST PATH RATE CONNECTIONS SECONDS\n");
+  return 2;
+}
