@@ -15,6 +15,7 @@ void EdgeTracker::expect(const EdgeId& edge, Instant now) {
 void EdgeTracker::connected(const EdgeId& edge, Instant now) {
   Edge& known = edges_[edge];
   known.connected = true;
+  known.leaving = false;
   // What it applies is told by its first report: it may come with a table of an earlier control.
   known.applied = 0;
   known.in_flight.clear();
@@ -27,7 +28,8 @@ void EdgeTracker::left(const EdgeId& edge, Instant now) {
   found->second.connected = false;
   found->second.left_at = now;
   std::erase_if(edges_, [&](const auto& item) {
-    return !item.second.connected && now - item.second.left_at >= kEdgeForgetAfter;
+    const Edge& it = item.second;
+    return !it.connected && (it.leaving || now - it.left_at >= kEdgeForgetAfter);
   });
 }
 
@@ -57,6 +59,7 @@ bool EdgeTracker::reported(const EdgeId& id, const link::EdgeReport& report) {
   const auto leaving = [&](const auto& item) { return !sends_to(version(), item.first); };
   changed = changed || std::ranges::count_if(edge.in_flight, leaving) !=
                            std::ranges::count_if(in_flight, leaving);
+  edge.leaving = report.leaving;
   edge.applied = report.applied_version;
   edge.in_flight = std::move(in_flight);
   if (edge.applied == version()) {

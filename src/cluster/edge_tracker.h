@@ -28,6 +28,7 @@ class EdgeTracker {
   // An edge that an earlier control knew: waited for as if it had just left.
   void expect(const EdgeId& edge, Instant now);
   void connected(const EdgeId& edge, Instant now);
+  // One that said it was leaving is forgotten at once.
   void left(const EdgeId& edge, Instant now);
   // A table that is sent to all edges from now on. Versions grow.
   void sent(const link::RouteTable& table, Instant now);
@@ -52,6 +53,7 @@ class EdgeTracker {
   };
   struct Edge {
     bool connected = false;
+    bool leaving = false;  // it will not be back
     Instant left_at{};
     int64_t applied = 0;  // 0: not known yet
     std::optional<Instant>

@@ -75,6 +75,21 @@ TEST(EdgeTracker, NobodyIsWaitedForForever) {
   EXPECT_EQ(show(tracker, "a", 170s), "gone");
 }
 
+TEST(EdgeTracker, AnEdgeThatLeavesForGoodIsNotWaitedFor) {
+  EdgeTracker tracker(t0);
+  tracker.connected(e1, t0);
+  tracker.connected(e2, t0);
+  tracker.sent(table(1, {"a"}), t0);
+  (void)tracker.reported(e1, {.applied_version = 1, .leaving = true});
+  (void)tracker.reported(e2, {.applied_version = 1});
+  tracker.sent(table(2, {}), t0);
+  (void)tracker.reported(e2, {.applied_version = 2});
+  EXPECT_EQ(show(tracker, "a", 1s), "between") << "it is still there";
+  tracker.left(e1, t0 + 1s);
+  EXPECT_EQ(show(tracker, "a", 1s), "gone");
+  EXPECT_TRUE(tracker.forgotten(e1, t0 + 1s));
+}
+
 TEST(EdgeTracker, EdgesOfAnEarlierControlAreWaitedFor) {
   EdgeTracker tracker(t0);
   tracker.expect(e2, t0);

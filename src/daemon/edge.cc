@@ -4,6 +4,8 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <boost/asio/signal_set.hpp>
+#include <csignal>
 
 #include "base/log.h"
 #include "base/version.h"
@@ -14,6 +16,8 @@ namespace hob::daemon {
 namespace {
 
 constexpr Duration kDrainWithin{10'000};
+// The supervisor's word to hand over to another edge, which serves by then.
+constexpr int kHandOverSignal = SIGUSR1;
 
 // One loop for each core this process may use.
 size_t cores() {
@@ -33,7 +37,8 @@ Async<Result<void>> run_edge(Options options) {
                          .directory = (options.data / "edge").string(),
                          .loops = cores(),
                          .zone = options.zone,
-                         .version = kVersion};
+                         .version = kVersion,
+                         .takes_over = options.takes_over};
   settings.http_listeners.emplace_back(options.http_fd);
   if (options.access_log_fd >= 0 && options.access_log_previous_fd >= 0) {
     settings.access_log = Fd(options.access_log_fd);
@@ -45,10 +50,28 @@ Async<Result<void>> run_edge(Options options) {
   }
   edge::Edge edge(std::move(settings), executor, metrics);
   HOB_CO_CHECK(edge.start());
+  co_await edge.serving();
   std::unique_ptr<http::Server> metrics_server = serve_metrics(executor, options, metrics);
+  Event over(executor);
+  AsyncScope scope(executor);
+  // Before the supervisor hears that it may send one.
+  boost::asio::signal_set signals(executor, SIGTERM, SIGINT, kHandOverSignal);
+  scope.spawn("signals", [&]() -> Async<> {
+    while (co_await next_signal(signals) == kHandOverSignal) {
+      scope.spawn("hand over", [&]() -> Async<> {
+        // The successor answers on the same socket.
+        if (metrics_server) co_await metrics_server->stop(Duration(0));
+        co_await edge.hand_over();
+        over.set();
+      });
+    }
+    over.set();
+  });
   log::info("edge is ready", {{"io", edge.io_name()}});
   tell_supervisor(options, "ready");
-  co_await wait_for_end();
+  co_await over.wait();
+  scope.cancel();
+  co_await scope.join();
   co_await edge.stop(kDrainWithin);
   if (metrics_server) co_await metrics_server->stop(Duration(0));
   co_return Result<void>{};

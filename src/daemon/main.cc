@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "daemon/options.h"
+#include "daemon/process.h"
 
 namespace {
 
@@ -19,6 +20,7 @@ using hob::daemon::Options;
 
 Async<Result<void>> run_role(Options options) {
   if (options.tear_down) return hob::daemon::run_tear_down(options);
+  hob::daemon::tell_supervisor(options, std::string("version ") + hob::kVersion);
   if (options.role == "control") return hob::daemon::run_control(options);
   if (options.role == "host") return hob::daemon::run_host(options);
   return hob::daemon::run_edge(options);
@@ -60,6 +62,7 @@ int main(int argc, char** argv) {
   program.add_option("--edge-uid", options.edge_uid);
   program.add_option("--cpu-overcommit", options.cpu_overcommit);
   program.add_option("--memory-overcommit", options.memory_overcommit);
+  program.add_flag("--takes-over", options.takes_over);
   program.add_flag("--tear-down", options.tear_down);
   CLI11_PARSE(program, argc, argv);
   hob::log::set_process(options.role);

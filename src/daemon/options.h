@@ -19,7 +19,7 @@ struct Options {
   std::string region = "us-east-1";
   std::string zone = "us-east-1a";
   std::filesystem::path link{};  // path of control's socket for hosts and edges
-  int ready_fd = -1;             // "prepared …" and "ready" are written here, a line each
+  int ready_fd = -1;             // "version V", "prepared", "ready" are written here, a line each
   int metrics_fd = -1;           // listening: GET /metrics (host, edge)
   int api_fd = -1;               // listening (control)
   int link_fd = -1;              // listening (control)
@@ -33,6 +33,7 @@ struct Options {
   uint16_t api_port = 4566;
   uint16_t http_port = 8080;
   std::string store = "sqlite";
+  bool takes_over = false;  // from an edge that still serves (edge)
   uid_t edge_uid = 0;  // whose links are an edge's (control, host)
   double cpu_overcommit = 0;  // 0: the default
   double memory_overcommit = 0;

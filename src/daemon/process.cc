@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <boost/asio/redirect_error.hpp>
-#include <boost/asio/signal_set.hpp>
 #include <csignal>
 
 #include "base/log.h"
@@ -40,10 +39,14 @@ std::unique_ptr<http::Server> serve_metrics(Executor executor, const Options& op
 
 Async<> wait_for_end() {
   boost::asio::signal_set signals(co_await boost::asio::this_coro::executor, SIGTERM, SIGINT);
+  log::info("ending", {{"signal", co_await next_signal(signals)}});
+}
+
+Async<int> next_signal(boost::asio::signal_set& signals) {
   boost::system::error_code error;
   const int number =
       co_await signals.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, error));
-  log::info("ending", {{"signal", number}});
+  co_return error ? SIGTERM : number;
 }
 
 }  // namespace hob::daemon

@@ -2,6 +2,7 @@
 // the end.
 #pragma once
 
+#include <boost/asio/signal_set.hpp>
 #include <memory>
 #include <string>
 
@@ -23,5 +24,7 @@ std::unique_ptr<http::Server> serve_metrics(Executor executor, const Options& op
 
 // Returns when SIGTERM or SIGINT has come: the moment to end.
 Async<> wait_for_end();
+// The next of the set's signals; SIGTERM if the set is cancelled.
+Async<int> next_signal(boost::asio::signal_set& signals);
 
 }  // namespace hob::daemon

@@ -1,5 +1,6 @@
 #include "edge/access_log.h"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -20,12 +21,30 @@ size_t lines_within(std::string_view text, size_t room) {
   return text.substr(0, room).rfind('\n') + 1;  // npos + 1 is 0
 }
 
+// Of the process, while it lives: an edge that hands over and its successor write to one file. A
+// lock of the open file (flock) would be both's, since they have inherited it.
+class FileLock {
+ public:
+  explicit FileLock(int fd) : fd_(fd) { set(F_WRLCK); }
+  ~FileLock() { set(F_UNLCK); }
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+
+ private:
+  // Interrupted, or no lock to be had: a torn rotation loses some lines, a stuck log all.
+  void set(short type) const {
+    struct flock lock{};
+    lock.l_type = type;
+    lock.l_whence = SEEK_SET;
+    ::fcntl(fd_, F_SETLKW, &lock);
+  }
+  int fd_;
+};
+
 }  // namespace
 
 AccessLog::AccessLog(AccessLogFiles files, size_t loops, size_t bytes_max)
     : files_(std::move(files)), bytes_max_(bytes_max) {
-  struct stat status{};
-  if (::fstat(files_.current.get(), &status) == 0) bytes_ = static_cast<size_t>(status.st_size);
   for (size_t i = 0; i < loops; ++i) lines_.push_back(std::make_unique<Lines>());
   writer_ = std::thread([this] {
     for (bool last = false; !last;) {
@@ -96,6 +115,10 @@ void AccessLog::write_all() {
 }
 
 size_t AccessLog::write(std::string_view text) {
+  if (text.empty()) return 0;
+  const FileLock lock(files_.current.get());
+  struct stat status{};
+  if (::fstat(files_.current.get(), &status) == 0) bytes_ = static_cast<size_t>(status.st_size);
   while (!text.empty()) {
     size_t piece = lines_within(text, bytes_max_ - std::min(bytes_, bytes_max_));
     if (piece == 0 && bytes_ > 0) {

@@ -39,7 +39,7 @@ struct AccessLogFiles {
 
 class AccessLog {
  public:
-  // Nobody else may write to the files. bytes_max: of each of them.
+  // Nobody writes to the files but AccessLogs, one in a process. bytes_max: of each of them.
   AccessLog(AccessLogFiles files, size_t loops, size_t bytes_max = kAccessLogFileBytesMax);
   ~AccessLog();  // writes what is left
   AccessLog(const AccessLog&) = delete;

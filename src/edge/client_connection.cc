@@ -38,16 +38,21 @@ void ClientConnection::open(int fd) {
   const int one = 1;
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   const Times& times = worker_.context().times;
-  uint64_t patience = times.keep_alive_client;
+  uint64_t wait = times.keep_alive_client;
   if (listener_ >= worker_.context().tls_from) {
     auto filter = std::make_unique<TlsFilter>(*this, loop_, worker_.certificates());
     tls_ = filter.get();
     set_filter(std::move(filter));
-    patience = times.handshake;
+    wait = times.handshake;
   }
   loop_.adopt(*this, fd);
   loop_.read(*this);
-  loop_.set_timer(*this, loop_.now_ms() + patience);
+  loop_.set_timer(*this, loop_.now_ms() + patience(wait));
+}
+
+uint64_t ClientConnection::patience(uint64_t usual) const {
+  return worker_.draining() == Draining::kStop ? std::min(usual, worker_.context().times.drain)
+                                               : usual;
 }
 
 void ClientConnection::on_secured() {
@@ -55,7 +60,7 @@ void ClientConnection::on_secured() {
     begin_http2({});
     return;
   }
-  loop_.set_timer(*this, loop_.now_ms() + worker_.context().times.keep_alive_client);
+  loop_.set_timer(*this, loop_.now_ms() + patience(worker_.context().times.keep_alive_client));
 }
 
 // `read`: what of it has come already.
@@ -64,6 +69,7 @@ void ClientConnection::begin_http2(Chain read) {
   http2_ = std::make_shared<Http2Session>(worker_, *this);
   http2_->open();
   while (!read.empty() && !closing()) http2_->received(read.take_first());
+  if (worker_.draining() != Draining::kNo && !closing()) http2_->drain();
 }
 
 void ClientConnection::on_released() {
@@ -87,8 +93,19 @@ void ClientConnection::drain() {
     http2_->drain();
     return;
   }
+  const bool told = exchange_ != nullptr && answer_begun_;  // that it may send another request
+  if (worker_.draining() == Draining::kHandOver) {
+    if (exchange_ != nullptr && !told) keep_alive_ = false;
+    return;
+  }
   keep_alive_ = false;
-  if (state_ == State::kIdle && unsent() == 0) close();
+  if (state_ != State::kIdle || unsent() > 0) return;
+  if (fresh_) {
+    // Somebody is about to send the first request of a connection that we have accepted.
+    loop_.set_timer(*this, loop_.now_ms() + worker_.context().times.drain);
+  } else {
+    close();
+  }
 }
 
 void ClientConnection::abort() { close(); }
@@ -239,7 +256,7 @@ bool ClientConnection::begin_request(std::string_view raw) {
   const http::RequestHead& head = worker_.request_head();
   fresh_ = false;
   minor_one_ = head.minor == 1;
-  keep_alive_ = head.keep_alive && !worker_.draining() && !peer_ended_;
+  keep_alive_ = head.keep_alive && worker_.draining() == Draining::kNo && !peer_ended_;
   head_method_ = head.method == "HEAD";
   wants_json_ = asks_for_json(head);
   framing_ = head.framing;
@@ -509,7 +526,7 @@ void ClientConnection::answer_abort() {
 size_t ClientConnection::answer_queued() const { return unsent(); }
 
 void ClientConnection::finish_answer() {
-  if (!keep_alive_ || worker_.draining()) {
+  if (!keep_alive_ || worker_.draining() == Draining::kStop) {
     linger();
     return;
   }

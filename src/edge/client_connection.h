@@ -24,7 +24,7 @@ class ClientConnection final : public Socket, public Front {
   ClientConnection(Worker& worker, size_t listener);
   void open(int fd);
 
-  // No new requests; closes now if it is idle, else after the answer.
+  // As the worker's draining() says, which has just changed.
   void drain();
   void abort();
 
@@ -68,6 +68,8 @@ class ClientConnection final : public Socket, public Front {
   void request_complete(std::string_view trailers);
   void finish_answer();
   void idle();
+  // How long the first request may take to come: `usual`, but less in an edge that stops.
+  uint64_t patience(uint64_t usual) const;
   void close();
   void linger();
   void write(std::string_view text);

@@ -28,6 +28,8 @@ constexpr Duration kReportInterval{1'000};
 constexpr Duration kReportGap{10};  // between two that were asked for
 constexpr Duration kDrainPoll{10};
 constexpr Duration kCutOffWait{2'000};
+constexpr Duration kTableAwaited{3'000};
+constexpr Duration kLeavingToldWithin{10'000};
 constexpr Duration kCertificatesLook{60'000};
 
 uint16_t local_port(int fd) {
@@ -46,6 +48,8 @@ class Edge::Impl {
         executor_(executor),
         scope_(executor),
         report_soon_(std::make_shared<Event>(executor)),
+        has_table_(executor),
+        serves_(executor),
         book_(options_.loops),
         measurements_(metrics) {}
 
@@ -102,11 +106,12 @@ class Edge::Impl {
       for (size_t i = 0; i < listeners.size(); ++i) {
         worker->loop().listen(listeners[i].get(), *worker, i);
       }
-      threads_.emplace_back([&loop = worker->loop()] { loop.run(); });
-      ::pthread_setname_np(threads_.back().native_handle(), "edge-loop");
     }
-    log::info("edge serves",
-              {{"io", io_name()}, {"loops", options_.loops}, {"listeners", ports.size()}});
+    if (options_.takes_over) {
+      scope_.spawn("edge takes over", [this] { return take_over(); });
+    } else {
+      run_loops();
+    }
     scope_.spawn("edge reports", [this] { return keep_measuring(); });
     scope_.spawn("edge awake", [this] { return awake_->run(); });
     if (host_link_ != nullptr) scope_.spawn("edge host", [this] { return host_link_->run(); });
@@ -114,10 +119,26 @@ class Edge::Impl {
     return {};
   }
 
+  Async<> serving() { co_await serves_.wait(); }
+
+  Async<> hand_over() {
+    handed_over_ = true;
+    log::info("edge hands over", {{"connections", usage().connections}});
+    post_drain(Draining::kHandOver);
+    report_soon_->set();
+    while (has_connections()) co_await sleep_for(kDrainPoll);
+    // Else control would wait for it to come back before it stops any task.
+    leaving_told_ = leaving_told_ || options_.control_socket.empty();
+    for (Duration waited{0}; !leaving_told_ && waited < kLeavingToldWithin; waited += kDrainPoll)
+      co_await sleep_for(kDrainPoll);
+    co_await sleep_for(kDrainPoll);
+    log::info("edge has handed over");
+  }
+
   Async<> stop(Duration grace) {
-    for (auto& worker : workers_) worker->loop().post([&w = *worker] { w.drain(); });
+    post_drain(Draining::kStop);
     Duration left = grace;
-    while (usage().connections > 0 && left > Duration(0)) {
+    while (has_connections() && left > Duration(0)) {
       co_await sleep_for(kDrainPoll);
       left -= kDrainPoll;
     }
@@ -138,11 +159,19 @@ class Edge::Impl {
     access_log_.reset();
   }
 
+  bool has_connections() const {
+    // In this order: what was accepted last is counted before its loop says that it listens no
+    // more.
+    const bool listening = std::ranges::any_of(workers_, [](const auto& w) { return w->listening(); });
+    return !threads_.empty() && (listening || usage().connections > 0);
+  }
+
   void apply(const link::RouteTable& table) {
     if (table.version < version_) return;
     version_ = table.version;
     const std::shared_ptr<const Routes> routes = book_.compile(table);
     awake_->update(*routes, book_);
+    has_table_.set();
     for (auto& worker : workers_) {
       worker->loop().post([&w = *worker, routes] { w.apply(*routes); });
     }
@@ -161,7 +190,7 @@ class Edge::Impl {
   }
 
   link::EdgeReport report() {
-    link::EdgeReport report{.applied_version = INT64_MAX};
+    link::EdgeReport report{.applied_version = INT64_MAX, .leaving = handed_over_};
     for (const auto& worker : workers_)
       report.applied_version = std::min(report.applied_version, worker->applied_version());
     for (const auto& [key, target] : book_.targets()) {
@@ -211,6 +240,28 @@ class Edge::Impl {
  private:
   std::string table_path() const { return options_.directory + "/routes.json"; }
 
+  void run_loops() {
+    for (auto& worker : workers_) {
+      threads_.emplace_back([&loop = worker->loop()] { loop.run(); });
+      ::pthread_setname_np(threads_.back().native_handle(), "edge-loop");
+    }
+    log::info("edge serves", {{"io", io_name()},
+                              {"loops", options_.loops},
+                              {"listeners", options_.http_listeners.size()}});
+    serves_.set();
+  }
+
+  // The kept table may be of a moment ago, when another edge was asked to leave a task alone: the
+  // two together must not send it anything.
+  Async<> take_over() {
+    co_await has_table_.wait_for(kTableAwaited);
+    run_loops();
+  }
+
+  void post_drain(Draining how) {
+    for (auto& worker : workers_) worker->loop().post([&w = *worker, how] { w.drain(how); });
+  }
+
   void use_certificates(const TicketKeys& tickets) {
     tickets_ = tickets;
     const std::shared_ptr<const Certificates> made = Certificates::make(certified_keys_, tickets_);
@@ -240,6 +291,7 @@ class Edge::Impl {
     apply(*table);
     // Control's numbering may have begun anew; what it says next holds.
     version_ = -1;
+    has_table_.reset();
   }
 
   // On the pool: it waits for the disk.
@@ -255,8 +307,8 @@ class Edge::Impl {
     EdgeId id{random_hex(random, kIdDigits)};
     if (options_.directory.empty()) return id;
     const std::string path = options_.directory + "/id";
-    if (const auto known = read_file(path, kIdDigits); known && known->size() == kIdDigits)
-      return {*known};
+    const auto known = read_file(path, kIdDigits);
+    if (!options_.takes_over && known && known->size() == kIdDigits) return {*known};
     if (const auto kept = write_file_durably(path, id.value, 0600); !kept)
       log::warn("the edge's id cannot be kept", {{"error", kept.error().message}});
     return id;
@@ -296,6 +348,7 @@ class Edge::Impl {
       if (session) {
         session_ = *session;
         version_ = -1;
+        leaving_told_ = false;
         const link::EdgeHello hello{
             .edge = id_, .zone = options_.zone, .version = options_.version};
         if (session_->send(link::encode(hello))) co_await follow(backoff);
@@ -324,7 +377,8 @@ class Edge::Impl {
       apply(table);
       report_soon_->set();  // says that it is applied, as soon as it is
       backoff.reset();      // control is well: the next link may be tried at once
-      co_await on_pool(pool_, [this, table] { keep_table(table); });
+      // Who has handed over must not overwrite what its successor keeps.
+      if (!handed_over_) co_await on_pool(pool_, [this, table] { keep_table(table); });
     }
   }
 
@@ -337,6 +391,7 @@ class Edge::Impl {
       measure();
       if (session_ != nullptr) {
         if (auto sent = session_->send(link::encode(report())); !sent) session_->close();
+        leaving_told_ = handed_over_;
       }
       if (soon) co_await sleep_for(kReportGap);
     }
@@ -354,6 +409,8 @@ class Edge::Impl {
   BlockingPool pool_{1};
   AsyncScope scope_;
   std::shared_ptr<Event> report_soon_;
+  Event has_table_;  // a newer one than the kept one
+  Event serves_;
   RouteBook book_;
   Measurements measurements_;
   WorkerContext context_;
@@ -366,12 +423,16 @@ class Edge::Impl {
   std::shared_ptr<AwakeController> awake_;
   std::unique_ptr<HostLink> host_link_;
   int64_t version_ = -1;
+  bool handed_over_ = false;
+  bool leaving_told_ = false;  // to the control that is linked now
 };
 
 Edge::Edge(Options options, Executor executor, Metrics& metrics)
     : impl_(std::make_unique<Impl>(std::move(options), std::move(executor), metrics)) {}
 Edge::~Edge() = default;
 Result<void> Edge::start() { return impl_->start(); }
+Async<> Edge::serving() { return impl_->serving(); }
+Async<> Edge::hand_over() { return impl_->hand_over(); }
 Async<> Edge::stop(Duration grace) { return impl_->stop(grace); }
 void Edge::apply(const link::RouteTable& table) { impl_->apply(table); }
 Async<> Edge::reload_certificates() { return impl_->reload_certificates(); }

@@ -32,6 +32,9 @@ struct Options {
   size_t loops = 1;              // 1..64
   std::string zone{};
   std::string version{};
+  // Another edge serves on the same sockets and in the same directory, and hands over to this one:
+  // it gets an id of its own, and serves once it has been told a table, or after kTableAwaited.
+  bool takes_over = false;
   // Two files, access_log.h says how they are open (README.md how lines read); none: no log.
   Fd access_log{};
   Fd access_log_previous{};
@@ -47,8 +50,14 @@ class Edge {
   Edge(const Edge&) = delete;
   Edge& operator=(const Edge&) = delete;
 
-  // kUnavailable: no loop can be made. Serves as soon as it returns.
+  // kUnavailable: no loop can be made. Serves as soon as it returns, unless it takes over.
   Result<void> start();
+  // Returns when it serves.
+  Async<> serving();
+  // To another edge that listens on the same sockets: accepts no more, and tells clients to connect
+  // anew, with their next answer (HTTP/1) or at once (HTTP/2); returns when the last connection has
+  // ended, which may be as long as the longest tunnel. Cut it short with stop().
+  Async<> hand_over();
   // Accepts no more, tells clients to close, and waits up to `grace` for what runs; then cuts it
   // off.
   Async<> stop(Duration grace);

@@ -31,6 +31,7 @@ inline constexpr size_t kReplayBytesMax = 64 * 1024;  // of a request body kept 
 
 // ---- connections and requests ----
 inline constexpr size_t kConnectionsMax = 100'000;  // of a loop's clients; beyond: closed at once
+inline constexpr int kBacklogTakenMax = 4'096;  // by a loop that stops accepting; others have the rest
 inline constexpr size_t kIdlePerTargetMax = 256;  // kept-alive connections to one target, per loop
 inline constexpr size_t kQueuedPerServiceMax =
     1'000;                                           // requests waiting for a target, per loop: 503
@@ -55,7 +56,8 @@ struct Times {
   uint64_t keep_alive_target = 60'000;  // idle in the pool: closed
   uint64_t connect = 1'000;             // then another target
   uint64_t stall = 30'000;              // HTTP/2: a stream's client takes nothing: reset
-  uint64_t drain = 1'000;               // HTTP/2: between the two GOAWAYs, unless answered
+  uint64_t drain = 1'000;               // HTTP/2: between the two GOAWAYs, unless answered; of a
+                                        // connection whose first request has not come: closed
   uint64_t linger = 2'000;              // after a last answer
   uint64_t failover = 1'000;            // for a sleeping target to wake in the place of those that
                                         // failed: then these are tried again

@@ -153,6 +153,14 @@ void Loop::send_failed(Socket& socket, int error) {
   socket.on_sent();
 }
 
+void Loop::take_backlog(int fd, Listener& listener, size_t index, int flags) {
+  for (int i = 0; i < kBacklogTakenMax; ++i) {
+    const int taken = ::accept4(fd, nullptr, nullptr, SOCK_CLOEXEC | flags);
+    if (taken < 0) return;
+    listener.on_accept(taken, index);
+  }
+}
+
 void Loop::close(Socket& socket) {
   if (socket.closing_) return;
   socket.closing_ = true;

@@ -141,12 +141,18 @@ class Socket {
 class Listener {
  public:
   virtual void on_accept(int fd, size_t listener) = 0;
+  // After unlisten(): on_accept() is not called any more.
+  virtual void on_unlistened() = 0;
 
  protected:
   ~Listener() = default;
 };
 
 enum class Io { kBest, kUring, kEpoll };
+
+// What unlisten() does with connections that wait to be accepted. kTake: when others listen on the
+// same sockets, the kernel may have woken us for one, and wakes nobody else for it.
+enum class Backlog { kLeave, kTake };
 
 class Loop {
  public:
@@ -163,9 +169,12 @@ class Loop {
   // ---- its own thread ----
   // Until stop().
   virtual void run() = 0;
-  // Gives each connection made on `fd` to `listener.on_accept(…, index)`, until unlisten().
+  // Gives each connection made on `fd` to `listener.on_accept(…, index)`, until unlisten(). Before
+  // run(); one listener for all.
   virtual void listen(int fd, Listener& listener, size_t index) = 0;
-  virtual void unlisten() = 0;
+  // Accepts no more; what the kernel has accepted meanwhile is still given to the listener, before
+  // on_unlistened(). Again: nothing.
+  virtual void unlisten(Backlog backlog) = 0;
 
   // The socket owns `fd` from now on. Reading must be started.
   void adopt(Socket& socket, int fd);
@@ -221,6 +230,8 @@ class Loop {
   void run_released();
   // Retries reads that found no buffer.
   void retry_reads();
+  // Accepts what waits on a socket that does not block, up to kBacklogTakenMax.
+  static void take_backlog(int fd, Listener& listener, size_t index, int flags);
   void starve(Socket& socket);
   bool busy() const { return !flush_list_.empty() || !released_.empty(); }
   void sent(Socket& socket, size_t count);

@@ -76,18 +76,20 @@ void EpollLoop::listen(int fd, Listener& listener, size_t index) {
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
 }
 
-void EpollLoop::unlisten() {
-  for (Accepting& accepting : accepting_) {
-    if (accepting.listener != nullptr)
-      ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, accepting.fd, nullptr);
-    accepting.listener = nullptr;
+void EpollLoop::unlisten(Backlog backlog) {
+  std::vector<Accepting> done;
+  done.swap(accepting_);
+  for (const Accepting& it : done) {
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, it.fd, nullptr);
+    if (backlog == Backlog::kTake) take_backlog(it.fd, *it.listener, it.index, SOCK_NONBLOCK);
   }
+  if (!done.empty()) done.front().listener->on_unlistened();
 }
 
 void EpollLoop::accept_all(size_t index) {
   for (int i = 0; i < kAcceptsInATurn; ++i) {
+    if (index >= accepting_.size()) return;  // unlistened in this turn
     Accepting& accepting = accepting_[index];
-    if (accepting.listener == nullptr) return;
     // MSG_DONTWAIT has no counterpart here: the listening socket itself is made not to block by
     // whoever made it, or by Edge when it takes it over.
     const int fd = ::accept4(accepting.fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);

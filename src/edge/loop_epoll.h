@@ -16,7 +16,7 @@ class EpollLoop final : public Loop {
 
   void run() override;
   void listen(int fd, Listener& listener, size_t index) override;
-  void unlisten() override;
+  void unlisten(Backlog backlog) override;
   void connect(Socket& socket, const sockaddr_in& address) override;
   void read(Socket& socket) override;
   void pause(Socket& socket) override;

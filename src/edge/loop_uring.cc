@@ -138,7 +138,7 @@ void UringLoop::retry_accepts() {
   accept_again_at_ = now_ms_ + 100;
   accept_failed_ = false;
   for (size_t i = 0; i < accepting_.size(); ++i) {
-    if (!accepting_[i].active && accepting_[i].listener != nullptr) accept_next(i);
+    if (!accepting_[i].active && !unlistening_) accept_next(i);
   }
 }
 
@@ -152,14 +152,10 @@ void UringLoop::complete(const io_uring_cqe& cqe) {
   if (tag == kAccept) {
     Accepting& accepting = accepting_[cqe.user_data >> 3];
     if ((cqe.flags & IORING_CQE_F_MORE) == 0) accepting.active = false;
-    if (cqe.res >= 0) {
-      if (accepting.listener != nullptr) {
-        accepting.listener->on_accept(cqe.res, accepting.index);
-      } else {
-        ::close(cqe.res);
-      }
-    }
-    if (!accepting.active && accepting.listener != nullptr) {
+    if (cqe.res >= 0) accepting.listener->on_accept(cqe.res, accepting.index);
+    if (unlistening_) {
+      finish_unlisten();
+    } else if (!accepting.active) {
       // Out of descriptors, most likely: trying again at once would spin.
       if (cqe.res < 0) {
         accept_failed_ = true;
@@ -249,15 +245,28 @@ void UringLoop::accept_next(size_t index) {
   accepting.active = true;
 }
 
-void UringLoop::unlisten() {
+void UringLoop::unlisten(Backlog backlog) {
+  if (unlistening_) return;
+  unlistening_ = true;
+  backlog_ = backlog;
   for (size_t i = 0; i < accepting_.size(); ++i) {
-    Accepting& accepting = accepting_[i];
-    accepting.listener = nullptr;
-    if (!accepting.active) continue;
+    if (!accepting_[i].active) continue;
     io_uring_sqe* entry = sqe();
     io_uring_prep_cancel64(entry, (static_cast<uint64_t>(i) << 3) | kAccept, 0);
     io_uring_sqe_set_data64(entry, kIgnore);
   }
+  finish_unlisten();
+}
+
+void UringLoop::finish_unlisten() {
+  if (std::ranges::any_of(accepting_, &Accepting::active)) return;
+  std::vector<Accepting> done;
+  done.swap(accepting_);
+  for (const Accepting& it : done) {
+    // Not SOCK_NONBLOCK: the ring would not wait for such a socket.
+    if (backlog_ == Backlog::kTake) take_backlog(it.fd, *it.listener, it.index, 0);
+  }
+  if (!done.empty()) done.front().listener->on_unlistened();
 }
 
 void UringLoop::connect(Socket& socket, const sockaddr_in& address) {

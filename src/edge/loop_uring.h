@@ -19,7 +19,7 @@ class UringLoop final : public Loop {
 
   void run() override;
   void listen(int fd, Listener& listener, size_t index) override;
-  void unlisten() override;
+  void unlisten(Backlog backlog) override;
   void connect(Socket& socket, const sockaddr_in& address) override;
   void read(Socket& socket) override;
   void pause(Socket& socket) override;
@@ -39,6 +39,7 @@ class UringLoop final : public Loop {
   void accept_next(size_t index);
   void watch_wake();
   void retry_accepts();
+  void finish_unlisten();
   void finish_if_free(Socket& socket);
 
   struct Accepting {
@@ -63,6 +64,8 @@ class UringLoop final : public Loop {
   std::vector<Accepting> accepting_;
   uint64_t wake_value_ = 0;
   bool accept_failed_ = false;
+  bool unlistening_ = false;
+  Backlog backlog_ = Backlog::kLeave;
   uint64_t accept_again_at_ = 0;
 };
 

@@ -385,12 +385,17 @@ inline void Backend::serve_by_path(Connection& connection, Backend& backend) {
 // An edge that serves "test.local" (unless told otherwise) from the given targets.
 class Rig {
  public:
-  // `certificates`: a directory of them; then there is a listener for TLS, too.
+  // `certificates`: a directory of them; then there is a listener for TLS, too. `shared`: another
+  // rig's listen_too().
   explicit Rig(Io io, size_t loops = 1, Times times = {}, std::string control = {},
-               std::string directory = {}, std::string certificates = {}, std::string host = {})
+               std::string directory = {}, std::string certificates = {}, std::string host = {},
+               Fd shared = {})
       : guard_(boost::asio::make_work_guard(context_)), thread_([this] { context_.run(); }) {
-    auto listener = http::listen_tcp("127.0.0.1", 0);
+    const bool takes_over = static_cast<bool>(shared);
+    auto listener =
+        shared ? Result<Fd>(std::move(shared)) : http::listen_tcp("127.0.0.1", 0);
     EXPECT_TRUE(listener.has_value());
+    listener_ = Fd(::dup(listener->get()));
     port_ = port_of(listener->get());
     Options options;
     options.http_listeners.push_back(std::move(*listener));
@@ -401,6 +406,7 @@ class Rig {
       options.https_listeners.push_back(std::move(*secure));
       options.certificates = std::move(certificates);
     }
+    options.takes_over = takes_over;
     options.loops = loops;
     options.io = io;
     options.times = times;
@@ -421,6 +427,11 @@ class Rig {
     guard_.reset();
     thread_.join();
   }
+  // To one that has the same listening socket; returns when no connection is left.
+  void hand_over() {
+    await([&]() -> Async<> { co_await edge_->hand_over(); });
+  }
+  Fd listen_too() const { return Fd(::dup(listener_.get())); }
   void reload_certificates() {
     await([&]() -> Async<> { co_await edge_->reload_certificates(); });
   }
@@ -497,6 +508,7 @@ class Rig {
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> guard_;
   std::thread thread_;
   std::unique_ptr<Edge> edge_;
+  Fd listener_;
   uint16_t port_ = 0;
   uint16_t https_port_ = 0;
   int64_t version_ = 0;

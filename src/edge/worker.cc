@@ -17,6 +17,7 @@ Worker::Worker(std::unique_ptr<Loop> loop, size_t index, WorkerContext& context,
                std::vector<uint16_t> ports)
     : loop_(std::move(loop)), index_(index), context_(context), ports_(std::move(ports)) {
   SystemRandom().fill(random_state_, sizeof random_state_);
+  listening_ = !ports_.empty();
   random_state_[0] |= 1;  // all zeros would stay zeros
 }
 
@@ -136,7 +137,7 @@ std::shared_ptr<Service> Worker::find(std::string_view host) {
 
 void Worker::on_accept(int fd, size_t listener) {
   const bool unready = listener >= context_.tls_from && certificates_ == nullptr;
-  if (draining_ || clients_ >= kConnectionsMax || unready) {
+  if (aborting_ || clients_ >= kConnectionsMax || unready) {
     ::close(fd);
     counts_.shed.add();
     return;
@@ -162,9 +163,9 @@ void Worker::leave(ClientConnection& connection) {
   counts_.connections.subtract();
 }
 
-void Worker::drain() {
-  draining_ = true;
-  loop_->unlisten();
+void Worker::drain(Draining how) {
+  draining_ = how;
+  loop_->unlisten(how == Draining::kHandOver ? Backlog::kTake : Backlog::kLeave);
   for (ClientConnection* client = first_client_; client != nullptr;) {
     ClientConnection* next = client->next_;
     client->drain();
@@ -173,7 +174,8 @@ void Worker::drain() {
 }
 
 void Worker::abort_all() {
-  drain();
+  aborting_ = true;
+  drain(Draining::kStop);
   for (ClientConnection* client = first_client_; client != nullptr;) {
     ClientConnection* next = client->next_;
     client->abort();
@@ -345,7 +347,7 @@ void Worker::gateway_failed(Service& service, Target& target) {
 
 void Worker::keep_idle(UpstreamConnection& connection) {
   Target& target = connection.target();
-  if (!target.listed || draining_ || target.shared->closed() ||
+  if (!target.listed || draining_ != Draining::kNo || target.shared->closed() ||
       target.idle.size() >= kIdlePerTargetMax) {
     connection.close();
     return;

@@ -62,6 +62,9 @@ struct alignas(64) WorkerCounts {
   LoopCount queued_peak_bytes{};  // the most that was ever queued to one peer
 };
 
+// kHandOver: others take connections, ours end when their clients have been told. kStop: soon.
+enum class Draining : uint8_t { kNo, kHandOver, kStop };
+
 // What all workers are given; outlives them.
 struct WorkerContext {
   size_t loops = 1;
@@ -89,17 +92,22 @@ class Worker final : public Listener {
   size_t index() const { return index_; }
   const WorkerCounts& counts() const { return counts_; }
   int64_t applied_version() const { return applied_.load(std::memory_order_acquire); }
+  // False: no connection is accepted any more.
+  bool listening() const { return listening_.load(std::memory_order_acquire); }
 
   // ---- on the loop's thread ----
   void apply(const Routes& routes);
   void on_accept(int fd, size_t listener) override;
+  void on_unlistened() override { listening_.store(false, std::memory_order_release); }
   // For connections from now on. nullptr: those that want TLS are closed.
   void set_certificates(std::shared_ptr<const Certificates> certificates) {
     certificates_ = std::move(certificates);
   }
   const std::shared_ptr<const Certificates>& certificates() const { return certificates_; }
-  // Stops accepting, closes idle connections, and the others after their answer.
-  void drain();
+  // Stops accepting. kStop: closes idle connections, and the others after their answer. kHandOver:
+  // a client learns with an answer that there is no next one, and idle ones keep their time: who
+  // sends a request just now must not find its connection closed.
+  void drain(Draining how);
   // Closes everything now.
   void abort_all();
   // A place may have come free on another loop.
@@ -123,7 +131,7 @@ class Worker final : public Listener {
   void leave(ClientConnection& connection);
   void keep_idle(UpstreamConnection& connection);
   void forget_idle(UpstreamConnection& connection);
-  bool draining() const { return draining_; }
+  Draining draining() const { return draining_; }
   uint16_t port(size_t listener) const { return ports_[listener]; }
 
   std::unique_ptr<Exchange> take_exchange();
@@ -162,7 +170,9 @@ class Worker final : public Listener {
   std::shared_ptr<const Certificates> certificates_;
   WorkerCounts counts_;
   std::atomic<int64_t> applied_ = -1;
-  bool draining_ = false;
+  std::atomic<bool> listening_ = true;
+  Draining draining_ = Draining::kNo;
+  bool aborting_ = false;
   ClientConnection* first_client_ = nullptr;
   size_t clients_ = 0;
   std::unordered_map<std::string, std::shared_ptr<Service>, Hash, std::equal_to<>> by_host_;

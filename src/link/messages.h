@@ -332,8 +332,11 @@ struct EdgeReport {
   std::vector<TargetLoad> targets{};    // those with requests in flight, and all draining ones
   std::vector<ServiceLoad> services{};  // those with any load since the last report
   std::vector<VersionLoad> versions{};  // those with requests ended since the last report
+  // Another edge has taken its listening sockets over, and it ends with its last connection: once
+  // its link has ended, nobody need wait for it.
+  bool leaving = false;
 };
-BOOST_DESCRIBE_STRUCT(EdgeReport, (), (applied_version, targets, services, versions))
+BOOST_DESCRIBE_STRUCT(EdgeReport, (), (applied_version, targets, services, versions, leaving))
 
 // ---- edge and host ----
 
