@@ -90,13 +90,15 @@ Admission admit(Worker& worker, std::string_view raw, const Origin& origin) {
     refuse(Refusal::kMisdirected, 421);
     return admission;
   }
-  admission.service = worker.find(host);
-  if (admission.service == nullptr) {
+  const Destination* destination = worker.find(host);
+  if (destination == nullptr) {
     refuse(Refusal::kUnknownHost, 404);
     return admission;
   }
+  admission.service = destination->service;
   admission.exchange = worker.take_exchange();
   Exchange& exchange = *admission.exchange;
+  if (destination->pool != nullptr) exchange.pin(destination->pool);
   const std::array<char, 35> trace =
       new_trace(worker.unix_seconds(), worker.random(), worker.random());
   const RequestRewrite how{

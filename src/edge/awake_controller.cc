@@ -46,48 +46,69 @@ void AwakeController::enter(Task& task, Phase phase, uint64_t now) {
   task.since = now;
 }
 
-void AwakeController::update(const Routes& routes, const RouteBook& book) {
-  const uint64_t now = now_ms();
-  for (auto& [id, service] : services_) service.listed = false;
-  for (auto& [id, task] : tasks_) task.listed = false;
-  std::set<const SharedTarget*> in_table;
-  link::TargetHold fresh;
-  for (const ServiceRoute& route : routes.services) {
-    Service& service = services_[route.service->id];
-    if (service.shared != route.service || service.sleep_after != route.sleep_after_ms) {
-      service = {.shared = route.service};
-      service.looked_at_us = steady_now_us();
-      service.integral_us = sum_of(*route.service).in_flight_us;
+double AwakeController::load_of(const SharedService& service) const {
+  double load = 0;
+  for (const auto& [shared, pool] : pools_) {
+    if (shared->service.get() == &service)
+      load += std::max(pool.demand, static_cast<double>(sum_of(*shared).in_flight));
+  }
+  return load;
+}
+
+void AwakeController::update_pools(const ServiceRoute& route, uint64_t now,
+                                   link::TargetHold& fresh) {
+  const double load = load_of(*route.service);
+  double shares = 0;
+  for (const PoolRoute& from : route.pools) shares += from.share;
+  for (const PoolRoute& from : route.pools) {
+    Pool& pool = pools_[from.pool];
+    if (pool.shared == nullptr || pool.sleep_after != route.sleep_after_ms) {
+      pool = {.shared = from.pool, .share = pool.share};
+      pool.looked_at_us = steady_now_us();
+      pool.integral_us = sum_of(*from.pool).in_flight_us;
     }
-    service.listed = true;
-    service.max_concurrency = route.max_concurrency;
-    service.awake_min = calls_.tell_host ? route.awake_min : -1;
-    service.sleep_after = route.sleep_after_ms;
+    pool.listed = true;
+    pool.max_concurrency = route.max_concurrency;
+    pool.awake_min = calls_.tell_host ? from.awake_min : -1;
+    pool.sleep_after = route.sleep_after_ms;
+    // What the other versions carry now comes here: awake before its requests ask for it.
+    const double share = from.share / shares;
+    if (share > pool.share) pool.peak.note(load * share, now, pool.sleep_after);
+    pool.share = share;
     // Of two routes of one service the last one's targets hold, as for the loops.
-    service.order.clear();
-    for (const auto& target : route.targets) {
+    pool.order.clear();
+    for (const auto& target : from.targets) {
       const auto [found, is_fresh] = tasks_.try_emplace(target->task);
       Task& task = found->second;
       if (is_fresh) {
-        task.phase = service.awake_min < 0 ? Phase::kAwake
-                     : first_table_        ? Phase::kAsleep
-                                           : Phase::kWaking;
-        task.since = now;
+        task.phase = pool.awake_min < 0 ? Phase::kAwake
+                     : first_table_     ? Phase::kAsleep
+                                        : Phase::kWaking;
         task.held_at_us = steady_now_us();
         (task.phase == Phase::kAsleep ? fresh.release : fresh.hold).push_back(target->task);
       }
+      // A pool that is new has no past to judge its targets by.
+      if (task.pool != from.pool) task.since = now;
       if (std::find(task.targets.begin(), task.targets.end(), target) == task.targets.end()) {
         if (task.phase != Phase::kAwake) target->close();
         task.targets.push_back(target);
       }
-      task.service = route.service->id;
+      task.pool = from.pool;
       task.listed = true;
-      service.order.push_back(target->task);
+      pool.order.push_back(target->task);
     }
-    std::sort(service.order.begin(), service.order.end());
-    service.order.erase(std::unique(service.order.begin(), service.order.end()),
-                        service.order.end());
+    std::sort(pool.order.begin(), pool.order.end());
+    pool.order.erase(std::unique(pool.order.begin(), pool.order.end()), pool.order.end());
   }
+}
+
+void AwakeController::update(const Routes& routes, const RouteBook& book) {
+  const uint64_t now = now_ms();
+  for (auto& [shared, pool] : pools_) pool.listed = false;
+  for (auto& [id, task] : tasks_) task.listed = false;
+  std::set<const SharedTarget*> in_table;
+  link::TargetHold fresh;
+  for (const ServiceRoute& route : routes.services) update_pools(route, now, fresh);
   for (const auto& [key, target] : book.targets()) {
     in_table.insert(target.get());
     // Its last requests need it awake; it is let go when control takes it off the table.
@@ -100,11 +121,11 @@ void AwakeController::update(const Routes& routes, const RouteBook& book) {
       return task.listed && !in_table.contains(target.get()) && target->in_flight() == 0;
     });
   }
-  std::erase_if(services_, [](const auto& entry) { return !entry.second.listed; });
+  std::erase_if(pools_, [](const auto& entry) { return !entry.second.listed; });
   if (!fresh.hold.empty() || !fresh.release.empty()) tell(fresh);
   first_table_ = false;
   let_leave();
-  for (auto& [id, service] : services_) decide(service);
+  for (auto& [shared, pool] : pools_) decide(pool);
 }
 
 void AwakeController::let_leave() {
@@ -129,31 +150,30 @@ void AwakeController::let_leave() {
   if (!change.release.empty()) tell(change);
 }
 
-void AwakeController::asked(const std::shared_ptr<SharedService>& service) {
+void AwakeController::asked(const std::shared_ptr<SharedPool>& pool) {
   // Before anything is read: who asks after this is heard again.
-  service->asked.exchange(false, std::memory_order_acq_rel);
+  pool->asked.exchange(false, std::memory_order_acq_rel);
   if (leaving_ > 0) let_leave();
-  const auto found = services_.find(service->id);
-  if (found != services_.end() && found->second.shared == service) decide(found->second);
+  if (const auto found = pools_.find(pool); found != pools_.end()) decide(found->second);
 }
 
-void AwakeController::decide(Service& service) {
+void AwakeController::decide(Pool& pool) {
   const uint64_t now_us = steady_now_us();
   const uint64_t now = now_us / 1'000;
-  const ServiceSum sum = sum_of(*service.shared);
-  if (now_us >= service.looked_at_us + kDemandSpanMinUs) {
-    service.demand = std::max(0.0, static_cast<double>(sum.in_flight_us - service.integral_us) /
-                                       static_cast<double>(now_us - service.looked_at_us));
-    service.integral_us = sum.in_flight_us;
-    service.looked_at_us = now_us;
+  const PoolSum sum = sum_of(*pool.shared);
+  if (now_us >= pool.looked_at_us + kDemandSpanMinUs) {
+    pool.demand = std::max(0.0, static_cast<double>(sum.in_flight_us - pool.integral_us) /
+                                    static_cast<double>(now_us - pool.looked_at_us));
+    pool.integral_us = sum.in_flight_us;
+    pool.looked_at_us = now_us;
   }
   AwakeView view{.waiting = static_cast<int>(sum.queued),
-                 .max_concurrency = service.max_concurrency,
-                 .awake_min = service.awake_min,
-                 .sleep_after = service.sleep_after,
-                 .demand = service.demand};
+                 .max_concurrency = pool.max_concurrency,
+                 .awake_min = pool.awake_min,
+                 .sleep_after = pool.sleep_after,
+                 .demand = pool.demand};
   double in_flight = view.waiting;
-  for (const TaskId& id : service.order) {
+  for (const TaskId& id : pool.order) {
     const Task& task = tasks_.at(id);
     view.targets.push_back({.phase = task.phase,
                             .in_flight = task.in_flight(),
@@ -162,98 +182,98 @@ void AwakeController::decide(Service& service) {
                             .retry_at = task.retry_at});
     in_flight += view.targets.back().in_flight;
   }
-  service.peak.note(std::max(service.demand, in_flight), now, service.sleep_after);
-  view.peak = service.peak.value(now, service.sleep_after);
+  pool.peak.note(std::max(pool.demand, in_flight), now, pool.sleep_after);
+  view.peak = pool.peak.value(now, pool.sleep_after);
   const AwakeActions actions = decide_awake(view, now);
 
   link::TargetHold change;
   for (const size_t i : actions.hold) {
-    Task& task = tasks_.at(service.order[i]);
+    Task& task = tasks_.at(pool.order[i]);
     enter(task, Phase::kWaking, now);
     task.held_at_us = now_us;
-    service.shared->wakes.fetch_add(1, std::memory_order_relaxed);
-    change.hold.push_back(service.order[i]);
+    pool.shared->service->wakes.fetch_add(1, std::memory_order_relaxed);
+    change.hold.push_back(pool.order[i]);
   }
   const auto release = [&](size_t i) {
-    enter(tasks_.at(service.order[i]), Phase::kAsleep, now);
-    change.release.push_back(service.order[i]);
+    enter(tasks_.at(pool.order[i]), Phase::kAsleep, now);
+    change.release.push_back(pool.order[i]);
   };
   for (const size_t i : actions.let_go) {
-    Task& task = tasks_.at(service.order[i]);
+    Task& task = tasks_.at(pool.order[i]);
     enter(task, Phase::kReleasing, now);
     // Closed first: nothing can be added to what is seen now.
     if (task.in_flight() == 0) release(i);
   }
   for (const size_t i : actions.release) release(i);
-  for (const size_t i : actions.keep) enter(tasks_.at(service.order[i]), Phase::kAwake, now);
+  for (const size_t i : actions.keep) enter(tasks_.at(pool.order[i]), Phase::kAwake, now);
   if (!change.hold.empty() || !change.release.empty()) tell(change);
-  if (!actions.keep.empty()) calls_.serve_queues(*service.shared);
+  if (!actions.keep.empty()) calls_.serve_queues(*pool.shared->service);
 
   uint64_t awake = 0;
-  for (const TaskId& id : service.order) {
+  for (const TaskId& id : pool.order) {
     const Phase phase = tasks_.at(id).phase;
     if (phase == Phase::kAwake || phase == Phase::kReleasing) ++awake;
   }
-  service.shared->targets_awake.store(awake, std::memory_order_relaxed);
-  service.shared->targets_asleep.store(service.order.size() - awake, std::memory_order_relaxed);
-  service.shared->signal_at.store(actions.signal_at, std::memory_order_relaxed);
-  service.again = actions.again;
-  if (service.again && *service.again < next_look_) {
-    next_look_ = *service.again;
+  pool.shared->targets_awake.store(awake, std::memory_order_relaxed);
+  pool.shared->targets_asleep.store(pool.order.size() - awake, std::memory_order_relaxed);
+  pool.shared->signal_at.store(actions.signal_at, std::memory_order_relaxed);
+  pool.again = actions.again;
+  if (pool.again && *pool.again < next_look_) {
+    next_look_ = *pool.again;
     earlier_.set();
   }
-  note_short(service, actions.short_of_targets);
+  note_short(pool, actions.short_of_targets);
 }
 
-void AwakeController::note_short(Service& service, bool short_of_targets) {
-  SharedService& shared = *service.shared;
+void AwakeController::note_short(Pool& pool, bool short_of_targets) {
+  SharedPool& shared = *pool.shared;
   if (shared.short_of_targets.load(std::memory_order_relaxed) == short_of_targets) return;
   shared.short_of_targets.store(short_of_targets, std::memory_order_seq_cst);
   calls_.report_soon();
+  if (short_of_targets) calls_.serve_queues(*shared.service);  // other versions may have places
   // A loop that looked at the flag just before would not have asked: its queue has begun, or ended,
   // since the decision.
-  const bool waiting = shared.waiting_loops.load(std::memory_order_seq_cst) != 0;
+  const bool waiting = shared.service->waiting_loops.load(std::memory_order_seq_cst) != 0;
   if (waiting != short_of_targets) {
-    service.again = now_ms();
-    next_look_ = std::min(next_look_, *service.again);
+    pool.again = now_ms();
+    next_look_ = std::min(next_look_, *pool.again);
     earlier_.set();
   }
 }
 
 void AwakeController::answered(const link::TargetsAwake& answer) {
   const uint64_t now_us = steady_now_us();
-  std::set<std::string> changed;
+  std::set<std::shared_ptr<SharedPool>> changed;
   for (const TaskId& id : answer.awake) {
     const auto found = tasks_.find(id);
     if (found == tasks_.end() || found->second.phase != Phase::kWaking) continue;
     Task& task = found->second;
     task.retry_at = 0;
     enter(task, Phase::kAwake, now_us / 1'000);
-    if (const auto service = services_.find(task.service); service != services_.end()) {
-      service->second.shared->wake_us.fetch_add(now_us - task.held_at_us,
-                                                std::memory_order_relaxed);
-      service->second.shared->woken.fetch_add(1, std::memory_order_relaxed);
-      changed.insert(task.service);
+    if (pools_.contains(task.pool)) {
+      SharedService& service = *task.pool->service;
+      service.wake_us.fetch_add(now_us - task.held_at_us, std::memory_order_relaxed);
+      service.woken.fetch_add(1, std::memory_order_relaxed);
+      changed.insert(task.pool);
     }
   }
-  for (const std::string& id : changed) calls_.serve_queues(*services_.at(id).shared);
+  for (const auto& pool : changed) calls_.serve_queues(*pool->service);
   for (const TaskId& id : answer.unknown) {
     const auto found = tasks_.find(id);
     if (found == tasks_.end() || found->second.phase == Phase::kAsleep) continue;
     Task& task = found->second;
-    const auto service = services_.find(task.service);
-    // Of a service of which none sleeps, control's word that it is ready is enough.
-    if (service == services_.end() ||
-        (service->second.awake_min < 0 && task.phase == Phase::kAwake))
+    const auto pool = pools_.find(task.pool);
+    // Of a pool of which none sleeps, control's word that it is ready is enough.
+    if (pool == pools_.end() || (pool->second.awake_min < 0 && task.phase == Phase::kAwake))
       continue;
     if (task.retry_at == 0)
       log::warn("a target's host does not know it",
-                {{"task", id.value}, {"service", task.service}});
+                {{"task", id.value}, {"service", task.pool->service->id}});
     enter(task, Phase::kAsleep, now_us / 1'000);
     task.retry_at = now_us / 1'000 + kUnknownRetry;
-    changed.insert(task.service);
+    changed.insert(task.pool);
   }
-  for (const std::string& id : changed) decide(services_.at(id));
+  for (const auto& pool : changed) decide(pools_.at(pool));
 }
 
 link::TargetHold AwakeController::whole() const {
@@ -270,8 +290,8 @@ void AwakeController::tell(const link::TargetHold& change) {
 Async<> AwakeController::run() {
   for (;;) {
     next_look_ = ~uint64_t{0};
-    for (const auto& [id, service] : services_) {
-      if (service.again) next_look_ = std::min(next_look_, *service.again);
+    for (const auto& [shared, pool] : pools_) {
+      if (pool.again) next_look_ = std::min(next_look_, *pool.again);
     }
     const uint64_t now = now_ms();
     if (next_look_ == ~uint64_t{0}) {
@@ -280,8 +300,8 @@ Async<> AwakeController::run() {
       co_await earlier_.wait_for(Duration(static_cast<int64_t>(next_look_ - now)));
     }
     earlier_.reset();
-    for (auto& [id, service] : services_) {
-      if (service.again && *service.again <= now_ms()) decide(service);
+    for (auto& [shared, pool] : pools_) {
+      if (pool.again && *pool.again <= now_ms()) decide(pool);
     }
   }
 }

@@ -1,8 +1,8 @@
-// Keeps those targets awake that an edge needs: a view of each service for decide_awake, and what
-// it says carried out: targets opened and closed for the loops, holds told to the host.
+// Keeps those targets awake that an edge needs: a view of each pool for decide_awake, and what it
+// says carried out: targets opened and closed for the loops, holds told to the host.
 //
 // On the main thread. A target that is not kAwake is closed (SharedTarget::close): loops give it
-// nothing. Targets of a service of which none sleeps are used at once, and held so that one which
+// nothing. Targets of a pool of which none sleeps are used at once, and held so that one which
 // slept under other settings wakes. All targets are on one host for now; which host has a target
 // would decide whom to tell.
 #pragma once
@@ -28,23 +28,23 @@ class AwakeController {
     std::function<void(const link::TargetHold&)> tell_host{};
     std::function<void(SharedService&)> serve_queues{};
     std::function<void(std::shared_ptr<SharedTarget>)> close_idle{};
-    std::function<void()> report_soon{};  // short_of_targets of a service has changed
+    std::function<void()> report_soon{};  // short_of_targets of a pool has changed
   };
   AwakeController(const Executor& executor, Calls calls);
 
   // Before the loops are given `routes`.
   void update(const Routes& routes, const RouteBook& book);
-  // A loop asks to look at a service.
-  void asked(const std::shared_ptr<SharedService>& service);
+  // A loop asks to look at a pool.
+  void asked(const std::shared_ptr<SharedPool>& pool);
   void answered(const link::TargetsAwake& answer);
   // What a host is told at first: all that is held, and what may sleep.
   link::TargetHold whole() const;
-  // Looks again at services whose load may have fallen.
+  // Looks again at pools whose load may have fallen.
   Async<> run();
 
  private:
   struct Task {
-    std::string service{};
+    std::shared_ptr<SharedPool> pool{};
     // One; more while requests to an address from an earlier table are in flight.
     std::vector<std::shared_ptr<SharedTarget>> targets{};
     Phase phase = Phase::kAsleep;
@@ -55,9 +55,10 @@ class AwakeController {
     int in_flight() const;
     bool failing() const;
   };
-  struct Service {
-    std::shared_ptr<SharedService> shared{};
+  struct Pool {
+    std::shared_ptr<SharedPool> shared{};
     std::vector<TaskId> order{};
+    double share = 0;  // of the service's requests
     int max_concurrency = 1;
     int awake_min = -1;
     uint64_t sleep_after = 0;
@@ -69,16 +70,19 @@ class AwakeController {
     bool listed = true;
   };
 
-  void decide(Service& service);
-  void note_short(Service& service, bool short_of_targets);
+  void update_pools(const ServiceRoute& route, uint64_t now, link::TargetHold& fresh);
+  void decide(Pool& pool);
+  void note_short(Pool& pool, bool short_of_targets);
+  // Of all pools of a service, now.
+  double load_of(const SharedService& service) const;
   void enter(Task& task, Phase phase, uint64_t now);
   // Ends the holds of tasks that are in no table any more and have no request in flight.
   void let_leave();
   void tell(const link::TargetHold& change);
 
   Calls calls_;
-  Event earlier_;  // some service wants to be looked at before run() would
-  std::map<std::string, Service> services_;
+  Event earlier_;  // some pool wants to be looked at before run() would
+  std::map<std::shared_ptr<SharedPool>, Pool> pools_;
   std::map<TaskId, Task> tasks_;
   size_t leaving_ = 0;  // tasks that are not listed
   uint64_t next_look_ = ~uint64_t{0};

@@ -194,6 +194,37 @@ TEST_P(AwakeTest, KeepsTheMinimumAwakeAndHoldsAllOfAServiceThatDoesNotSleep) {
   EXPECT_EQ(host.releases_heard, 0);
 }
 
+// A way back in an instant: the version that slept gets the requests, and they are held for it.
+TEST_P(AwakeTest, WakesTheVersionThatGetsTheWeight) {
+  Backend before, after;
+  Host host(socket);
+  auto rig = this->rig();
+  link::Route route = sleeping(rig->route({&before, &after}), 0);
+  route.targets[0].version = "old";
+  route.targets[1].version = "new";
+  route.versions = {{.id = "old", .weight = 0, .host_names = {"old.local"}, .awake_min = 0},
+                    {.id = "new", .weight = 100, .host_names = {}, .awake_min = 1}};
+  rig->apply({route});
+  EXPECT_TRUE(Rig::wait_until([&] { return host.holds(after); }));
+  EXPECT_EQ(rig->get("/who").body, std::to_string(after.port()));
+  EXPECT_FALSE(host.holds(before));
+  host.hold_back();
+  Connection busy = rig->connect();
+  busy.write(kWait);
+  EXPECT_TRUE(after.wait_for_requests(2));
+  // The load that the other carries is enough: nobody has asked for this one yet.
+  std::swap(route.versions[0].weight, route.versions[1].weight);
+  rig->apply({route});
+  EXPECT_TRUE(Rig::wait_until([&] { return host.holds(before); }));
+  Connection held = rig->connect();
+  held.write("GET /who HTTP/1.1\r\nHost: test.local\r\n\r\n");
+  EXPECT_TRUE(Rig::wait_until([&] { return load_of(*rig).queued == 1; }));
+  host.answer();
+  EXPECT_EQ(read_answer(held).body, std::to_string(before.port()));
+  after.gate.open();
+  EXPECT_EQ(read_answer(busy).body, "waited");
+}
+
 // A host lets sleep only what an edge released.
 TEST_P(AwakeTest, ReleasesWhatNobodyEverVisits) {
   Backend first, second, later;

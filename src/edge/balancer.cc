@@ -6,6 +6,23 @@
 
 namespace hob::edge {
 
+std::vector<int> shares_of(std::span<const VersionView> versions) {
+  std::vector<int> shares(versions.size(), 0);
+  const auto give = [&](auto share) {
+    bool any = false;
+    for (size_t i = 0; i < versions.size(); ++i) {
+      shares[i] = share(versions[i]);
+      any = any || shares[i] > 0;
+    }
+    return any;
+  };
+  if (give([](const VersionView& of) { return of.has_targets ? of.weight : 0; })) return shares;
+  if (give([](const VersionView& of) { return of.has_targets ? 1 : 0; })) return shares;
+  if (give([](const VersionView& of) { return of.weight; })) return shares;
+  if (!shares.empty()) shares.front() = 1;
+  return shares;
+}
+
 bool Ejection::failed(uint64_t now, size_t others_ejected, size_t count) {
   if (ejected(now)) return false;
   // One that has been ejected and fails again at its first request goes out at once.

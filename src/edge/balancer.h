@@ -1,5 +1,5 @@
-// Which target gets the next request: the least loaded of all, or of two drawn at random where
-// there are many.
+// Which version of a service gets a request, by weight, and which target of it: the least loaded of
+// all, or of two drawn at random where there are many.
 //
 // Pure. A target with `limit` requests in flight takes no more; one that is ejected is left out
 // while others are not.
@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <vector>
 
 namespace hob::edge {
 
@@ -58,6 +60,28 @@ std::optional<size_t> pick_target(size_t count, int limit, uint64_t random, View
     if (any_left_in) return std::nullopt;
   }
   return std::nullopt;
+}
+
+struct VersionView {
+  int weight = 0;  // 0..kWeightMax
+  bool has_targets = false;
+};
+
+// Each version's share of the requests that name none: its weight, if it has targets. Where none
+// that has a weight has targets, those that have share alike; where none at all has, requests wait
+// by weight, or for the first.
+std::vector<int> shares_of(std::span<const VersionView> versions);
+
+// `share(i)` for i in [0, count), count >= 1; `sum`: of all, above 0. `random`: any 64 bits.
+template <class Share>
+size_t pick_version(size_t count, uint64_t sum, uint64_t random, Share share) {
+  uint64_t at = random % sum;
+  for (size_t i = 0; i + 1 < count; ++i) {
+    const auto mine = static_cast<uint64_t>(share(i));
+    if (at < mine) return i;
+    at -= mine;
+  }
+  return count - 1;
 }
 
 // Passive ejection of one target as one loop sees it. Times in milliseconds of steady time.

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
+#include <set>
 #include <thread>
 
 #include "base/ids.h"
@@ -73,9 +74,9 @@ class Edge::Impl {
       boost::asio::post(executor, [event] { event->set(); });
     };
     context_.ask = [executor = executor_,
-                    awake = std::weak_ptr(awake_)](std::shared_ptr<SharedService> service) {
-      boost::asio::post(executor, [awake, service = std::move(service)] {
-        if (const auto controller = awake.lock()) controller->asked(service);
+                    awake = std::weak_ptr(awake_)](std::shared_ptr<SharedPool> pool) {
+      boost::asio::post(executor, [awake, pool = std::move(pool)] {
+        if (const auto controller = awake.lock()) controller->asked(pool);
       });
     };
     context_.wake = [this](size_t loop, SharedService& service) {
@@ -199,12 +200,28 @@ class Edge::Impl {
         report.targets.push_back({.task = target->task, .in_flight = in_flight});
       }
     }
+    std::set<std::string> short_of_targets;
+    for (const auto& [key, pool] : book_.pools()) {
+      if (pool->short_of_targets.load(std::memory_order_relaxed))
+        short_of_targets.insert(key.first);
+      if (pool->version.empty()) continue;
+      const PoolSum sum = sum_of(*pool);
+      const link::VersionLoad load{.service = key.first,
+                                   .version = key.second,
+                                   .requests_total = static_cast<int64_t>(sum.requests),
+                                   .failures_total = static_cast<int64_t>(sum.failures)};
+      int64_t& told = told_of_versions_[key];
+      if (load.requests_total > told) report.versions.push_back(load);
+      told = load.requests_total;
+    }
+    std::erase_if(told_of_versions_,
+                  [&](const auto& entry) { return !book_.pools().contains(entry.first); });
     for (const auto& [id, service] : book_.services()) {
       const ServiceSum sum = sum_of(*service);
       link::ServiceLoad& told = told_[id];
       const bool was_short = told.short_of_targets;
       const int64_t total = static_cast<int64_t>(sum.requests());
-      const bool is_short = service->short_of_targets.load(std::memory_order_relaxed);
+      const bool is_short = short_of_targets.contains(id);
       const bool idle = sum.in_flight == 0 && sum.queued == 0 && total == told.requests_total;
       told = {.service = id,
               .in_flight = static_cast<int>(sum.in_flight),
@@ -398,7 +415,7 @@ class Edge::Impl {
   }
 
   void measure() {
-    measurements_.update(book_.services(), workers_);
+    measurements_.update(book_, workers_);
     if (access_log_ != nullptr) measurements_.set_log_lines_dropped(access_log_->dropped());
   }
 
@@ -418,7 +435,8 @@ class Edge::Impl {
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;
   std::shared_ptr<link::Session> session_;
-  std::map<std::string, link::ServiceLoad> told_;  // by service
+  std::map<std::string, link::ServiceLoad> told_;           // by service
+  std::map<RouteBook::PoolKey, int64_t> told_of_versions_;  // requests_total
   EdgeId id_{};
   std::shared_ptr<AwakeController> awake_;
   std::unique_ptr<HostLink> host_link_;

@@ -20,6 +20,7 @@ void Exchange::start(Front& front, std::shared_ptr<Service> service, const Reque
   deadline_ms_ = limit == 0 ? kNever : started_ms_ + limit;
   keeping_ = true;
   service_->counts->in_flight.begin(started_us_);
+  if (pool_ != nullptr) pool_->counts->in_flight.begin(started_us_);
   if (facts.framing == http::Framing::kLength) {
     char line[48];
     const int size = std::snprintf(line, sizeof line, "Content-Length: %llu\r\n\r\n",
@@ -60,6 +61,7 @@ void Exchange::on_alarm() {
   } else if (resting_ && now >= rest_until_ms_) {
     resting_ = false;
     std::fill(std::begin(failed_), std::end(failed_), nullptr);
+    if (!pinned_) leave_pool();
     worker_.dispatch(*this);
   } else if (resting_) {
     set_deadline();
@@ -143,6 +145,8 @@ void Exchange::send_framed(Chain& framed) {
 
 void Exchange::attach(std::shared_ptr<Target> target, UpstreamConnection& connection) {
   target_ = std::move(target);
+  given_ = true;
+  unanswered_ = false;
   upstream_ = &connection;
   waiting_ = false;
   last_progress_ms_ = worker_.loop().now_ms();
@@ -181,23 +185,40 @@ void Exchange::let_go_of_target() {
   if (connection != nullptr) connection->abandon();
   const std::shared_ptr<Target> target = std::move(target_);
   target_ = nullptr;
-  worker_.release(*service_, *target);
+  worker_.release(*service_, *pool_, *target);
 }
 
-bool Exchange::has_untried() const {
-  return std::ranges::any_of(service_->targets, [&](const auto& target) {
-    return std::ranges::find(failed_, target.get()) == std::end(failed_);
-  });
+void Exchange::pin(std::shared_ptr<Pool> pool) {
+  pinned_ = true;
+  pool_ = std::move(pool);
+}
+
+void Exchange::enter_pool(const std::shared_ptr<Pool>& pool) {
+  if (pool_ == pool) return;
+  leave_pool();
+  pool_ = pool;
+  pool_->counts->in_flight.begin(worker_.loop().now_us());
+}
+
+void Exchange::leave_pool() {
+  if (pool_ == nullptr) return;
+  PoolCounts& counts = *pool_->counts;
+  counts.in_flight.end(worker_.loop().now_us());
+  if (given_) counts.requests.add();
+  if (given_ && unanswered_) counts.failures.add();
+  given_ = unanswered_ = false;
+  pool_.reset();
 }
 
 void Exchange::upstream_connect_failed(bool timed_out) {
-  worker_.gateway_failed(*service_, *target_);
+  unanswered_ = true;
+  worker_.gateway_failed(*service_, *pool_, *target_);
   const auto free = std::ranges::find(failed_, nullptr);
   HOB_ASSERT(free != std::end(failed_));
   *free = target_.get();
   let_go_of_target();
   const bool more = free - std::begin(failed_) < kConnectRetriesMax;
-  if (more && has_untried()) {
+  if (more && worker_.find_untried(*this)) {
     count_retry();
     worker_.dispatch(*this);
     return;
@@ -229,6 +250,7 @@ void Exchange::count_retry() {
 }
 
 void Exchange::upstream_lost(Refusal why) {
+  unanswered_ = !upgraded_;
   if (answer_begun_) {
     Front* front = front_;
     finish(status_);
@@ -245,12 +267,13 @@ void Exchange::upstream_lost(Refusal why) {
     worker_.dispatch(*this);
     return;
   }
-  if (!stale) worker_.gateway_failed(*service_, *target_);
+  if (!stale) worker_.gateway_failed(*service_, *pool_, *target_);
   refuse(why, 502);
 }
 
 void Exchange::refuse(Refusal why, int status) {
   worker_.stop_waiting(*this);
+  if (why == Refusal::kTimeout) unanswered_ = !upgraded_;
   Front* front = front_;
   const bool begun = answer_begun_;
   service_->counts->refused.add();
@@ -272,6 +295,8 @@ void Exchange::cancel() {
 void Exchange::finish(int status) {
   resting_ = false;
   let_go_of_target();
+  if (answer_begun_ && status >= 500) unanswered_ = true;
+  leave_pool();
   ServiceCounts& counts = *service_->counts;
   const uint64_t now_us = worker_.loop().now_us();
   counts.in_flight.end(now_us);
@@ -356,6 +381,7 @@ void Exchange::reset() {
   kept_.clear();
   front_ = nullptr;
   service_.reset();
+  pool_.reset();
   target_.reset();
   upstream_ = nullptr;
   std::fill(std::begin(failed_), std::end(failed_), nullptr);
@@ -365,7 +391,7 @@ void Exchange::reset() {
   connect_retries_ = reuse_retries_ = interim_ = 0;
   rests_since_ms_ = 0;
   waiting_ = resting_ = connected_ = keeping_ = request_ended_ = answer_begun_ = upgraded_ = false;
-  passed_over_ = fail_open_ = false;
+  pinned_ = given_ = unanswered_ = passed_over_ = fail_open_ = false;
   worker_.loop().set_alarm(*this, kNever);
 }
 

@@ -76,6 +76,8 @@ class Exchange final : public Alarm {
   // The canonical head goes here before start(): request line and fields, without framing and the
   // last empty line.
   Chain& head() { return head_; }
+  // Only targets of this version may get it. Before start().
+  void pin(std::shared_ptr<Pool> pool);
   // From here the front hears its answer. It may come within the call.
   void start(Front& front, std::shared_ptr<Service> service, const RequestFacts& facts,
              uint64_t content_length);
@@ -127,8 +129,9 @@ class Exchange final : public Alarm {
   void frame(Slice data, Chain& into);
   void send_framed(Chain& framed);
   void let_go_of_target();
-  // Whether some target is left that has not failed this request.
-  bool has_untried() const;
+  // The version whose request it is now; what became of it there is counted when it leaves.
+  void enter_pool(const std::shared_ptr<Pool>& pool);
+  void leave_pool();
   void count_retry();
   // Nothing has been sent to anybody who would answer, and it may still be.
   bool held() const { return waiting_ || resting_; }
@@ -137,7 +140,8 @@ class Exchange final : public Alarm {
   Worker& worker_;
   Front* front_ = nullptr;
   std::shared_ptr<Service> service_;
-  std::shared_ptr<Target> target_;
+  std::shared_ptr<Pool> pool_;      // from the first dispatch on
+  std::shared_ptr<Target> target_;  // of pool_
   UpstreamConnection* upstream_ = nullptr;
   // Tried and failed, not to be tried again while there are others.
   const Target* failed_[3] = {};
@@ -169,6 +173,9 @@ class Exchange final : public Alarm {
   bool request_ended_ : 1 = false;
   bool answer_begun_ : 1 = false;
   bool upgraded_ : 1 = false;
+  bool pinned_ : 1 = false;       // to pool_, by the host name
+  bool given_ : 1 = false;        // to a target of pool_
+  bool unanswered_ : 1 = false;   // it was the last one's fault that no answer, or a 5xx, came
   bool passed_over_ : 1 = false;  // waits although targets are free that have failed
   bool fail_open_ : 1 = false;    // has waited for another long enough: takes them
 };

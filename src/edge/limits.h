@@ -46,6 +46,7 @@ inline constexpr size_t kAccessLogFileBytesMax =
     64 * 1024 * 1024;  // then it becomes the previous one, of which there is one
 inline constexpr size_t kServicesMeasuredMax =
     1'000;  // with metrics of their own; the rest are "other"
+inline constexpr size_t kVersionsMeasuredMax = 1'000;  // likewise
 
 // ---- times, milliseconds of steady time ----
 // Those a test wants shorter are values; the daemon leaves them as they are.

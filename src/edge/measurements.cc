@@ -39,22 +39,43 @@ ServiceSum sum_of(const SharedService& service) {
   return sum;
 }
 
+PoolSum sum_of(const SharedPool& pool) {
+  PoolSum sum;
+  const uint64_t now_us = steady_now_us();
+  for (const auto& counts : pool.loops) {
+    const InFlight::Read in_flight = counts->in_flight.read(now_us);
+    sum.in_flight += in_flight.number;
+    sum.in_flight_us += in_flight.integral_us;
+    sum.queued += counts->queued.value();
+    sum.requests += counts->requests.value();
+    sum.failures += counts->failures.value();
+  }
+  return sum;
+}
+
 void Measurements::raise(const std::string& key, Counter& counter, uint64_t value) {
   uint64_t& last = (*current_)[key];
   if (value > last) counter.add(value - last);
   last = value;
 }
 
-void Measurements::update(const std::map<std::string, std::shared_ptr<SharedService>>& services,
+void Measurements::update(const RouteBook& book,
                           const std::vector<std::unique_ptr<Worker>>& workers) {
+  const auto& services = book.services();
   std::erase_if(passed_on_, [&](const auto& entry) { return !services.contains(entry.first); });
+  std::erase_if(passed_on_by_version_,
+                [&](const auto& entry) { return !book.pools().contains(entry.first); });
+  std::map<std::string, std::pair<uint64_t, uint64_t>> awake_asleep;
+  for (const auto& [key, pool] : book.pools()) {
+    awake_asleep[key.first].first += pool->targets_awake.load();
+    awake_asleep[key.first].second += pool->targets_asleep.load();
+    if (!pool->version.empty()) update(*pool);
+  }
   for (const auto& [id, known] : labels_) {
-    const auto found = services.find(id);
-    const bool there = found != services.end();
     level("hob_edge_targets_awake", "Targets that take requests, or still have some",
-          there ? found->second->targets_awake.load() : 0, {{"service", id}});
+          awake_asleep[id].first, {{"service", id}});
     level("hob_edge_targets_asleep", "Targets that this edge does not hold awake, or not yet",
-          there ? found->second->targets_asleep.load() : 0, {{"service", id}});
+          awake_asleep[id].second, {{"service", id}});
   }
   uint64_t in_flight = 0;
   uint64_t queued = 0;
@@ -167,6 +188,25 @@ void Measurements::update(const std::string& label, const SharedService& service
        service.wake_us.load());
   pass("hob_edge_received_bytes_total", "Request bodies", sum.received_bytes);
   pass("hob_edge_sent_bytes_total", "Answer bodies", sum.sent_bytes);
+}
+
+void Measurements::update(const SharedPool& pool) {
+  const RouteBook::PoolKey key{pool.service->id, pool.version};
+  const PoolSum sum = sum_of(pool);
+  if (sum.requests == 0) return;
+  const bool known = version_labels_.contains(key) || version_labels_.size() < kVersionsMeasuredMax;
+  if (known) version_labels_.insert(key);
+  const Labels labels = known ? Labels{{"service", key.first}, {"version", key.second}}
+                              : Labels{{"service", "other"}, {"version", "other"}};
+  current_ = &passed_on_by_version_[key];
+  raise("requests",
+        metrics_.counter("hob_edge_version_requests_total",
+                         "Requests ended that were given to a target of the version", labels),
+        sum.requests);
+  raise("failures",
+        metrics_.counter("hob_edge_version_failures_total",
+                         "Of those, answered 5xx by the target, or not at all", labels),
+        sum.failures);
 }
 
 void Measurements::set_log_lines_dropped(uint64_t lines) {

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "edge/balancer.h"
 
 namespace hob::edge {
 
@@ -29,24 +30,61 @@ uint64_t milliseconds(Duration duration) {
 }
 }  // namespace
 
+// What the table being compiled names.
+struct RouteBook::Next {
+  std::map<std::string, std::shared_ptr<SharedService>> services{};
+  std::map<PoolKey, std::shared_ptr<SharedPool>> pools{};
+  std::map<std::string, std::shared_ptr<SharedTarget>> targets{};
+};
+
+std::shared_ptr<SharedService> RouteBook::service_of(const link::Route& route, Next& next) const {
+  std::shared_ptr<SharedService>& service = next.services[route.service];
+  if (service != nullptr) return service;
+  if (const auto known = services_.find(route.service); known != services_.end())
+    return service = known->second;
+  service = std::make_shared<SharedService>();
+  service->id = route.service;
+  for (size_t i = 0; i < loops_; ++i) service->loops.push_back(std::make_unique<ServiceCounts>());
+  return service;
+}
+
+std::shared_ptr<SharedPool> RouteBook::pool_of(const std::shared_ptr<SharedService>& service,
+                                               const std::string& version, Next& next) const {
+  const PoolKey key{service->id, version};
+  std::shared_ptr<SharedPool>& pool = next.pools[key];
+  if (pool != nullptr) return pool;
+  if (const auto known = pools_.find(key); known != pools_.end()) return pool = known->second;
+  pool = std::make_shared<SharedPool>();
+  pool->service = service;
+  pool->version = version;
+  for (size_t i = 0; i < loops_; ++i) pool->loops.push_back(std::make_unique<PoolCounts>());
+  return pool;
+}
+
+std::shared_ptr<SharedTarget> RouteBook::target_of(const link::Target& target, Next& next) const {
+  const std::string key = fmt::format("{} {} {}", target.task.value, target.address, target.port);
+  if (const auto named = next.targets.find(key); named != next.targets.end()) return named->second;
+  if (const auto known = targets_.find(key); known != targets_.end())
+    return next.targets[key] = known->second;
+  auto shared = std::make_shared<SharedTarget>();
+  shared->task = target.task;
+  shared->address.sin_family = AF_INET;
+  shared->address.sin_port = htons(static_cast<uint16_t>(target.port));
+  if (target.port <= 0 || target.port > 65535 ||
+      ::inet_pton(AF_INET, target.address.c_str(), &shared->address.sin_addr) != 1) {
+    log::error("target has no usable address",
+               {{"task", target.task.value}, {"address", target.address}, {"port", target.port}});
+    return nullptr;
+  }
+  return next.targets[key] = shared;
+}
+
 std::shared_ptr<const Routes> RouteBook::compile(const link::RouteTable& table) {
   auto routes = std::make_shared<Routes>();
   routes->version = table.version;
-  std::map<std::string, std::shared_ptr<SharedService>> services;
-  std::map<std::string, std::shared_ptr<SharedTarget>> targets;
+  Next next;
   for (const link::Route& route : table.routes) {
-    std::shared_ptr<SharedService>& service = services[route.service];
-    if (service == nullptr) {
-      const auto known = services_.find(route.service);
-      if (known != services_.end()) {
-        service = known->second;
-      } else {
-        service = std::make_shared<SharedService>();
-        service->id = route.service;
-        for (size_t i = 0; i < loops_; ++i)
-          service->loops.push_back(std::make_unique<ServiceCounts>());
-      }
-    }
+    const std::shared_ptr<SharedService> service = service_of(route, next);
     ServiceRoute compiled{.service = service,
                           .name = route.service_name,
                           .host_names = route.host_names,
@@ -55,39 +93,46 @@ std::shared_ptr<const Routes> RouteBook::compile(const link::RouteTable& table) 
                           .request_timeout_ms = milliseconds(route.request_timeout),
                           .idle_timeout_ms = milliseconds(route.idle_timeout),
                           .queue_timeout_ms = milliseconds(route.queue_timeout),
-                          .awake_min = std::max(route.awake_min, -1),
                           .sleep_after_ms = milliseconds(route.sleep_after)};
+    std::vector<int> weights;
+    if (route.versions.empty()) {
+      compiled.pools.push_back(
+          {.pool = pool_of(service, "", next), .awake_min = std::max(route.awake_min, -1)});
+      weights.push_back(1);
+    }
+    for (const link::RouteVersion& version : route.versions) {
+      compiled.pools.push_back({.pool = pool_of(service, version.id, next),
+                                .host_names = version.host_names,
+                                .awake_min = std::max(version.awake_min, -1)});
+      weights.push_back(std::clamp(version.weight, 0, kWeightMax));
+    }
     for (const link::Target& target : route.targets) {
-      const std::string key =
-          fmt::format("{} {} {}", target.task.value, target.address, target.port);
-      std::shared_ptr<SharedTarget>& shared = targets[key];
-      if (shared == nullptr) {
-        const auto known = targets_.find(key);
-        if (known != targets_.end()) {
-          shared = known->second;
-        } else {
-          shared = std::make_shared<SharedTarget>();
-          shared->task = target.task;
-          shared->address.sin_family = AF_INET;
-          shared->address.sin_port = htons(static_cast<uint16_t>(target.port));
-          if (target.port <= 0 || target.port > 65535 ||
-              ::inet_pton(AF_INET, target.address.c_str(), &shared->address.sin_addr) != 1) {
-            log::error(
-                "target has no usable address",
-                {{"task", target.task.value}, {"address", target.address}, {"port", target.port}});
-            targets.erase(key);
-            continue;
-          }
-        }
+      const auto pool =
+          route.versions.empty()
+              ? compiled.pools.begin()
+              : std::ranges::find(compiled.pools, target.version,
+                                  [](const PoolRoute& of) { return of.pool->version; });
+      if (pool == compiled.pools.end()) {
+        log::error("target is of a version that its route does not name",
+                   {{"task", target.task.value}, {"version", target.version}});
+        continue;
       }
+      const std::shared_ptr<SharedTarget> shared = target_of(target, next);
+      if (shared == nullptr) continue;
       const bool draining = target.state == link::TargetState::kDraining;
       shared->draining.store(draining, std::memory_order_relaxed);
-      if (!draining) compiled.targets.push_back(shared);
+      if (!draining) pool->targets.push_back(shared);
     }
+    std::vector<VersionView> views;
+    for (size_t i = 0; i < weights.size(); ++i)
+      views.push_back({.weight = weights[i], .has_targets = !compiled.pools[i].targets.empty()});
+    const std::vector<int> shares = shares_of(views);
+    for (size_t i = 0; i < shares.size(); ++i) compiled.pools[i].share = shares[i];
     routes->services.push_back(std::move(compiled));
   }
-  services_ = std::move(services);
-  targets_ = std::move(targets);
+  services_ = std::move(next.services);
+  pools_ = std::move(next.pools);
+  targets_ = std::move(next.targets);
   return routes;
 }
 

@@ -1,9 +1,9 @@
-// What the loops of an edge share: which host names lead to which service, and each target's
-// requests in flight.
+// What the loops of an edge share: which host names lead to which service and version, and each
+// target's requests in flight.
 //
 // The main thread compiles each link::RouteTable into an immutable Routes and posts it to the
-// loops. What outlives a table (counts, measurements) is in SharedTarget and SharedService, which
-// tables refer to.
+// loops. What outlives a table (counts, measurements) is in SharedTarget, SharedPool and
+// SharedService, which tables refer to. A pool is the targets of one version of a service.
 #pragma once
 
 #include <netinet/in.h>
@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -25,6 +26,7 @@ namespace hob::edge {
 
 inline constexpr size_t kLoopsMax = 64;
 inline constexpr int kConcurrencyMax = 1'000'000;  // of a target; what is above counts as this
+inline constexpr int kWeightMax = 1'000'000;       // of a version; likewise
 // Upper ends of the latency histogram's buckets, in seconds; the last is +Inf.
 inline constexpr std::array<double, 12> kLatencyBuckets = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
                                                            0.1,   0.25,   0.5,   1,    5,     30};
@@ -98,10 +100,28 @@ struct alignas(64) ServiceCounts {
   LoopCount sent_bytes{};
 };
 
+// One loop's measurements of one version of a service.
+struct alignas(64) PoolCounts {
+  InFlight in_flight{};  // those that wait for a target of it among them
+  LoopCount queued{};
+  LoopCount requests{};  // ended ones that were given to a target of it
+  LoopCount failures{};  // of those, answered 5xx by the target, or not at all
+};
+
 struct SharedService {
   std::string id{};
   std::vector<std::unique_ptr<ServiceCounts>> loops{};  // one each
-  std::atomic<uint64_t> waiting_loops = 0;  // a bit for each loop with requests in its queue
+  std::atomic<uint64_t> waiting_loops = 0;  // a bit for each loop with requests in a queue of it
+  // Written by AwakeController, for the metrics.
+  std::atomic<uint64_t> wakes = 0;    // asked for
+  std::atomic<uint64_t> woken = 0;    // answered
+  std::atomic<uint64_t> wake_us = 0;  // from the one to the other
+};
+
+struct SharedPool {
+  std::shared_ptr<SharedService> service{};
+  std::string version{};                             // empty: of a service that has only one
+  std::vector<std::unique_ptr<PoolCounts>> loops{};  // one each
   // Between the loops and AwakeController: a loop has asked it to look, and it has not yet;
   // requests wait that no sleeping target can be woken for; a target with so many requests should
   // be told about while others sleep (INT_MAX: none does).
@@ -111,9 +131,6 @@ struct SharedService {
   // Written by AwakeController, for the metrics.
   std::atomic<uint64_t> targets_awake = 0;
   std::atomic<uint64_t> targets_asleep = 0;
-  std::atomic<uint64_t> wakes = 0;    // asked for
-  std::atomic<uint64_t> woken = 0;    // answered
-  std::atomic<uint64_t> wake_us = 0;  // from the one to the other
 };
 
 struct SharedTarget {
@@ -135,6 +152,14 @@ struct SharedTarget {
   void open() { load.fetch_sub(kClosed, std::memory_order_seq_cst); }
 };
 
+struct PoolRoute {
+  std::shared_ptr<SharedPool> pool{};
+  int share = 0;  // of requests to the service's names, of the sum of all shares
+  std::vector<std::string> host_names{};                 // its own
+  int awake_min = -1;                                    // -1: all are awake
+  std::vector<std::shared_ptr<SharedTarget>> targets{};  // those that take new requests
+};
+
 struct ServiceRoute {
   std::shared_ptr<SharedService> service{};
   std::string name{};
@@ -144,9 +169,8 @@ struct ServiceRoute {
   uint64_t request_timeout_ms = 0;  // 0: none
   uint64_t idle_timeout_ms = 0;     // 0: none
   uint64_t queue_timeout_ms = 0;
-  int awake_min = -1;  // -1: all are awake
   uint64_t sleep_after_ms = 0;
-  std::vector<std::shared_ptr<SharedTarget>> targets{};  // those that take new requests
+  std::vector<PoolRoute> pools{};  // at least one
 };
 
 struct Routes {
@@ -158,17 +182,28 @@ struct Routes {
 class RouteBook {
  public:
   explicit RouteBook(size_t loops) : loops_(loops) {}
-  // A target whose address is not an IPv4 address with a port is left out and logged.
+  // A target whose address is not an IPv4 address with a port is left out and logged, and so is one
+  // of a version that its route does not name.
   std::shared_ptr<const Routes> compile(const link::RouteTable& table);
   const std::map<std::string, std::shared_ptr<SharedService>>& services() const {
     return services_;
   }
+  using PoolKey = std::pair<std::string, std::string>;  // service's id, version
+  const std::map<PoolKey, std::shared_ptr<SharedPool>>& pools() const { return pools_; }
   const std::map<std::string, std::shared_ptr<SharedTarget>>& targets() const { return targets_; }
 
  private:
+  struct Next;
+  std::shared_ptr<SharedService> service_of(const link::Route& route, Next& next) const;
+  std::shared_ptr<SharedPool> pool_of(const std::shared_ptr<SharedService>& service,
+                                      const std::string& version, Next& next) const;
+  // nullptr: it has no usable address.
+  std::shared_ptr<SharedTarget> target_of(const link::Target& target, Next& next) const;
+
   size_t loops_;
   std::map<std::string, std::shared_ptr<SharedService>> services_;  // by id
-  std::map<std::string, std::shared_ptr<SharedTarget>> targets_;    // by "task address port"
+  std::map<PoolKey, std::shared_ptr<SharedPool>> pools_;
+  std::map<std::string, std::shared_ptr<SharedTarget>> targets_;  // by "task address port"
 };
 
 }  // namespace hob::edge

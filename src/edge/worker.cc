@@ -82,6 +82,7 @@ uint32_t Worker::unix_seconds() {
 
 void Worker::apply(const Routes& routes) {
   by_host_.clear();
+  std::vector<std::shared_ptr<Pool>> dropped;
   for (auto& [id, service] : services_) service->listed = false;
   for (auto& [shared, target] : targets_) target->listed = false;
   for (const ServiceRoute& route : routes.services) {
@@ -94,14 +95,13 @@ void Worker::apply(const Routes& routes) {
     // Two routes of one service (more host names): the last one's targets hold.
     service->listed = true;
     service->route = route;
-    service->targets.clear();
-    for (const std::shared_ptr<SharedTarget>& shared : route.targets) {
-      std::shared_ptr<Target>& target = targets_[shared.get()];
-      if (target == nullptr) target = std::make_shared<Target>(shared);
-      target->listed = true;
-      service->targets.push_back(target);
+    apply_pools(*service, route, dropped);
+    for (const std::string& host : route.host_names)
+      by_host_.insert_or_assign(host, Destination{.service = service});
+    for (size_t i = 0; i < route.pools.size(); ++i) {
+      for (const std::string& host : route.pools[i].host_names)
+        by_host_.insert_or_assign(host, Destination{.service = service, .pool = service->pools[i]});
     }
-    for (const std::string& host : route.host_names) by_host_.insert_or_assign(host, service);
   }
   for (auto it = targets_.begin(); it != targets_.end();) {
     if (it->second->listed) {
@@ -116,23 +116,76 @@ void Worker::apply(const Routes& routes) {
     const std::shared_ptr<Service> service = it->second;
     if (!service->listed) {
       it = services_.erase(it);
-      while (service->first_waiting != nullptr)
-        service->first_waiting->refuse(Refusal::kStopped, 503);
+      refuse_waiting(*service, Refusal::kStopped);
     } else {
       ++it;
-      if (service->route.state == link::RouteState::kPaused) {
-        while (service->first_waiting != nullptr)
-          service->first_waiting->refuse(Refusal::kPaused, 503);
+      if (service->route.state == link::RouteState::kPaused)
+        refuse_waiting(*service, Refusal::kPaused);
+      for (size_t i = 0; i < service->pools.size(); ++i) {
+        if (service->pools[i]->share == 0) dispatch_waiting(*service->pools[i], false);
       }
       serve_waiting(*service);
     }
   }
+  for (const std::shared_ptr<Pool>& pool : dropped) dispatch_waiting(*pool, true);
   applied_.store(routes.version, std::memory_order_release);
 }
 
-std::shared_ptr<Service> Worker::find(std::string_view host) {
+void Worker::apply_pools(Service& service, const ServiceRoute& route,
+                         std::vector<std::shared_ptr<Pool>>& dropped) {
+  std::vector<std::shared_ptr<Pool>> before = std::exchange(service.pools, {});
+  service.shares = 0;
+  for (const PoolRoute& from : route.pools) {
+    const auto known = std::ranges::find_if(
+        before, [&](const auto& pool) { return pool != nullptr && pool->shared == from.pool; });
+    std::shared_ptr<Pool> pool = known != before.end() ? std::exchange(*known, nullptr) : nullptr;
+    if (pool == nullptr) {
+      pool = std::make_shared<Pool>();
+      pool->shared = from.pool;
+      pool->counts = from.pool->loops[index_].get();
+    }
+    pool->share = from.share;
+    pool->sleeps = from.awake_min >= 0;
+    service.shares += static_cast<uint64_t>(from.share);
+    pool->targets.clear();
+    for (const std::shared_ptr<SharedTarget>& shared : from.targets) {
+      std::shared_ptr<Target>& target = targets_[shared.get()];
+      if (target == nullptr) target = std::make_shared<Target>(shared);
+      target->listed = true;
+      pool->targets.push_back(target);
+    }
+    service.pools.push_back(std::move(pool));
+  }
+  for (std::shared_ptr<Pool>& pool : before) {
+    if (pool == nullptr) continue;
+    pool->listed = false;
+    pool->targets.clear();
+    dropped.push_back(std::move(pool));
+  }
+}
+
+void Worker::refuse_waiting(Service& service, Refusal why) {
+  for (size_t i = 0; i < service.pools.size(); ++i) {
+    while (service.pools[i]->first_waiting != nullptr)
+      service.pools[i]->first_waiting->refuse(why, 503);
+  }
+}
+
+void Worker::dispatch_waiting(Pool& pool, bool pinned) {
+  for (Exchange* exchange = pool.first_waiting; exchange != nullptr;) {
+    Exchange* next = exchange->next_waiting_;
+    if (pinned || !exchange->pinned_) {
+      stop_waiting(*exchange);
+      if (!exchange->pinned_) exchange->leave_pool();
+      dispatch(*exchange);
+    }
+    exchange = next;
+  }
+}
+
+const Destination* Worker::find(std::string_view host) const {
   const auto found = by_host_.find(host);
-  return found != by_host_.end() ? found->second : nullptr;
+  return found != by_host_.end() ? &found->second : nullptr;
 }
 
 void Worker::on_accept(int fd, size_t listener) {
@@ -188,10 +241,16 @@ void Worker::abort_all() {
 
 // ---- targets ----
 
-bool Worker::try_target(Exchange& exchange) {
+const std::shared_ptr<Pool>& Worker::choose_pool(const Service& service) {
+  if (service.pools.size() == 1) return service.pools.front();
+  return service.pools[pick_version(service.pools.size(), service.shares, random(),
+                                    [&](size_t i) { return service.pools[i]->share; })];
+}
+
+bool Worker::try_target(Exchange& exchange, const std::shared_ptr<Pool>& pool) {
   const std::shared_ptr<Service> service = exchange.service_;
   const uint64_t now = loop_->now_ms();
-  const auto& targets = service->targets;
+  const auto& targets = pool->targets;
   const auto view = [&](size_t i) {
     const Target& target = *targets[i];
     const int load = target.shared->load.load(std::memory_order_seq_cst);
@@ -210,15 +269,16 @@ bool Worker::try_target(Exchange& exchange) {
   // closed.
   const int before = target->shared->load.fetch_add(1, std::memory_order_seq_cst);
   if (before >= service->route.max_concurrency) {
-    release(*service, *target);
+    release(*service, *pool, *target);
     return false;
   }
-  if (before + 1 >= service->shared->signal_at.load(std::memory_order_relaxed) &&
-      service->signalled_ms != now) {
-    service->signalled_ms = now;
-    ask(*service);
+  if (before + 1 >= pool->shared->signal_at.load(std::memory_order_relaxed) &&
+      pool->signalled_ms != now) {
+    pool->signalled_ms = now;
+    ask(*pool);
   }
   stop_waiting(exchange);
+  exchange.enter_pool(pool);
   UpstreamConnection* connection = nullptr;
   if (!target->idle.empty()) {
     connection = target->idle.back();
@@ -236,41 +296,83 @@ bool Worker::try_target(Exchange& exchange) {
 
 void Worker::dispatch(Exchange& exchange) {
   const std::shared_ptr<Service> service = exchange.service_;
+  if (exchange.pool_ != nullptr && !exchange.pool_->listed) {
+    if (exchange.pinned_) {
+      exchange.refuse(Refusal::kStopped, 503);
+      return;
+    }
+    exchange.leave_pool();
+  }
+  if (exchange.pool_ == nullptr) exchange.enter_pool(choose_pool(*service));
+  const std::shared_ptr<Pool> pool = exchange.pool_;
   // Who waits already comes first.
-  if (service->waiting == 0 && try_target(exchange)) return;
+  if (pool->waiting == 0 && try_target(exchange, pool)) return;
+  if (try_others(exchange)) return;
   if (service->waiting >= kQueuedPerServiceMax) {
     exchange.refuse(Refusal::kQueueFull, 503);
     return;
   }
   exchange.waiting_ = true;
   exchange.waiting_since_us_ = loop_->now_us();
-  exchange.previous_waiting_ = service->last_waiting;
+  exchange.previous_waiting_ = pool->last_waiting;
   exchange.next_waiting_ = nullptr;
-  (service->last_waiting != nullptr ? service->last_waiting->next_waiting_
-                                    : service->first_waiting) = &exchange;
-  service->last_waiting = &exchange;
+  (pool->last_waiting != nullptr ? pool->last_waiting->next_waiting_ : pool->first_waiting) =
+      &exchange;
+  pool->last_waiting = &exchange;
+  ++pool->waiting;
   ++service->waiting;
   service->counts->queued.add();
+  pool->counts->queued.add();
   set_waiting_bit(*service);
   // A place that came free on another loop, or by a target's waking, before it could be seen that
   // we wait would wake nobody.
-  const bool free = any_free(*service);
+  const bool free = any_free(*service, *pool);
   if (free) loop_->post([this, id = service->shared->id] { wake_service(id); });
   exchange.passed_over_ = free && !exchange.fail_open_;
   exchange.set_deadline();
   // That there is nothing to wake has been seen already: more of it is no news.
-  if (!service->shared->short_of_targets.load(std::memory_order_seq_cst)) ask(*service);
+  if (!pool->shared->short_of_targets.load(std::memory_order_seq_cst)) ask(*pool);
 }
 
-bool Worker::try_waiting(Exchange& exchange) { return try_target(exchange); }
+bool Worker::try_waiting(Exchange& exchange) { return try_target(exchange, exchange.pool_); }
 
-void Worker::ask(Service& service) {
-  if (context_.ask && !service.shared->asked.exchange(true, std::memory_order_acq_rel))
-    context_.ask(service.shared);
+bool Worker::try_others(Exchange& exchange) {
+  const Service& service = *exchange.service_;
+  if (exchange.pinned_ || service.pools.size() == 1 ||
+      !exchange.pool_->shared->short_of_targets.load(std::memory_order_seq_cst))
+    return false;
+  const size_t start = static_cast<size_t>(random() % service.pools.size());
+  for (size_t k = 0; k < service.pools.size(); ++k) {
+    const std::shared_ptr<Pool> other = service.pools[(start + k) % service.pools.size()];
+    if (other == exchange.pool_ || other->share == 0 || other->waiting > 0) continue;
+    if (any_free(service, *other) && try_target(exchange, other)) return true;
+  }
+  return false;
 }
 
-bool Worker::any_free(const Service& service) const {
-  return std::any_of(service.targets.begin(), service.targets.end(), [&](const auto& target) {
+bool Worker::find_untried(Exchange& exchange) {
+  const auto untried = [&](const Pool& pool) {
+    return std::ranges::any_of(pool.targets, [&](const auto& target) {
+      return std::ranges::find(exchange.failed_, target.get()) == std::end(exchange.failed_);
+    });
+  };
+  if (untried(*exchange.pool_)) return true;
+  if (exchange.pinned_) return false;
+  for (const std::shared_ptr<Pool>& other : exchange.service_->pools) {
+    if (other->share == 0 || !untried(*other)) continue;
+    exchange.enter_pool(other);
+    return true;
+  }
+  return false;
+}
+
+void Worker::ask(Pool& pool) {
+  if (context_.ask && !pool.shared->asked.exchange(true, std::memory_order_acq_rel))
+    context_.ask(pool.shared);
+}
+
+bool Worker::any_free(const Service& service, const Pool& pool) const {
+  return std::any_of(pool.targets.begin(), pool.targets.end(), [&](const auto& target) {
     return target->shared->load.load(std::memory_order_seq_cst) < service.route.max_concurrency;
   });
 }
@@ -279,18 +381,20 @@ void Worker::stop_waiting(Exchange& exchange) {
   if (!exchange.waiting_) return;
   exchange.waiting_ = false;
   Service& service = *exchange.service_;
+  Pool& pool = *exchange.pool_;
   (exchange.previous_waiting_ != nullptr ? exchange.previous_waiting_->next_waiting_
-                                         : service.first_waiting) = exchange.next_waiting_;
+                                         : pool.first_waiting) = exchange.next_waiting_;
   (exchange.next_waiting_ != nullptr ? exchange.next_waiting_->previous_waiting_
-                                     : service.last_waiting) = exchange.previous_waiting_;
+                                     : pool.last_waiting) = exchange.previous_waiting_;
+  --pool.waiting;
   --service.waiting;
   service.counts->queued.subtract();
+  pool.counts->queued.subtract();
   const uint64_t queued_us = loop_->now_us() - exchange.waiting_since_us_;
   exchange.queued_us_ += queued_us;
   service.counts->queued_us.add(queued_us);
   set_waiting_bit(service);
-  if (service.waiting == 0 && service.shared->short_of_targets.load(std::memory_order_seq_cst))
-    ask(service);
+  if (pool.waiting == 0 && pool.shared->short_of_targets.load(std::memory_order_seq_cst)) ask(pool);
 }
 
 void Worker::set_waiting_bit(Service& service) {
@@ -302,16 +406,16 @@ void Worker::set_waiting_bit(Service& service) {
   }
 }
 
-void Worker::release(Service& service, Target& target) {
+void Worker::release(Service& service, Pool& pool, Target& target) {
   const int before = target.shared->load.fetch_sub(1, std::memory_order_seq_cst);
   const int in_flight = before & (SharedTarget::kClosed - 1);
   HOB_ASSERT(in_flight > 0);
   if (in_flight == 1) {
     if (target.shared->draining.load(std::memory_order_relaxed) && context_.on_drained)
       context_.on_drained();
-    if (before >= SharedTarget::kClosed) ask(service);
+    if (before >= SharedTarget::kClosed) ask(pool);
   }
-  if (service.first_waiting != nullptr) {
+  if (service.waiting > 0) {
     // After this turn's callbacks: who releases may be in the middle of something.
     loop_->post([this, id = service.shared->id] { wake_service(id); });
   }
@@ -328,19 +432,24 @@ void Worker::wake_service(const std::string& id) {
 }
 
 void Worker::serve_waiting(Service& service) {
-  while (service.first_waiting != nullptr && try_target(*service.first_waiting)) {
+  // By number: a request that gets its answer now may let its client's next one change the queues.
+  for (size_t i = 0; i < service.pools.size(); ++i) {
+    const std::shared_ptr<Pool> pool = service.pools[i];
+    while (pool->first_waiting != nullptr &&
+           (try_target(*pool->first_waiting, pool) || try_others(*pool->first_waiting))) {
+    }
   }
 }
 
-void Worker::gateway_failed(Service& service, Target& target) {
+void Worker::gateway_failed(Service& service, Pool& pool, Target& target) {
   target.shared->failing.store(true, std::memory_order_relaxed);
-  if (service.route.awake_min >= 0) ask(service);  // another may be woken in its place
+  if (pool.sleeps) ask(pool);  // another may be woken in its place
   const uint64_t now = loop_->now_ms();
   size_t ejected = 0;
-  for (const auto& other : service.targets) {
+  for (const auto& other : pool.targets) {
     if (other.get() != &target && other->ejection.ejected(now)) ++ejected;
   }
-  if (target.ejection.failed(now, ejected, service.targets.size())) service.counts->ejections.add();
+  if (target.ejection.failed(now, ejected, pool.targets.size())) service.counts->ejections.add();
 }
 
 // ---- connections ----

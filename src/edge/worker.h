@@ -26,6 +26,7 @@ class ClientConnection;
 class Exchange;
 class UpstreamConnection;
 class Worker;
+enum class Refusal;
 
 // One target as one loop sees it.
 struct Target {
@@ -36,11 +37,12 @@ struct Target {
   bool listed = true;  // in the last table, ready: its connections are worth keeping
 };
 
-// One service as one loop sees it; lives on while exchanges use it.
-struct Service {
-  std::shared_ptr<SharedService> shared{};
-  ServiceCounts* counts = nullptr;
-  ServiceRoute route{};
+// One version of a service as one loop sees it; lives on while exchanges use it.
+struct Pool {
+  std::shared_ptr<SharedPool> shared{};
+  PoolCounts* counts = nullptr;
+  int share = 0;        // of the requests that name no version
+  bool sleeps = false;  // some of its targets may sleep
   bool listed = true;
   std::vector<std::shared_ptr<Target>> targets{};  // those that take new requests
   // Exchanges waiting for a target, first come first served.
@@ -48,6 +50,23 @@ struct Service {
   Exchange* last_waiting = nullptr;
   size_t waiting = 0;
   uint64_t signalled_ms = 0;  // when it was last told that a target is near its limit
+};
+
+// One service as one loop sees it; lives on while exchanges use it.
+struct Service {
+  std::shared_ptr<SharedService> shared{};
+  ServiceCounts* counts = nullptr;
+  ServiceRoute route{};
+  bool listed = true;
+  std::vector<std::shared_ptr<Pool>> pools{};  // at least one
+  uint64_t shares = 1;                         // of all pools
+  size_t waiting = 0;                          // in all pools
+};
+
+// Where a host name leads.
+struct Destination {
+  std::shared_ptr<Service> service{};
+  std::shared_ptr<Pool> pool{};  // nullptr: to any
 };
 
 // Counts of one loop that belong to no service.
@@ -70,11 +89,11 @@ struct WorkerContext {
   size_t loops = 1;
   // Called from a loop when a draining target's last request has ended.
   std::function<void()> on_drained{};
-  // Asks another loop to look at a service's queue: a place has come free.
+  // Asks another loop to look at a service's queues: a place has come free.
   std::function<void(size_t loop, SharedService& service)> wake{};
-  // Asks the main thread to look at a service: a request waits, a target is near its limit or
-  // fails, or a closed one's last request has ended.
-  std::function<void(std::shared_ptr<SharedService> service)> ask{};
+  // Asks the main thread to look at a pool: a request waits, a target is near its limit or fails,
+  // or a closed one's last request has ended.
+  std::function<void(std::shared_ptr<SharedPool> pool)> ask{};
   AccessLog* access_log = nullptr;  // nullptr: none
   size_t tls_from = SIZE_MAX;       // listeners of this index and above speak TLS
   Times times{};
@@ -115,16 +134,19 @@ class Worker final : public Listener {
   // The target is going to sleep: closes the connections kept to it.
   void close_idle(SharedTarget* of);
 
-  // nullptr: no service has that name. `host`: lower case, without a port.
-  std::shared_ptr<Service> find(std::string_view host);
+  // nullptr: no service has that name. `host`: lower case, without a port. Good until apply().
+  const Destination* find(std::string_view host) const;
   // Finds a target and a connection for the exchange, or lets it wait, or refuses it.
   void dispatch(Exchange& exchange);
   void stop_waiting(Exchange& exchange);
   // Out of turn. False: it still waits.
   bool try_waiting(Exchange& exchange);
+  // Whether a target is left that has not failed the exchange; if it is one of another version, the
+  // exchange has gone over.
+  bool find_untried(Exchange& exchange);
   // An exchange no longer uses its target.
-  void release(Service& service, Target& target);
-  void gateway_failed(Service& service, Target& target);
+  void release(Service& service, Pool& pool, Target& target);
+  void gateway_failed(Service& service, Pool& pool, Target& target);
 
   // ---- connections ----
   void enter(ClientConnection& connection);
@@ -156,12 +178,20 @@ class Worker final : public Listener {
     using is_transparent = void;
     size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
   };
-  // False: no target is free.
-  bool try_target(Exchange& exchange);
-  bool any_free(const Service& service) const;
+  // False: no target of the pool is free. True: the exchange is the pool's, whichever it was.
+  bool try_target(Exchange& exchange, const std::shared_ptr<Pool>& pool);
+  // Where the exchange's own pool has no place and none to wake, another version's place.
+  bool try_others(Exchange& exchange);
+  const std::shared_ptr<Pool>& choose_pool(const Service& service);
+  bool any_free(const Service& service, const Pool& pool) const;
   void serve_waiting(Service& service);
+  // Of those that wait in it: each is dispatched anew, those bound to it by name if `pinned`.
+  void dispatch_waiting(Pool& pool, bool pinned);
+  void refuse_waiting(Service& service, Refusal why);
   void set_waiting_bit(Service& service);
-  void ask(Service& service);
+  void ask(Pool& pool);
+  void apply_pools(Service& service, const ServiceRoute& route,
+                   std::vector<std::shared_ptr<Pool>>& dropped);
 
   std::unique_ptr<Loop> loop_;
   size_t index_;
@@ -175,7 +205,7 @@ class Worker final : public Listener {
   bool aborting_ = false;
   ClientConnection* first_client_ = nullptr;
   size_t clients_ = 0;
-  std::unordered_map<std::string, std::shared_ptr<Service>, Hash, std::equal_to<>> by_host_;
+  std::unordered_map<std::string, Destination, Hash, std::equal_to<>> by_host_;
   std::unordered_map<std::string, std::shared_ptr<Service>> services_;  // by id
   std::unordered_map<SharedTarget*, std::shared_ptr<Target>> targets_;
   std::vector<std::unique_ptr<Exchange>> spare_exchanges_;
