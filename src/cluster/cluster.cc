@@ -45,7 +45,9 @@ class Cluster::Impl {
         committed_(executor),
         scope_(executor),
         hosts_(state_, ports_, clock, scope_, clock.now(), [this] { wake_.set(); }),
-        edges_(ports_, clock, clock.now(), [this] { traffic_changed(); }) {}
+        edges_(
+            ports_, clock, clock.now(), [this] { traffic_changed(); },
+            [this](const std::set<std::string>& services) { outcomes_told(services); }) {}
 
   void start() {
     cache_.start();
@@ -90,6 +92,15 @@ class Cluster::Impl {
   void traffic_changed() {
     dirty_.insert(unsettled_.begin(), unsettled_.end());
     wake_.set();
+  }
+
+  void outcomes_told(const std::set<std::string>& services) {
+    for (const std::string& service : services) {
+      const auto judged = judged_.find(service);
+      if (judged == judged_.end()) continue;
+      dirty_.insert(judged->second);
+      wake_.set();
+    }
   }
 
   Async<> run() {
@@ -295,10 +306,15 @@ class Cluster::Impl {
     unsettled_.erase(key);
     if (state_.unreadable(key)) return;  // left alone until somebody mends it
     const auto* item = state_.service(key);
-    if (item == nullptr) return add_orphans(key, now, transactions);
+    if (item == nullptr) {
+      keeping_.erase(key);
+      return add_orphans(key, now, transactions);
+    }
     ServiceView view{.service = item->record,
                      .lost_hosts = lost_,
-                     .edges_settled = edges_.tracker().settled(now)};
+                     .edges_settled = edges_.tracker().settled(now),
+                     .crowded = crowded_};
+    note_versions(key, view);
     bool unsettled = false;
     for (const std::string& task_key : state_.tasks_of_service(key)) {
       const Task& task = view.tasks.emplace_back(state_.task(task_key)->record);
@@ -331,6 +347,20 @@ class Cluster::Impl {
     }
     dirty_.insert(key);  // once more on what this writes, or if it fails
     transactions.push_back(std::move(transaction));
+  }
+
+  // What edges say of them, and whether the next thing they say is to be looked at.
+  void note_versions(const std::string& key, ServiceView& view) {
+    const Service& service = view.service;
+    judged_.erase(service.name);
+    keeping_.erase(key);
+    for (const Deployment& deployment : service.deployments) {
+      view.outcomes[deployment.id] = edges_.outcomes().of(service.name, deployment.id);
+      if (deployment.kept_since) keeping_.insert(key);
+    }
+    if (service.deployments.empty()) return;
+    const Deployment& newest = service.deployments.front();
+    if (newest.rollout == RolloutState::kInProgress && newest.step > 0) judged_[service.name] = key;
   }
 
   // Tasks whose service's record is gone: stopped, then forgotten.
@@ -396,10 +426,13 @@ class Cluster::Impl {
       view.tasks.push_back(&item.record);
       waiting = waiting || (item.record.host.empty() && is_present(item.record));
     }
+    const bool was_crowded = std::exchange(crowded_, false);
     if (!waiting) return;
     for (const PlacementAction& action : decide_placement(view, now)) {
       if (const auto* wake = std::get_if<WakePlacementAt>(&action)) {
         wake_at(wake->at);
+        crowded_ =
+            std::ranges::any_of(hosts, [](const HostView& host) { return !host.away_since; });
         continue;
       }
       const auto* place = std::get_if<PlaceTask>(&action);
@@ -426,6 +459,10 @@ class Cluster::Impl {
       }
       transactions.push_back(put_task(*item, task));
     }
+    if (!crowded_ || was_crowded || keeping_.empty()) return;
+    // What is only kept makes way, and nothing is kept anew while a task waits.
+    dirty_.insert(keeping_.begin(), keeping_.end());
+    wake_.set();
   }
 
   store::Store& store_;
@@ -444,7 +481,10 @@ class Cluster::Impl {
   std::set<std::string> dirty_;      // services to decide about
   std::set<std::string> unsettled_;  // services whose next decision hangs on what edges do
   std::map<std::string, Instant>
-      service_wakes_;  // when time alone makes a service worth another look
+      service_wakes_;                          // when time alone makes a service worth another look
+  std::map<std::string, std::string> judged_;  // by service: keys of those that shift traffic now
+  std::set<std::string> keeping_;              // services with a version that is only kept
+  bool crowded_ = false;                       // a task found no room when last looked at
   std::set<HostId> lost_;
   Instant tracker_seen_{};
   bool routes_stale_ = true;

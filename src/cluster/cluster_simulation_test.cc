@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <deque>
+#include <limits>
 #include <map>
 #include <random>
 #include <set>
@@ -59,7 +60,30 @@ struct SimEdge {
   std::deque<link::RouteTable> inbox{};
   link::RouteTable table{};
   std::map<TaskId, int> in_flight{};
+  // To the service's own host name.
   bool sends_to(const TaskId& task) const {
+    if (!knows(task)) return false;
+    for (const auto& route : table.routes) {
+      std::map<std::string, int> ready;
+      for (const auto& target : route.targets)
+        ready[target.version] += target.state == link::TargetState::kReady ? 1 : 0;
+      for (const auto& target : route.targets) {
+        if (target.task != task) continue;
+        int mine = 1;
+        int others = 0;
+        for (const auto& version : route.versions) {
+          if (version.id == target.version)
+            mine = version.weight;
+          else if (ready[version.id] > 0)
+            others += version.weight;
+        }
+        return mine > 0 || others == 0;
+      }
+    }
+    return false;
+  }
+  // To some host name of it, whatever its version's weight.
+  bool knows(const TaskId& task) const {
     for (const auto& route : table.routes) {
       if (route.host_names.empty()) continue;
       for (const auto& target : route.targets) {
@@ -80,6 +104,8 @@ class World {
     bad_percent_ = random_.below(60);
     scale_percent_ = random_.chance(50) ? random_.below(20) : 0;
     start_max_ = 1 + random_.below(20);
+    strategy_percent_ = random_.chance(60) ? 20 + random_.below(80) : 0;
+    meddle_percent_ = random_.chance(40) ? random_.below(10) : 0;
     const int hosts = 1 + random_.below(4);
     for (int i = 0; i < hosts; ++i) hosts_[HostId{fmt::format("h{}", i)}].since = now_;
     const int edges = 1 + random_.below(3);
@@ -92,6 +118,7 @@ class World {
                 .minimum_healthy_percent = kMins[random_.below(3)],
                 .maximum_percent = kMaxes[random_.below(2)],
                 .routing = {.host_names = {"s"}}};
+    if (random_.chance(60)) service_.keep_previous = Duration(1000 * random_.below(600));
     // One task at most can neither be added to nor taken from: AWS refuses it, too.
     if ((service_.desired_count == 1 || scale_percent_ > 0) && service_.minimum_healthy_percent > 0)
       service_.maximum_percent = 200;
@@ -117,11 +144,45 @@ class World {
  private:
   void deploy(bool bad) {
     const DeploymentId id{fmt::format("d{}", ++deployments_)};
-    Deployment made{.id = id, .created_at = now_};
+    Deployment made{.id = id, .created_at = now_, .host_names = {id.value + "-s"}};
+    const auto seconds = [this](int most) { return Duration(1000 * random_.below(most)); };
+    if (random_.chance(strategy_percent_)) {
+      made.configuration.bake_time = seconds(60);
+      made.configuration.strategy = DeploymentStrategy::kBlueGreen;
+      if (random_.chance(50)) {
+        made.configuration.strategy = DeploymentStrategy::kCanary;
+        made.configuration.steps = {{10, seconds(30)}, {50, seconds(30)}};
+      }
+    }
     made.task.cpu = 256;
     made.task.memory_mib = 256;
     service_.deployments.insert(service_.deployments.begin(), made);
     if (bad) bad_.insert(id);
+  }
+  // As runner does: the way back is put in front again, a rollout is ended without effect, or all
+  // the rest of it is left out.
+  void meddle() {
+    if (service_.deployments.empty()) return;
+    Deployment& front = service_.deployments.front();
+    if (front.rollout == RolloutState::kInProgress) {
+      if (random_.chance(50) || base_of(service_) == nullptr) {
+        front.promoted = true;
+      } else {
+        front.rollout = RolloutState::kFailed;
+      }
+      return;
+    }
+    for (size_t i = 1; i < service_.deployments.size(); ++i) {
+      if (!service_.deployments[i].kept_since) continue;
+      Deployment back = service_.deployments[i];
+      back.kept_since.reset();
+      back.rollout = RolloutState::kInProgress;
+      back.configuration = {.strategy = DeploymentStrategy::kBlueGreen};
+      back.step = 0;
+      service_.deployments.erase(service_.deployments.begin() + static_cast<long>(i));
+      service_.deployments.insert(service_.deployments.begin(), back);
+      return;
+    }
   }
   // As runner's scaler does, in the middle of a rollout, too.
   void scale(int desired) {
@@ -147,6 +208,7 @@ class World {
       deploy(random_.chance(bad_percent_));
       if (service_.deployments.size() == 1) floor_ = 0;
     }
+    if (random_.chance(meddle_percent_)) meddle();
     if (random_.chance(scale_percent_)) scale(1 + random_.below(6));
     if (random_.chance(control_restart_percent_)) restart_control();
     for (auto& [id, host] : hosts_) {
@@ -222,7 +284,7 @@ class World {
       }
       for (const auto& route : edge.table.routes) {
         for (const auto& target : route.targets) {
-          if (edge.sends_to(target.task) && random_.chance(30)) ++edge.in_flight[target.task];
+          if (edge.knows(target.task) && random_.chance(30)) ++edge.in_flight[target.task];
         }
       }
       if (!edge.connected) continue;
@@ -280,7 +342,8 @@ class World {
     const auto lost = lost_hosts(hosts, now_, wake);
     ServiceView view{.service = service_,
                      .lost_hosts = {lost.begin(), lost.end()},
-                     .edges_settled = tracker_.settled(now_)};
+                     .edges_settled = tracker_.settled(now_),
+                     .crowded = crowded_};
     for (const auto& [id, task] : tasks_) {
       view.tasks.push_back(task);
       view.traffic[id] = tracker_.traffic(id, now_);
@@ -292,6 +355,7 @@ class World {
     if (changes.service) service_ = *changes.service;
     for (const Task& task : changes.put) tasks_[task.id] = task;
     for (const TaskId& id : changes.remove) tasks_.erase(id);
+    crowded_ = false;
     PlacementView placement{.hosts = hosts};
     for (const auto& [id, task] : tasks_) placement.tasks.push_back(&task);
     for (const PlacementAction& action : decide_placement(placement, now_)) {
@@ -308,6 +372,8 @@ class World {
         task.stop_code = StopCode::kTaskFailedToStart;
         task.stopped_reason = refuse->reason;
         task.stopped_at = now_;
+      } else {
+        crowded_ = true;
       }
     }
     publish();
@@ -346,26 +412,33 @@ class World {
     }
   }
 
-  // Tasks that really answer and that every edge really uses.
-  int really_serving() const { return static_cast<int>(serving_tasks().size()); }
-  std::vector<TaskId> serving_tasks() const {
-    std::vector<TaskId> serving;
-    for (const auto& [host_id, host] : hosts_) {
-      for (const auto& [id, task] : host.tasks) {
-        if (!task.healthy || task.stopped) continue;
-        bool everywhere = true;
-        for (const auto& [edge_id, edge] : edges_) everywhere = everywhere && edge.sends_to(id);
-        if (everywhere) serving.push_back(id);
+  // Tasks that really answer and that an edge really uses, of the edge that has the fewest: while
+  // requests are shifted from one version to the other, edges do it one by one.
+  int really_serving(bool staying_alone = false) const {
+    int fewest = std::numeric_limits<int>::max();
+    for (const auto& [edge_id, edge] : edges_) {
+      int count = 0;
+      for (const auto& [host_id, host] : hosts_) {
+        for (const auto& [id, real] : host.tasks) {
+          const auto task = tasks_.find(id);
+          const bool staying = task != tasks_.end() && is_wanted(task->second);
+          if (real.healthy && !real.stopped && edge.sends_to(id) && (staying || !staying_alone))
+            ++count;
+        }
       }
+      fewest = std::min(fewest, count);
     }
-    return serving;
+    return fewest;
   }
 
   // Beside those whose host is away: they may have been replaced.
   int wanted_where_known() const {
     return static_cast<int>(std::ranges::count_if(tasks_, [&](const auto& item) {
       const auto host = hosts_.find(item.second.host);
-      return is_wanted(item.second) && (host == hosts_.end() || host->second.connected);
+      const auto of =
+          std::ranges::find(service_.deployments, item.second.deployment, &Deployment::id);
+      const bool kept = of != service_.deployments.end() && of->kept_since;
+      return is_wanted(item.second) && !kept && (host == hosts_.end() || host->second.connected);
     }));
   }
 
@@ -378,7 +451,11 @@ class World {
                          << " and " << at->second.value;
     }
     const int wanted = wanted_where_known();
-    ceiling_ = std::max(tasks_max(service_), std::min(ceiling_, wanted));
+    // By weights, both versions have all their tasks.
+    const int most = strategy_percent_ > 0 || meddle_percent_ > 0
+                         ? std::max(tasks_max(service_), 2 * service_.desired_count)
+                         : tasks_max(service_);
+    ceiling_ = std::max(most, std::min(ceiling_, wanted));
     EXPECT_LE(wanted, ceiling_ + returned_) << "seed " << seed_ << ": " << describe();
     // As many as once served go on serving: a rollout, good or bad, never takes one more than
     // promised.
@@ -386,11 +463,14 @@ class World {
     if (crashed_) return;
     EXPECT_GE(serving, floor_) << "seed " << seed_ << ": " << describe();
     // Those that leave, since less was desired, are nothing promised when more is again.
-    const auto staying = std::ranges::count_if(serving_tasks(), [&](const TaskId& id) {
-      const auto task = tasks_.find(id);
-      return task != tasks_.end() && is_wanted(task->second);
+    // While requests are shifted two versions serve that are none more than the other alone.
+    const bool shifting = std::ranges::any_of(service_.deployments, [](const Deployment& each) {
+      return each.rollout == RolloutState::kInProgress &&
+             each.configuration.strategy != DeploymentStrategy::kRolling;
     });
-    floor_ = std::max(floor_, std::min(static_cast<int>(staying), healthy_min(service_)));
+    if (shifting || (service_.keep_previous > Duration(0) && service_.deployments.size() > 1))
+      return;
+    floor_ = std::max(floor_, std::min(really_serving(true), healthy_min(service_)));
   }
 
   bool settled() const {
@@ -401,8 +481,12 @@ class World {
       any_good = any_good || deployment.rollout == RolloutState::kCompleted;
     if (!any_good)
       return std::ranges::none_of(tasks_, [](const auto& item) { return is_present(item.second); });
-    const auto present =
-        std::ranges::count_if(tasks_, [](const auto& item) { return is_present(item.second); });
+    const auto present = std::ranges::count_if(tasks_, [this](const auto& item) {
+      const auto of =
+          std::ranges::find(service_.deployments, item.second.deployment, &Deployment::id);
+      const bool kept = of != service_.deployments.end() && of->kept_since;
+      return is_present(item.second) && !kept;
+    });
     return present == service_.desired_count && really_serving() == service_.desired_count;
   }
 
@@ -439,6 +523,7 @@ class World {
   std::vector<link::Route> published_;
   bool first_ = true;
   bool crashed_ = false;
+  bool crowded_ = false;
   bool healed_ = false;
   int floor_ = 0;
   int ceiling_ = 0;  // tasks there may be: what was more when less was desired goes step by step
@@ -451,6 +536,8 @@ class World {
   int bad_percent_ = 0;
   int scale_percent_ = 0;
   int start_max_ = 1;
+  int strategy_percent_ = 0;
+  int meddle_percent_ = 0;
 };
 
 TEST(ClusterSimulation, KeepsItsPromisesUnderFaults) {

@@ -38,8 +38,13 @@ class EdgeGateway::Registration {
 };
 
 EdgeGateway::EdgeGateway(const ClusterPorts& ports, const Clock& clock, Instant started_at,
-                         std::function<void()> changed)
-    : ports_(ports), clock_(clock), changed_(std::move(changed)), tracker_(started_at) {}
+                         std::function<void()> changed,
+                         std::function<void(const std::set<std::string>& services)> told)
+    : ports_(ports),
+      clock_(clock),
+      changed_(std::move(changed)),
+      told_(std::move(told)),
+      tracker_(started_at) {}
 
 Async<> EdgeGateway::serve(std::shared_ptr<link::Session> session, link::EdgeHello hello) {
   const Registration registration(*this, hello, session);
@@ -56,6 +61,8 @@ Async<> EdgeGateway::serve(std::shared_ptr<link::Session> session, link::EdgeHel
       break;
     }
     if (tracker_.reported(hello.edge, report)) changed_();
+    if (const auto told = outcomes_.reported(hello.edge, report, clock_.now()); !told.empty())
+      told_(told);
     if (ports_.load) ports_.load(hello.edge, report);
   }
   log::info("edge disconnected", {{"edge", hello.edge.value}});

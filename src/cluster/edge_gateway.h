@@ -5,6 +5,8 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "base/async.h"
@@ -12,16 +14,18 @@
 #include "cluster/cluster.h"
 #include "cluster/edge_tracker.h"
 #include "cluster/records.h"
+#include "cluster/version_outcomes.h"
 #include "link/link.h"
 
 namespace hob::cluster {
 
 class EdgeGateway {
  public:
-  // `changed` is called when some task's Traffic may have changed. Everything must outlive the
-  // gateway.
+  // `changed` is called when some task's Traffic may have changed, `told` with the services of
+  // whose versions an edge has told. Everything must outlive the gateway.
   EdgeGateway(const ClusterPorts& ports, const Clock& clock, Instant started_at,
-              std::function<void()> changed);
+              std::function<void()> changed,
+              std::function<void(const std::set<std::string>& services)> told);
 
   // Serves an edge's link until it ends. A second link of one edge ends the first.
   Async<> serve(std::shared_ptr<link::Session> session, link::EdgeHello hello);
@@ -35,6 +39,7 @@ class EdgeGateway {
   // Ends all links.
   void close();
   const EdgeTracker& tracker() const { return tracker_; }
+  const OutcomeTracker& outcomes() const { return outcomes_; }
 
  private:
   class Registration;
@@ -43,7 +48,9 @@ class EdgeGateway {
   const ClusterPorts& ports_;
   const Clock& clock_;
   std::function<void()> changed_;
+  std::function<void(const std::set<std::string>& services)> told_;
   EdgeTracker tracker_;
+  OutcomeTracker outcomes_{};
   link::RouteTable table_{};
   bool published_ = false;
   struct Link {

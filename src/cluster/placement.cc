@@ -43,8 +43,10 @@ class Placing {
       }
       if (!is_present(task)) continue;
       count_service(task, task.zone, task.host);
-      if (const auto found = by_id.find(task.host); found != by_id.end())
-        take(*found->second, task);
+      const auto found = by_id.find(task.host);
+      if (found == by_id.end()) continue;
+      take(*found->second, task);
+      leaving_ = leaving_ || !is_wanted(task);
     }
     if (newest != nullptr) last_address_ = newest->address;
   }
@@ -112,7 +114,10 @@ class Placing {
   }
 
   void wait_or_refuse(const Task& task) {
-    const Instant at = task.created_at + (rooms_.empty() ? kNoHostAfter : kNoRoomAfter);
+    const Duration patience = rooms_.empty() ? kNoHostAfter
+                              : leaving_     ? kLeavingAwaited
+                                             : kNoRoomAfter;
+    const Instant at = task.created_at + patience;
     if (now_ < at) {
       wake_ = wake_ ? std::min(*wake_, at) : at;
       return;
@@ -148,6 +153,7 @@ class Placing {
   const PlacementView& view_;
   const Instant now_;
   std::vector<Room> rooms_;
+  bool leaving_ = false;  // some task goes, and leaves its room
   std::set<std::string> taken_;
   std::string last_address_;
   std::string full_zone_;

@@ -15,6 +15,8 @@
 namespace hob::cluster {
 
 inline constexpr Duration kNoRoomAfter{10'000};  // a task that fits nowhere for so long is refused
+// Likewise while tasks are leaving: longer than most take to be stopped.
+inline constexpr Duration kLeavingAwaited{60'000};
 inline constexpr Duration kNoHostAfter{60'000};  // likewise while no host is connected
 inline constexpr Duration kHostLostAfter{
     60'000};  // a host away for so long has its tasks replaced elsewhere

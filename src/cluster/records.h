@@ -35,6 +35,28 @@ BOOST_DESCRIBE_STRUCT(TaskTemplate, (), (containers, cpu, memory_mib, probe, por
 enum class RolloutState { kInProgress, kCompleted, kFailed };
 BOOST_DESCRIBE_ENUM(RolloutState, kInProgress, kCompleted, kFailed)
 
+// ECS's deploymentConfiguration.strategy.
+enum class DeploymentStrategy { kRolling, kBlueGreen, kLinear, kCanary };
+BOOST_DESCRIBE_ENUM(DeploymentStrategy, kRolling, kBlueGreen, kLinear, kCanary)
+
+// A share of the requests that goes to a new version for a while.
+struct TrafficStep {
+  int percent = 100;  // 1..99
+  Duration wait{0};
+  bool operator==(const TrafficStep&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(TrafficStep, (), (percent, wait))
+
+// How a deployment takes the requests over, as ECS's deploymentConfiguration says it; the bounds of
+// a rolling one are the service's.
+struct DeploymentConfiguration {
+  DeploymentStrategy strategy = DeploymentStrategy::kRolling;
+  std::vector<TrafficStep> steps{};  // linear and canary: before all requests go to it, ascending
+  Duration bake_time{0};  // with all requests, the old version ready, until it has succeeded
+  bool operator==(const DeploymentConfiguration&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(DeploymentConfiguration, (), (strategy, steps, bake_time))
+
 // One version of a service being rolled out, serving, or being replaced (ECS's deployments[],
 // newest first).
 struct Deployment {
@@ -49,10 +71,21 @@ struct Deployment {
   // What its first task found under the image's tag: all others pull this, wherever the tag goes.
   // Empty: no task has pulled yet, or `task` names a digest.
   std::string image_digest{};
+  int revision = 0;                       // what the layer above calls it; 0: nothing
+  std::vector<std::string> host_names{};  // that lead to this version alone, while it has tasks
+  DeploymentConfiguration configuration{};
+  // Where its strategy has got to: 0: its tasks are started; n: the n-th of phases_of()
+  // (traffic_decision.h) since step_at. Means nothing for a rolling one.
+  int step = 0;
+  std::optional<Instant> step_at{};
+  bool promoted = false;  // somebody wants it to have all requests now, and to succeed
+  // Since when it is no more than the way back: ready, asleep as far as nobody asks for it.
+  std::optional<Instant> kept_since{};
 };
 BOOST_DESCRIBE_STRUCT(Deployment, (),
                       (id, task, rollout, reason, last_lines, failed_tasks, created_at, ended_at,
-                       image_digest))
+                       image_digest, revision, host_names, configuration, step, step_at, promoted,
+                       kept_since))
 
 // How a service's requests are routed; nothing of it makes a deployment.
 struct Routing {
@@ -79,9 +112,10 @@ BOOST_DESCRIBE_ENUM(ServiceStatus, kActive, kDraining, kInactive)
 // desired_count tasks of it are healthy and routed and the older ones are gone; kFailed when
 // kFailedTasksMax tasks in a row never became healthy or nothing fits; a failed deployment's tasks
 // are stopped while the newest completed one goes on serving, untouched. To roll back is to write
-// nothing: the completed deployment is still in the list. Deployments that are neither the newest,
-// nor the newest completed, are dropped when their tasks are gone. kDraining: stop every task, then
-// the record is removed.
+// nothing: the completed deployment is still in the list. What served before the newest completed
+// one is kept for `keep_previous` (kept_since), to be put in front again as kInProgress. Other
+// deployments are dropped when their tasks are gone. kDraining: stop every task, then the record is
+// removed.
 struct Service {
   std::string account{};
   std::string cluster = "apprunner";
@@ -93,10 +127,13 @@ struct Service {
   std::vector<Deployment> deployments{};  // newest first
   Routing routing{};
   Instant created_at{};
+  // How long a version's tasks stay once another has taken its place; 0: they go at once. They go
+  // earlier where their room is needed, and with the next deployment.
+  Duration keep_previous{0};
 };
 BOOST_DESCRIBE_STRUCT(Service, (),
                       (account, cluster, name, status, desired_count, minimum_healthy_percent,
-                       maximum_percent, deployments, routing, created_at))
+                       maximum_percent, deployments, routing, created_at, keep_previous))
 
 // One task. The scheduler writes placement and `desired`, the host gateway what the host reported.
 struct Task {

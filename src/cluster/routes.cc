@@ -4,10 +4,42 @@
 #include <utility>
 
 #include "cluster/task_state.h"
+#include "cluster/traffic_decision.h"
 
 namespace hob::cluster {
 
 namespace {
+
+// A version's tasks that are awake without visitors: as many as the route's, but none of one that
+// gets no requests, and all of one that is about to.
+int awake_min_of(const Service& service, const Deployment& deployment, int weight) {
+  if (weight > 0) return service.routing.awake_min;
+  const bool is_next = &deployment == &service.deployments.front() &&
+                       deployment.rollout == RolloutState::kInProgress;
+  return is_next ? -1 : 0;
+}
+
+// Of the versions that have targets, where edges have to tell them apart.
+std::vector<link::RouteVersion> versions_of(const Service& service,
+                                            const std::vector<link::Target>& targets) {
+  std::map<DeploymentId, int> ready;
+  for (const link::Target& target : targets)
+    ready[DeploymentId{target.version}] += target.state == link::TargetState::kReady ? 1 : 0;
+  const std::map<DeploymentId, int> weights = weights_of(service, ready);
+  std::vector<link::RouteVersion> versions;
+  bool named = false;
+  for (const Deployment& deployment : service.deployments) {
+    if (!ready.contains(deployment.id)) continue;
+    const int weight = weights.at(deployment.id);
+    named = named || !deployment.host_names.empty();
+    versions.push_back({.id = deployment.id.value,
+                        .weight = weight,
+                        .host_names = deployment.host_names,
+                        .awake_min = awake_min_of(service, deployment, weight)});
+  }
+  if (versions.size() < 2 && !named) versions.clear();
+  return versions;
+}
 
 std::vector<link::Target> targets_of(const Service& service,
                                      const std::vector<const Task*>& tasks) {
@@ -20,11 +52,11 @@ std::vector<link::Target> targets_of(const Service& service,
     const auto deployment =
         std::ranges::find(service.deployments, task->deployment, &Deployment::id);
     if (deployment == service.deployments.end()) continue;
-    targets.push_back(
-        {.task = task->id,
-         .address = task->address,
-         .port = deployment->task.port,
-         .state = draining ? link::TargetState::kDraining : link::TargetState::kReady});
+    targets.push_back({.task = task->id,
+                       .address = task->address,
+                       .port = deployment->task.port,
+                       .state = draining ? link::TargetState::kDraining : link::TargetState::kReady,
+                       .version = deployment->id.value});
   }
   std::ranges::sort(targets, {}, &link::Target::task);
   return targets;
@@ -51,7 +83,14 @@ std::vector<link::Route> decide_routes(
                       .sleep_after = service.routing.sleep_after,
                       .queue_timeout = service.routing.queue_timeout};
     if (mine != tasks.end()) route.targets = targets_of(service, mine->second);
-    if (service.status != ServiceStatus::kActive) route.host_names.clear();
+    route.versions = versions_of(service, route.targets);
+    if (route.versions.empty()) {
+      for (link::Target& target : route.targets) target.version.clear();
+    }
+    if (service.status != ServiceStatus::kActive) {
+      route.host_names.clear();
+      for (link::RouteVersion& version : route.versions) version.host_names.clear();
+    }
     if (route.host_names.empty() && route.targets.empty()) continue;
     routes.push_back(std::move(route));
   }

@@ -15,7 +15,8 @@ namespace hob::cluster {
 // same table. A target is READY while its task is healthy, DRAINING from draining_since until it is
 // told to stop. A service being deleted has no host names any more, so that nothing matches its
 // route, which counts down its last requests. `services`: by key. `tasks`: those of a service, by
-// its key; services without any have an empty route.
+// its key; services without any have an empty route. A route names its versions where there is more
+// than one, or one has host names of its own; weights as traffic_decision.h has them.
 std::vector<link::Route> decide_routes(
     const std::map<std::string, const Service*>& services,
     const std::map<std::string, std::vector<const Task*>>& tasks);

@@ -18,12 +18,11 @@ Task task(std::string id) {
 }
 
 TEST(DecideRoutes, HealthyAndDrainingTargetsInOrder) {
-  Service service{.name = "s",
-                  .deployments = {{.id = DeploymentId{"d"}}},
-                  .routing = {.host_names = {"s.localhost"},
-                              .awake_min = 1,
-                              .sleep_after = 7s,
-                              .queue_timeout = 8s}};
+  Service service{
+      .name = "s",
+      .deployments = {{.id = DeploymentId{"d"}}},
+      .routing = {
+          .host_names = {"s.localhost"}, .awake_min = 1, .sleep_after = 7s, .queue_timeout = 8s}};
   service.deployments[0].task.port = 80;
   Task b = task("b"), a = task("a"), sick = task("c"), leaving = task("d"), stopping = task("e"),
        lost = task("f");

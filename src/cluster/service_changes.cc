@@ -55,6 +55,15 @@ class Applying {
   void operator()(const CountFailures& action) {
     written(action.deployment).failed_tasks = action.failed_tasks;
   }
+  void operator()(const ShiftTraffic& action) {
+    Deployment& shifted = written(action.deployment);
+    shifted.step = action.step;
+    shifted.step_at = now_;
+    log::info("traffic shifted", {{"service", service_.name},
+                                  {"deployment", shifted.id.value},
+                                  {"percent", percent_of(shifted)}});
+  }
+  void operator()(const KeepDeployment& action) { written(action.deployment).kept_since = now_; }
   void operator()(const CompleteDeployment& action) {
     Deployment& done = written(action.deployment);
     done.rollout = RolloutState::kCompleted;

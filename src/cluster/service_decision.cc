@@ -5,7 +5,7 @@
 #include <tuple>
 #include <utility>
 
-#include "base/assert.h"
+#include "cluster/deployment_failure.h"
 #include "cluster/task_state.h"
 
 namespace hob::cluster {
@@ -25,6 +25,8 @@ class Decision {
   std::vector<ServiceAction> run() {
     judge_newest();
     choose_target();
+    choose_base();
+    choose_kept();
     pin_image();
     end_drained();
     end_never_healthy();
@@ -64,6 +66,11 @@ class Decision {
   bool of_target(const Task& task) const {
     return target_ != nullptr && task.deployment == target_->id && runs_image_of(task, *target_);
   }
+  bool of_base(const Task& task) const { return base_ != nullptr && task.deployment == base_->id; }
+  // Of a version that is only the way back, or was: it takes part in nothing.
+  bool retired(const Task& task) const { return retired_.contains(task.deployment); }
+  // There are to be as many of these as are desired; others go.
+  bool stays(const Task& task) const { return of_target(task) || (shifts_ && of_base(task)); }
   // False for one that found another image under the tag: its host was lost while it pulled, and
   // came back.
   static bool runs_image_of(const Task& task, const Deployment& deployment) {
@@ -75,9 +82,12 @@ class Decision {
     return static_cast<int>(
         std::ranges::count_if(tasks_, [&](const Task* task) { return wanted_one(*task); }));
   }
-  // Tasks that serve, of any deployment: what must not fall below L.
+  // Tasks that serve, of any deployment: what must not fall below L. One that requests are shifted
+  // to does not count for the others: it may have none yet.
   int serving_count() const {
-    return count([&](const Task& task) { return serving(task); });
+    return count([&](const Task& task) {
+      return serving(task) && !retired(task) && !(shifts_ && of_target(task));
+    });
   }
 
   // ---- effects ----
@@ -104,54 +114,45 @@ class Decision {
 
   // ---- the rules, in order ----
 
-  // Failed tasks in a row: those made after the last one that became healthy.
-  struct Failures {
-    int count = 0;
-    const Task* last = nullptr;
-  };
-  Failures failures_of(const DeploymentId& deployment) const {
-    Failures failures;
-    for (const Task* task : tasks_) {
-      if (task->deployment != deployment) continue;
-      if (task->was_healthy)
-        failures = {};
-      else if (is_failed(*task))
-        failures = {.count = failures.count + 1, .last = task};
-    }
-    return failures;
-  }
-
   void judge_newest() {
     if (service_.deployments.empty() || service_.status != ServiceStatus::kActive) return;
     const Deployment& newest = service_.deployments.front();
-    const Failures failures = failures_of(newest.id);
+    const Failures failures = failures_of(newest.id, tasks_);
     if (failures.count != newest.failed_tasks) {
       actions_.push_back(CountFailures{.deployment = newest.id, .failed_tasks = failures.count});
     }
-    if (newest.rollout != RolloutState::kInProgress || failures.count == 0) return;
+    if (newest.rollout != RolloutState::kInProgress) return;
+    judge_traffic(newest);
+    if (newest_failed_ || failures.count == 0) return;
     if (failures.count < kFailedTasksMax && !is_permanent_failure(*failures.last)) return;
-    newest_failed_ = true;
-    actions_.push_back(FailDeployment{.deployment = newest.id,
-                                      .reason = explained(*failures.last, newest.task),
-                                      .last_lines = failures.last->last_lines});
+    fail(newest, explained(*failures.last, newest.task), failures.last->last_lines);
   }
 
-  // The stop reason with what a person needs to act on it.
-  static std::string explained(const Task& task, const TaskTemplate& wanted_task) {
-    if (task.stopped_reason.starts_with(kReasonUnhealthy) && wanted_task.probe) {
-      const link::Probe& probe = *wanted_task.probe;
-      const std::string checked =
-          probe.protocol == link::ProbeProtocol::kHttp
-              ? fmt::format("HTTP GET {} on port {}", probe.path, probe.port)
-              : fmt::format("TCP port {}", probe.port);
-      return fmt::format(
-          "{}: {} did not answer {} times in a row. Does the application listen on this port?",
-          task.stopped_reason, checked, probe.unhealthy_threshold);
+  void fail(const Deployment& newest, std::string reason, std::vector<std::string> last_lines) {
+    newest_failed_ = true;
+    actions_.push_back(FailDeployment{
+        .deployment = newest.id, .reason = std::move(reason), .last_lines = std::move(last_lines)});
+  }
+
+  // Of a version that has got requests, beside one that can take them back.
+  void judge_traffic(const Deployment& newest) {
+    const Deployment* before = base_of(service_);
+    if (before == nullptr || newest.step <= 0) return;
+    for (const Task* task : tasks_) {
+      if (task->deployment != newest.id || !wanted(*task) || lost(*task) || !lame(*task)) continue;
+      return fail(newest,
+                  fmt::format("{}: it was healthy, and is not since {} s",
+                              task->unhealthy_reason.empty() ? std::string(kReasonUnhealthy)
+                                                             : task->unhealthy_reason,
+                              kReplaceUnhealthyAfter / std::chrono::seconds(1)),
+                  task->last_lines);
     }
-    const std::string reason =
-        task.stopped_reason.empty() ? "The task stopped" : task.stopped_reason;
-    if (task.exit_code) return fmt::format("{} (exit code {})", reason, *task.exit_code);
-    return reason;
+    const auto outcomes = [this](const Deployment& of) {
+      const auto found = view_.outcomes.find(of.id);
+      return found == view_.outcomes.end() ? VersionOutcomes{} : found->second;
+    };
+    if (auto reason = errors_rose(outcomes(newest), outcomes(*before)))
+      fail(newest, std::move(*reason), {});
   }
 
   // The newest deployment, unless it failed; then the newest completed one goes on. Where none was
@@ -159,7 +160,8 @@ class Decision {
   // nobody.
   void choose_target() {
     for (const Deployment& deployment : service_.deployments) {
-      const bool completed = deployment.rollout == RolloutState::kCompleted;
+      const bool completed =
+          deployment.rollout == RolloutState::kCompleted && !deployment.kept_since;
       const bool in_progress =
           newest(deployment) && deployment.rollout == RolloutState::kInProgress && !newest_failed_;
       if (!completed && !in_progress) continue;
@@ -175,6 +177,30 @@ class Decision {
       return;
     }
     desired_ = 0;  // nothing ever worked: nothing is run
+  }
+
+  // What a rollout takes over from, and goes back to.
+  void choose_base() {
+    if (target_ == nullptr || target_->rollout != RolloutState::kInProgress) return;
+    base_ = base_of(service_);
+    if (base_ == nullptr) return;
+    const bool shifts = target_->configuration.strategy != DeploymentStrategy::kRolling;
+    const bool has_tasks =
+        count([&](const Task& task) { return task.deployment == base_->id && wanted(task); }) > 0;
+    // Where nothing serves there is nobody to take requests from step by step.
+    shifts_ = shifts && (target_->step > 0 || has_tasks);
+  }
+
+  // Ways back, as long as nobody needs their room: a rollout is one that may.
+  void choose_kept() {
+    for (const Deployment& deployment : service_.deployments) {
+      if (!deployment.kept_since || &deployment == target_) continue;
+      retired_.insert(deployment.id);
+      const Instant until = *deployment.kept_since + service_.keep_previous;
+      if (base_ != nullptr || view_.crowded || desired_ == 0 || now_ >= until) continue;
+      kept_.insert(deployment.id);
+      wake_at(until);
+    }
   }
 
   // The oldest task that knows counts: the first one, but for records of versions that did not pin.
@@ -233,25 +259,39 @@ class Decision {
     }
     // What failed in this decision is judged in the next, before anything takes its place.
     if (target_ == nullptr || failed_now_) return;
+    grow(*target_, image_known_ ? desired_ : std::min(desired_, 1));
+    if (shifts_) grow(*base_, desired_);
+  }
+
+  void grow(const Deployment& deployment, int tasks) {
+    const auto of = [&](const Task& task) {
+      return task.deployment == deployment.id && stays(task);
+    };
     const int sound =
-        count([&](const Task& task) { return of_target(task) && wanted(task) && !lame(task); });
+        count([&](const Task& task) { return of(task) && wanted(task) && !lame(task); });
     // A lost host's tasks take no room where new ones can go.
-    const int alive = count([&](const Task& task) { return wanted(task) && !lost(task); });
-    const int missing = (image_known_ ? desired_ : std::min(desired_, 1)) - sound;
+    const int alive =
+        count([&](const Task& task) { return wanted(task) && !lost(task) && !retired(task); });
+    const int missing = tasks - sound;
     if (missing <= 0) return;
-    if (const std::optional<Instant> at = may_start_at(); at && *at > now_) return wake_at(*at);
-    const int room = tasks_max(service_) - alive;
+    const std::optional<Instant> at = may_start_at(deployment);
+    if (at && *at > now_) return wake_at(*at);
+    // By weights, both versions have all their tasks.
+    const int most = shifts_ ? 2 * desired_ : tasks_max(service_);
+    const int room = most - alive - started_;
+    short_of_room_ = missing - std::max(room, 0);
     if (room <= 0) return make_room();
     for (int i = 0; i < std::min({missing, room, kStartsPerStepMax}); ++i) {
-      actions_.push_back(StartTask{target_->id});
+      actions_.push_back(StartTask{deployment.id});
+      ++started_;
     }
     if (std::min(missing, room) > kStartsPerStepMax) wake_at(now_);
   }
 
   // Of a deployment that once worked, starts that fail are not repeated at full speed. nullopt: no
   // reason to wait.
-  std::optional<Instant> may_start_at() const {
-    const Failures failures = failures_of(target_->id);
+  std::optional<Instant> may_start_at(const Deployment& deployment) const {
+    const Failures failures = failures_of(deployment.id, tasks_);
     if (failures.count < kFailedTasksMax || !failures.last->stopped_at) return std::nullopt;
     Duration delay = kRestartDelayMin;
     for (int i = kFailedTasksMax; i < failures.count && delay < kRestartDelayMax; ++i) delay *= 2;
@@ -262,41 +302,58 @@ class Decision {
   // way.
   void make_room() {
     for (const Task* task : tasks_) {
-      if (!wanted(*task) || healthy(*task) || lost(*task)) continue;
-      if (lame(*task) || !of_target(*task)) return end(*task);
+      if (!wanted(*task) || healthy(*task) || lost(*task) || retired(*task)) continue;
+      if (lame(*task) || !stays(*task)) return end(*task);
     }
   }
 
   // Ends old tasks, lame ones that have been replaced, and surplus, never going below L healthy
   // ones.
   void shrink() {
+    struct Sound {
+      int all = 0;
+      int serving = 0;
+    };
+    std::map<DeploymentId, Sound> sound;
+    int kept_now = 0;
+    for (const Task* task : tasks_) {
+      if (wanted(*task) && kept_.contains(task->deployment)) ++kept_now;
+      if (!stays(*task) || !wanted(*task) || lame(*task)) continue;
+      ++sound[task->deployment].all;
+      if (serving(*task)) ++sound[task->deployment].serving;
+    }
     int serving_now = serving_count();
     const int keep = healthy_min_now();
-    int sound = 0;
-    int sound_serving = 0;
-    for (const Task* task : tasks_) {
-      if (!of_target(*task) || !wanted(*task) || lame(*task)) continue;
-      ++sound;
-      if (serving(*task)) ++sound_serving;
-    }
     for (const Task* task : in_order_of_ending()) {
       if (!wanted(*task)) continue;
-      const bool old = !of_target(*task);
-      const bool counted = serving(*task);
-      if (!old && lame(*task)) {
-        if (sound_serving < desired_) continue;  // its replacement first
-      } else if (!old) {
-        if (sound <= desired_) continue;
+      if (retired(*task)) {
+        const bool stays_kept = kept_.contains(task->deployment);
+        if (stays_kept && kept_now <= desired_ && !lame(*task)) continue;
+        if (stays_kept) --kept_now;
+        end(*task);
+        continue;
       }
-      if (counted && serving_now - 1 < keep) continue;
+      const bool old = !stays(*task);
+      const bool counted = serving(*task);
+      Sound& mine = sound[task->deployment];
+      if (!old && lame(*task)) {
+        if (mine.serving < desired_) continue;  // its replacement first
+      } else if (!old) {
+        if (mine.all <= desired_) continue;
+      } else if (of_base(*task) && service_.keep_previous > Duration(0) && !lame(*task)) {
+        if (short_of_room_ <= 0) continue;  // it will be the way back
+      }
+      const bool apart = shifts_ && !old;
+      if (counted && (apart ? mine.serving : serving_now) - 1 < keep) continue;
       // Some edges may send it requests, or nobody can tell, its host being lost: it goes when
       // enough others serve.
       const bool may_serve = healthy(*task) || (old && lost(*task));
       if (!counted && may_serve && serving_now < keep) continue;
-      if (counted) --serving_now;
+      if (counted && !(shifts_ && of_target(*task))) --serving_now;
+      if (old && of_base(*task)) --short_of_room_;
       if (!old && !lame(*task)) {
-        --sound;
-        if (counted) --sound_serving;
+        --mine.all;
+        if (counted) --mine.serving;
       }
       end(*task);
     }
@@ -313,7 +370,7 @@ class Decision {
   std::vector<const Task*> in_order_of_ending() const {
     std::map<std::string, int> in_zone;
     for (const Task* task : tasks_) {
-      if (wanted(*task) && of_target(*task)) ++in_zone[task->zone];
+      if (wanted(*task) && stays(*task)) ++in_zone[task->zone];
     }
     std::vector<const Task*> left(tasks_.begin(), tasks_.end());
     std::vector<const Task*> order;
@@ -321,12 +378,12 @@ class Decision {
     // some tens.
     while (!left.empty()) {
       const auto rank = [&](const Task* task) {
-        return std::tuple(of_target(*task), healthy(*task), serving(*task), !task->asleep,
+        return std::tuple(stays(*task), healthy(*task), serving(*task), !task->asleep,
                           -in_zone[task->zone], -task->created_at.time_since_epoch().count(),
                           task->id);
       };
       const auto next = std::ranges::min_element(left, {}, rank);
-      if (of_target(**next)) --in_zone[(*next)->zone];
+      if (stays(**next)) --in_zone[(*next)->zone];
       order.push_back(*next);
       left.erase(next);
     }
@@ -338,14 +395,30 @@ class Decision {
     if (service_.status != ServiceStatus::kActive) return;
     const int ready = count([&](const Task& task) { return of_target(task) && serving(task); });
     if (ready < desired_) return;
-    const bool others = std::ranges::any_of(tasks_, [&](const Task* task) {
-      const bool told_to_stop = task->desired == link::DesiredStatus::kStopped ||
-                                (ended_.contains(task->id) && !draining_.contains(task->id));
-      return !of_target(*task) && is_present(*task) && !told_to_stop;
-    });
-    if (others) return;
+    if (shifts_) {
+      const TrafficNext next = decide_traffic(*target_, now_);
+      if (next.at) wake_at(*next.at);
+      if (next.step)
+        actions_.push_back(ShiftTraffic{.deployment = target_->id, .step = *next.step});
+      if (!next.done) return;
+    } else if (others_left()) {
+      return;
+    }
     completed_now_ = true;
     actions_.push_back(CompleteDeployment{target_->id});
+    if (base_ != nullptr && service_.keep_previous > Duration(0))
+      actions_.push_back(KeepDeployment{base_->id});
+  }
+
+  // Tasks of other versions that are neither kept nor told to stop.
+  bool others_left() const {
+    return std::ranges::any_of(tasks_, [&](const Task* task) {
+      if (of_target(*task) || !is_present(*task)) return false;
+      if (of_base(*task) && service_.keep_previous > Duration(0) && wanted(*task)) return false;
+      const bool told_to_stop = task->desired == link::DesiredStatus::kStopped ||
+                                (ended_.contains(task->id) && !draining_.contains(task->id));
+      return !told_to_stop;
+    });
   }
 
   void drop_deployments() {
@@ -353,10 +426,11 @@ class Decision {
     for (const Deployment& deployment : service_.deployments) {
       const bool is_target = &deployment == target_;
       const bool completed =
-          deployment.rollout == RolloutState::kCompleted || (is_target && completed_now_);
-      const bool kept = newest(deployment) || is_target || (completed && !completed_seen);
+          (deployment.rollout == RolloutState::kCompleted && !deployment.kept_since) ||
+          (is_target && completed_now_);
+      const bool stays = newest(deployment) || is_target || (completed && !completed_seen);
       completed_seen = completed_seen || completed;
-      if (kept) continue;
+      if (stays) continue;
       const bool has_tasks = std::ranges::any_of(tasks_, [&](const Task* task) {
         return task->deployment == deployment.id && is_present(*task) &&
                !(lost(*task) && task->desired == link::DesiredStatus::kStopped);
@@ -400,6 +474,12 @@ class Decision {
   std::vector<const Task*> tasks_;  // oldest first
   int desired_ = 0;
   const Deployment* target_ = nullptr;  // whose tasks there should be
+  const Deployment* base_ = nullptr;    // while target_ is rolled out: what it takes over from
+  bool shifts_ = false;                 // by weights, the base's tasks staying
+  std::set<DeploymentId> retired_;      // ways back, and those that are none any more
+  std::set<DeploymentId> kept_;         // of these, those that are
+  int started_ = 0;                     // by this decision
+  int short_of_room_ = 0;               // tasks that must go before the target can have its own
   bool newest_failed_ = false;
   bool failed_now_ = false;
   bool completed_now_ = false;

@@ -1,11 +1,13 @@
 // The service controller's brain: what to do so that a service has its desired tasks of the right
 // deployment.
 //
-// Pure. Rolling deployments follow ECS's arithmetic (L and U below); a new task counts once it is
-// healthy *and* every edge routes to it, and an old one is stopped only after every edge has left
-// it and its requests have ended. Where an image is named by a tag, a deployment starts with one
-// task; the others follow when that one has said which image it found. What each thing means is
-// told in records.h at Service.
+// Pure. Rolling deployments follow ECS's arithmetic (L and U below); others start all tasks beside
+// the old ones and shift the requests (traffic_decision.h). A new task counts once it is healthy
+// *and* every edge routes to it, and an old one is stopped only after every edge has left it and
+// its requests have ended. What served before may be kept for a while (Service::keep_previous); it
+// takes part in nothing and makes way for what does. Where an image is named by a tag, a deployment
+// starts with one task; the others follow when that one has said which image it found. What each
+// thing means is told in records.h at Service.
 #pragma once
 
 #include <map>
@@ -16,6 +18,7 @@
 
 #include "base/time.h"
 #include "cluster/records.h"
+#include "cluster/traffic_decision.h"
 
 namespace hob::cluster {
 
@@ -46,6 +49,8 @@ struct ServiceView {
   std::map<TaskId, Traffic> traffic{};
   std::set<HostId> lost_hosts{};  // away for so long that their tasks are replaced (placement.h)
   bool edges_settled = true;      // false: control has just started and does not know its edges yet
+  std::map<DeploymentId, VersionOutcomes> outcomes{};  // as edges tell; not named: nothing known
+  bool crowded = false;  // some task, of whatever service, finds no room
 };
 
 struct StartTask {
@@ -70,9 +75,16 @@ struct CountFailures {
   DeploymentId deployment{};
   int failed_tasks = 0;
 };
+struct ShiftTraffic {
+  DeploymentId deployment{};
+  int step = 0;  // the n-th of its phases
+};
 struct CompleteDeployment {
   DeploymentId deployment{};
 };
+struct KeepDeployment {
+  DeploymentId deployment{};
+};  // another has taken its place: it is the way back
 struct FailDeployment {
   DeploymentId deployment{};
   std::string reason{};
@@ -85,9 +97,9 @@ struct RemoveService {};
 struct WakeAt {
   Instant at{};
 };  // always later than the `now` it was decided at
-using ServiceAction =
-    std::variant<StartTask, DrainTask, StopTask, ForgetTask, PinImage, CountFailures,
-                 CompleteDeployment, FailDeployment, DropDeployment, RemoveService, WakeAt>;
+using ServiceAction = std::variant<StartTask, DrainTask, StopTask, ForgetTask, PinImage,
+                                   CountFailures, ShiftTraffic, CompleteDeployment, KeepDeployment,
+                                   FailDeployment, DropDeployment, RemoveService, WakeAt>;
 
 // In the order in which they should be applied, all at once; at most one WakeAt, the last. Empty:
 // nothing to do until something in the view changes.

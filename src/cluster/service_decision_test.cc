@@ -136,6 +136,10 @@ struct Show {
   std::string operator()(const CountFailures& a) const {
     return fmt::format("count {} {}", a.deployment.value, a.failed_tasks);
   }
+  std::string operator()(const ShiftTraffic& a) const {
+    return fmt::format("shift {} to {}", a.deployment.value, a.step);
+  }
+  std::string operator()(const KeepDeployment& a) const { return "keep " + a.deployment.value; }
   std::string operator()(const CompleteDeployment& a) const {
     return "complete " + a.deployment.value;
   }
