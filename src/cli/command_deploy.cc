@@ -222,6 +222,11 @@ void add_deploy(CLI::App& program, Context& context) {
                       "Without visitors all instances sleep after 30s, 5m; off: none ever does");
   command->add_option("--stop-after", options->stop_after,
                       "With --min-size 0 all are stopped after 15m, 2h without visitors (15m)");
+  command->add_option("--strategy", options->strategy,
+                      "How versions follow each other: rolling, 'blue-green bake=10m', 'canary 10% "
+                      "5m, 50% 5m', 'linear 10% 1m' (rolling)");
+  command->add_option("--keep-previous", options->keep_previous,
+                      "For how long the version before is kept asleep: 30m, off (15m)");
   command->add_flag("--auto-deploy", options->auto_deploy, "A pushed tag deploys by itself");
   command->add_flag("--no-wait", options->no_wait, "Return when the operation has begun");
   on_run(*command, context,

@@ -1,5 +1,6 @@
-// hob revisions, rollback, cancel: a service's versions, and the way back to one.
+// hob revisions, deploys, rollback, promote, cancel: a service's versions, and the way back to one.
 #include <CLI/App.hpp>
+#include <algorithm>
 #include <boost/json.hpp>
 #include <cstdio>
 
@@ -18,6 +19,63 @@ int64_t number_at(const json::object& object, std::string_view name) {
   return value != nullptr && value->is_int64() ? value->as_int64() : 0;
 }
 
+std::string state_of(const json::object& revision, bool serves) {
+  const json::value* kept = revision.if_contains("Kept");
+  if (kept != nullptr && kept->is_bool() && kept->as_bool()) return "kept";
+  if (serves) return "serves";
+  const std::string state = text_at(revision, "State");
+  if (state == "IN_PROGRESS") return "being deployed";
+  return state == "FAILED" ? "failed" : "";
+}
+
+// How long something took; empty: it goes on.
+std::string span(const json::object& object) {
+  const auto seconds_at = [&object](const char* name) {
+    const json::value* value = object.if_contains(name);
+    return value != nullptr && value->is_number() ? value->to_number<double>() : 0.0;
+  };
+  const double end = seconds_at("EndedAt");
+  if (end == 0) return "";
+  return fmt::format("{:.1f} s", std::max(0.0, end - seconds_at("StartedAt")));
+}
+
+Async<Result<void>> deploys(const Context& context, std::string wanted) {
+  HOB_CO_TRY(Api api, Api::open(context));
+  HOB_CO_TRY(ServiceLine service, co_await find_service(api, std::move(wanted)));
+  HOB_CO_TRY(json::object answer,
+             co_await api.call("hob", "Hob.ListOperations", {{"ServiceArn", service.arn}}));
+  if (context.json) {
+    printf("%s\n", json::serialize(answer).c_str());
+    co_return Result<void>{};
+  }
+  std::vector<std::vector<std::string>> rows = {
+      {"OPERATION", "REVISION", "STATUS", "TOOK", "BEGUN"}};
+  const json::value* list = answer.if_contains("Operations");
+  if (list == nullptr || !list->is_array())
+    co_return fail(Code::kCorrupt, "ListOperations answers nothing");
+  for (const json::value& each : list->as_array()) {
+    if (!each.is_object()) continue;
+    const json::object& operation = each.as_object();
+    const int64_t revision = number_at(operation, "Revision");
+    const json::value* started = operation.if_contains("StartedAt");
+    rows.push_back(
+        {printable(text_at(operation, "Type")), revision > 0 ? std::to_string(revision) : "",
+         printable(text_at(operation, "Status")), span(operation),
+         started != nullptr && started->is_number() ? age(started->to_number<double>()) + " ago"
+                                                    : ""});
+    const json::value* steps = operation.if_contains("Steps");
+    if (steps == nullptr || !steps->is_array()) continue;
+    for (const json::value& step : steps->as_array()) {
+      if (!step.is_object()) continue;
+      const std::string result = printable(text_at(step.as_object(), "Result"));
+      rows.push_back({"  " + printable(text_at(step.as_object(), "Name")), "",
+                      result.empty() ? "goes on" : result, span(step.as_object()), ""});
+    }
+  }
+  printf("%s", table(rows).c_str());
+  co_return Result<void>{};
+}
+
 Async<Result<void>> revisions(const Context& context, std::string wanted) {
   HOB_CO_TRY(Api api, Api::open(context));
   HOB_CO_TRY(ServiceLine service, co_await find_service(api, std::move(wanted)));
@@ -27,7 +85,8 @@ Async<Result<void>> revisions(const Context& context, std::string wanted) {
     printf("%s\n", json::serialize(answer).c_str());
     co_return Result<void>{};
   }
-  std::vector<std::vector<std::string>> rows = {{"REVISION", "MADE", "IMAGE", "DIGEST", ""}};
+  std::vector<std::vector<std::string>> rows = {
+      {"REVISION", "MADE", "IMAGE", "DIGEST", "TRAFFIC", "STATE", "URL"}};
   const json::value* list = answer.if_contains("Revisions");
   if (list != nullptr && list->is_array()) {
     for (const json::value& each : list->as_array()) {
@@ -35,12 +94,15 @@ Async<Result<void>> revisions(const Context& context, std::string wanted) {
       const json::object& revision = each.as_object();
       const json::value* made = revision.if_contains("CreatedAt");
       const json::value* serves = revision.if_contains("Serves");
+      const std::string url = url_of(api.instance(), printable(text_at(revision, "HostName")));
       const bool is_now = serves != nullptr && serves->is_bool() && serves->as_bool();
       rows.push_back(
           {std::to_string(number_at(revision, "Revision")),
            made != nullptr && made->is_number() ? age(made->to_number<double>()) + " ago" : "",
            printable(text_at(revision, "ImageIdentifier")),
-           printable(text_at(revision, "Digest")).substr(0, kDigestShown), is_now ? "serves" : ""});
+           printable(text_at(revision, "Digest")).substr(0, kDigestShown),
+           url.empty() ? "" : fmt::format("{}%", number_at(revision, "Percent")),
+           state_of(revision, is_now), url});
     }
   }
   if (rows.size() == 1) {
@@ -66,6 +128,21 @@ Async<Result<void>> rollback(const Context& context, std::string wanted, int to)
   } else {
     printf("%s runs revision %lld again\n", service.name.c_str(), static_cast<long long>(revision));
   }
+  co_return Result<void>{};
+}
+
+Async<Result<void>> promote(const Context& context, std::string wanted) {
+  HOB_CO_TRY(Api api, Api::open(context));
+  HOB_CO_TRY(ServiceLine service, co_await find_service(api, std::move(wanted)));
+  HOB_CO_TRY(json::object answer,
+             co_await api.call("hob", "Hob.PromoteOperation", {{"ServiceArn", service.arn}}));
+  const std::string operation = text_at(answer, "OperationId");
+  Progress progress(context.json);
+  HOB_CO_CHECK(co_await follow_operation(api, service, operation, "promoting", progress));
+  if (context.json)
+    printf("%s\n", json::serialize(answer).c_str());
+  else
+    printf("%s: the new version has all requests\n", service.name.c_str());
   co_return Result<void>{};
 }
 
@@ -108,6 +185,24 @@ void add_rollback(CLI::App& program, Context& context) {
   on_run(*command, context, [&context, wanted, to]() -> Async<Result<void>> {
     return rollback(context, *wanted, *to);
   });
+}
+
+void add_deploys(CLI::App& program, Context& context) {
+  auto wanted = std::make_shared<std::string>();
+  CLI::App* command =
+      program.add_subcommand("deploys", "List what was done to a service, with each step");
+  command->add_option("service", *wanted, "Its name")->required();
+  on_run(*command, context,
+         [&context, wanted]() -> Async<Result<void>> { return deploys(context, *wanted); });
+}
+
+void add_promote(CLI::App& program, Context& context) {
+  auto wanted = std::make_shared<std::string>();
+  CLI::App* command = program.add_subcommand(
+      "promote", "Give a version that is being deployed all requests now, without further steps");
+  command->add_option("service", *wanted, "Its name")->required();
+  on_run(*command, context,
+         [&context, wanted]() -> Async<Result<void>> { return promote(context, *wanted); });
 }
 
 void add_cancel(CLI::App& program, Context& context) {

@@ -31,6 +31,8 @@ struct ScaleOptions {
   std::string sleep_after{};
   std::string stop_after{};
   std::string schedule{};  // "none": no more
+  std::string strategy{};
+  std::string keep_previous{};
 };
 
 // What a service is scaled by now.
@@ -110,6 +112,8 @@ Async<Result<void>> change_tags(Api api, std::string arn, ScaleOptions options, 
     unset.emplace_back("hob:min-size");
   put("hob:sleep-after", options.sleep_after);
   put("hob:stop-after", options.stop_after);
+  put("hob:strategy", options.strategy);
+  put("hob:keep-previous", options.keep_previous);
   if (options.schedule == "none")
     unset.emplace_back("hob:min-size-schedule");
   else
@@ -138,11 +142,15 @@ void print(const ServiceLine& service, const Scaling& scaling, bool as_json) {
   if (as_json) {
     int count = scaling.min;
     if (!minimum.empty()) std::from_chars(min.data(), min.data() + min.size(), count);
-    const json::object object = {
-        {"Name", service.name},       {"MinSize", count},
-        {"MaxSize", scaling.max},     {"MaxConcurrency", scaling.concurrency},
-        {"SleepAfter", sleep_after},  {"StopAfter", stop_after},
-        {"MinSizeSchedule", schedule}};
+    const json::object object = {{"Name", service.name},
+                                 {"MinSize", count},
+                                 {"MaxSize", scaling.max},
+                                 {"MaxConcurrency", scaling.concurrency},
+                                 {"SleepAfter", sleep_after},
+                                 {"StopAfter", stop_after},
+                                 {"MinSizeSchedule", schedule},
+                                 {"Strategy", tag("hob:strategy")},
+                                 {"KeepPrevious", tag("hob:keep-previous")}};
     printf("%s\n", json::serialize(object).c_str());
     return;
   }
@@ -154,6 +162,12 @@ void print(const ServiceLine& service, const Scaling& scaling, bool as_json) {
                                                      : printable(sleep_after)});
   if (min == "0")
     rows.push_back({"stopped after", stop_after.empty() ? "15m" : printable(stop_after)});
+  const std::string strategy = tag("hob:strategy");
+  const std::string keep = tag("hob:keep-previous");
+  rows.push_back({"deployments", strategy.empty() ? "rolling" : printable(strategy)});
+  rows.push_back(
+      {"the version before",
+       keep == "off" ? "goes at once" : "is kept for " + (keep.empty() ? "15m" : printable(keep))});
   printf("%s", table(rows).c_str());
 }
 
@@ -197,6 +211,11 @@ void add_scale(CLI::App& program, Context& context) {
                       "Without visitors all instances sleep after 30s, 5m; off: none ever does");
   command->add_option("--stop-after", options->stop_after,
                       "With --min 0 all are stopped after 15m, 2h without visitors");
+  command->add_option("--strategy", options->strategy,
+                      "How versions follow each other: rolling, 'blue-green bake=10m', 'canary 10% "
+                      "5m, 50% 5m', 'linear 10% 1m'");
+  command->add_option("--keep-previous", options->keep_previous,
+                      "For how long the version before is kept asleep: 30m; off: not at all");
   command->add_option("--schedule", options->schedule,
                       "A higher minimum at times: 'Mon-Fri 08:00-18:00 2', in UTC; none: no more");
   on_run(*command, context,

@@ -21,6 +21,8 @@ void add_resume(CLI::App& program, Context& context);
 void add_scale(CLI::App& program, Context& context);
 void add_cancel(CLI::App& program, Context& context);
 void add_rollback(CLI::App& program, Context& context);
+void add_deploys(CLI::App& program, Context& context);
+void add_promote(CLI::App& program, Context& context);
 void add_revisions(CLI::App& program, Context& context);
 void add_restart(CLI::App& program, Context& context);
 void add_describe(CLI::App& program, Context& context);

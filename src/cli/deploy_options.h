@@ -21,10 +21,12 @@ struct DeployOptions {
   std::string command{};
   std::string request_timeout{};
   std::string idle_timeout{};
-  std::string min_size{};  // this and the next four as their hob: tags (docs/extensions.md)
+  std::string min_size{};  // this and the next five as their hob: tags (docs/extensions.md)
   std::string min_size_schedule{};
   std::string sleep_after{};
   std::string stop_after{};
+  std::string strategy{};
+  std::string keep_previous{};
   bool auto_deploy = false;
   bool no_wait = false;
 };

@@ -63,6 +63,8 @@ int main(int argc, char** argv) {
   hob::cli::add_scale(program, context);
   hob::cli::add_cancel(program, context);
   hob::cli::add_rollback(program, context);
+  hob::cli::add_promote(program, context);
+  hob::cli::add_deploys(program, context);
   hob::cli::add_revisions(program, context);
   hob::cli::add_restart(program, context);
   hob::cli::add_describe(program, context);

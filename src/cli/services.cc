@@ -132,6 +132,7 @@ Async<Result<void>> follow_operation(Api api, ServiceLine service, std::string o
                                      std::string verb, Progress& progress) {
   LogTail events(api, log_group(service, LogKind::kEvents), "deployment/" + operation_id);
   const auto started = std::chrono::steady_clock::now();
+  auto heard = started;  // last: a step of a deployment may be long, and says so when it begins
   const auto seconds = [&] {
     return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() -
                                                             started)
@@ -152,6 +153,7 @@ Async<Result<void>> follow_operation(Api api, ServiceLine service, std::string o
       for (const TailedLine& line : lines) {
         progress.line("  " + printable(line.text));
         said.push_back(line.text);
+        heard = std::chrono::steady_clock::now();
       }
       if (has_ended(status)) {
         if (status == "SUCCEEDED") co_return Result<void>{};
@@ -164,7 +166,7 @@ Async<Result<void>> follow_operation(Api api, ServiceLine service, std::string o
           fmt::format("{} {}: {}", verb, service.name, status.empty() ? "PENDING" : status),
           fmt::format(" ({} s)", seconds()));
     }
-    if (std::chrono::steady_clock::now() - started > kOperationWithin) {
+    if (std::chrono::steady_clock::now() - heard > kOperationWithin) {
       co_return fail(Code::kTimeout, "{} {} goes on; see hob ps", verb, service.name);
     }
     co_await sleep_for(kPollInterval);

@@ -3,6 +3,7 @@
 #include <array>
 #include <boost/json.hpp>
 #include <map>
+#include <set>
 
 #include "cluster/keys.h"
 #include "cluster/records.h"
@@ -86,9 +87,17 @@ class HobService final : public aws::Service {
 
   const aws::ServiceModel& model() const override { return kModel; }
   std::vector<std::string_view> operations() const override {
-    return {"CancelOperation",     "CreateAccount",      "DeleteRegistryLogin",
-            "ListAccounts",        "ListRegistryLogins", "ListRevisions",
-            "ListServiceCapacity", "PutRegistryLogin",   "RollBack"};
+    return {"CancelOperation",
+            "CreateAccount",
+            "DeleteRegistryLogin",
+            "ListAccounts",
+            "ListOperations",
+            "ListRegistryLogins",
+            "ListRevisions",
+            "ListServiceCapacity",
+            "PromoteOperation",
+            "PutRegistryLogin",
+            "RollBack"};
   }
 
   Async<Result<std::string>> call(aws::Call call, aws::Caller caller) override {
@@ -101,6 +110,8 @@ class HobService final : public aws::Service {
     if (call.operation == "DeleteRegistryLogin") co_return co_await delete_login(input, caller);
     if (call.operation == "ListRegistryLogins") co_return co_await list_logins(caller);
     if (call.operation == "CancelOperation") co_return co_await cancel_operation(input, caller);
+    if (call.operation == "PromoteOperation") co_return co_await promote_operation(input, caller);
+    if (call.operation == "ListOperations") co_return co_await list_operations(input, caller);
     if (call.operation == "ListRevisions") co_return co_await list_revisions(input, caller);
     if (call.operation == "RollBack") co_return co_await roll_back(input, caller);
     if (call.operation == "ListServiceCapacity") co_return co_await list_capacity(caller.account);
@@ -168,6 +179,46 @@ class HobService final : public aws::Service {
     co_return json::serialize(json::object{{"OperationId", operation.id}});
   }
 
+  Async<Result<std::string>> promote_operation(const json::object& input,
+                                               const aws::Caller& caller) {
+    HOB_CO_TRY(std::string arn, wanted(input, "ServiceArn"));
+    HOB_CO_TRY(const runner::Operation operation,
+               co_await runner_.promote_operation(std::move(arn), caller));
+    co_return json::serialize(json::object{{"OperationId", operation.id}});
+  }
+
+  static json::object times(Instant started_at, const std::optional<Instant>& ended_at) {
+    json::object object = {{"StartedAt", epoch_seconds(started_at)}};
+    if (ended_at) object["EndedAt"] = epoch_seconds(*ended_at);
+    return object;
+  }
+
+  Async<Result<std::string>> list_operations(const json::object& input, const aws::Caller& caller) {
+    HOB_CO_TRY(std::string arn, wanted(input, "ServiceArn"));
+    HOB_CO_TRY(const std::vector<runner::Operation> operations,
+               co_await runner_.operations(std::move(arn), caller));
+    json::array list;
+    for (const runner::Operation& operation : operations) {
+      json::object shown = times(operation.started_at, operation.ended_at);
+      shown["Id"] = operation.id;
+      shown["Type"] = runner::word(operation.type);
+      shown["Status"] = runner::word(operation.status);
+      shown["Reason"] = operation.reason;
+      shown["Strategy"] = operation.strategy;
+      shown["Revision"] = operation.revision;
+      json::array steps;
+      for (const runner::OperationStep& step : operation.steps) {
+        json::object one = times(step.started_at, step.ended_at);
+        one["Name"] = step.name;
+        one["Result"] = step.result;
+        steps.push_back(std::move(one));
+      }
+      shown["Steps"] = std::move(steps);
+      list.push_back(std::move(shown));
+    }
+    co_return json::serialize(json::object{{"Operations", std::move(list)}});
+  }
+
   Async<Result<std::string>> list_revisions(const json::object& input, const aws::Caller& caller) {
     HOB_CO_TRY(std::string arn, wanted(input, "ServiceArn"));
     HOB_CO_TRY(const std::vector<runner::RevisionLine> revisions,
@@ -178,6 +229,10 @@ class HobService final : public aws::Service {
                       {"ImageIdentifier", line.revision.configuration.image},
                       {"Digest", line.revision.digest},
                       {"CreatedAt", epoch_seconds(line.revision.created_at)},
+                      {"State", runner::word(line.revision.state)},
+                      {"HostName", line.host_name},
+                      {"Percent", line.percent},
+                      {"Kept", line.kept},
                       {"Serves", line.serves}});
     }
     co_return json::serialize(json::object{{"Revisions", std::move(list)}});
@@ -205,19 +260,24 @@ class HobService final : public aws::Service {
       int starting = 0;
     };
     std::map<std::string, Capacity> capacities;
+    std::set<DeploymentId> kept;  // ways back are no capacity
     Result<store::Listing> services =
         co_await store_.list(cluster::service_key(account, kAppRunnerCluster, ""));
     if (!services) co_return refuse(services.error());
     for (const store::Entry& entry : services->entries) {
       const auto service = cluster::decode_service(entry.value);
-      if (service) capacities[service->name].desired = service->desired_count;
+      if (!service) continue;
+      capacities[service->name].desired = service->desired_count;
+      for (const cluster::Deployment& deployment : service->deployments) {
+        if (deployment.kept_since) kept.insert(deployment.id);
+      }
     }
     Result<store::Listing> tasks =
         co_await store_.list(cluster::task_key(account, kAppRunnerCluster, ""));
     if (!tasks) co_return refuse(tasks.error());
     for (const store::Entry& entry : tasks->entries) {
       const auto task = cluster::decode_task(entry.value);
-      if (!task || !cluster::is_wanted(*task)) continue;
+      if (!task || !cluster::is_wanted(*task) || kept.contains(task->deployment)) continue;
       const auto of = capacities.find(task->service);
       if (of == capacities.end()) continue;
       if (!cluster::is_healthy(*task))

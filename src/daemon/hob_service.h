@@ -8,10 +8,13 @@
 //   [{Registry, Username}]}
 //   CancelOperation {ServiceArn}               -> {OperationId}
 //   ListRevisions {ServiceArn}                 -> {Revisions: [{Revision, ImageIdentifier, Digest,
-//   CreatedAt, Serves}]}, oldest first
-//   RollBack {ServiceArn, Revision?}           -> {OperationId, Revision}
+//   CreatedAt, State, HostName, Percent, Kept, Serves}]}, oldest first; HostName is empty, and
+//   Percent 0, where no instance of it runs ListOperations {ServiceArn}                ->
+//   {Operations: [{Id, Type, Status, Reason, Strategy, Revision, StartedAt, EndedAt?, Steps:
+//   [{Name, Result, StartedAt, EndedAt?}]}]}, newest first PromoteOperation {ServiceArn} ->
+//   {OperationId} RollBack {ServiceArn, Revision?}           -> {OperationId, Revision}
 //   ListServiceCapacity {} -> {Services: [{ServiceId, Desired, Awake, Asleep, Starting}]}: tasks of
-//   the account's App Runner services
+//   the account's App Runner services, without those of versions that are only kept
 // Belongs to control's loop.
 #pragma once
 

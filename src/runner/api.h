@@ -38,6 +38,10 @@ struct ApiOptions {
 struct RevisionLine {
   Revision revision{};
   bool serves = false;  // now, or it served last
+  // While it has tasks: where it alone answers, and its share of the service's requests.
+  std::string host_name{};
+  int percent = 0;
+  bool kept = false;  // it is the way back
 };
 
 class Api final : public aws::apprunner::Handler {
@@ -99,7 +103,12 @@ class Api final : public aws::apprunner::Handler {
   // Asks the operation in progress to end without effect; the answer is its record. It may still
   // complete if it was about to. InvalidStateException: there is none, or it is a deletion.
   Async<Result<Operation>> cancel_operation(std::string arn, aws::Caller caller);
-  // What the service ran after each successful deployment, oldest first; the last kRevisionsKept.
+  // Asks the deployment in progress to leave out the rest of its steps; the answer is the
+  // operation's record. InvalidStateException: there is none, or it has no steps.
+  Async<Result<Operation>> promote_operation(std::string arn, aws::Caller caller);
+  // The last kOperationsKept, newest first.
+  Async<Result<std::vector<Operation>>> operations(std::string arn, aws::Caller caller);
+  // What each deployment made, oldest first; the last kRevisionsKept.
   Async<Result<std::vector<RevisionLine>>> list_revisions(std::string arn, aws::Caller caller);
   // Begins a deployment of an earlier revision, its image by digest; nullopt: the one before that
   // which serves. The next deployment or update takes what the image's tag names then.
@@ -134,6 +143,10 @@ class Api final : public aws::apprunner::Handler {
   // Begins an operation if `check` allows it, in one commit.
   Async<Result<Begun>> begin(std::string arn, OperationType type, aws::Caller caller, Change check,
                              Mark mark = {});
+  // Changes the operation in progress, in one commit; false: it is as it should be.
+  using ChangeOperation = std::function<Result<bool>(const Service&, Operation&)>;
+  Async<Result<Operation>> change_operation(std::string arn, aws::Caller caller,
+                                            std::string_view verb, ChangeOperation change);
   // A mutation that others kept from being written.
   static std::unexpected<Error> overtaken();
   Operation new_operation(const Service& service, OperationType type, Instant now);

@@ -1,8 +1,13 @@
 // What App Runner never had: operations that can be cancelled, and versions that can be had again.
 #include <algorithm>
+#include <map>
+#include <tuple>
 
 #include "aws/apprunner/errors.h"
 #include "base/log.h"
+#include "cluster/keys.h"
+#include "cluster/task_state.h"
+#include "cluster/traffic_decision.h"
 #include "runner/api.h"
 #include "runner/keys.h"
 
@@ -10,24 +15,25 @@ namespace hob::runner {
 
 using namespace aws::apprunner;
 
-Async<Result<Operation>> Api::cancel_operation(std::string arn, aws::Caller caller) {
+namespace {
+constexpr std::string_view kCluster = "apprunner";  // cluster::Service's default
+}
+
+Async<Result<Operation>> Api::change_operation(std::string arn, aws::Caller caller,
+                                               std::string_view verb, ChangeOperation change) {
   for (int attempt = 0; attempt < kConflictRetriesMax; ++attempt) {
     HOB_CO_TRY(const auto stored, co_await find_service(arn, caller));
     const runner::Service& service = stored.value;
     if (service.operation.empty()) {
       co_return invalid_state_exception(
-          fmt::format("Service {} has no operation in progress to cancel.", service.name));
+          fmt::format("Service {} has no operation in progress to {}.", service.name, verb));
     }
     const std::string path = operation_key(service.account, service.id, service.operation);
     HOB_CO_TRY(const auto entry, co_await store_.get(path));
     if (!entry) continue;  // it has ended just now
     HOB_CO_TRY(Operation operation, context(decode_operation(entry->value), "record {}", path));
-    if (operation.type == OperationType::kDeleteService) {
-      co_return invalid_state_exception(
-          fmt::format("The deletion of service {} can't be cancelled.", service.name));
-    }
-    if (operation.cancel_requested_at) co_return operation;
-    operation.cancel_requested_at = clock_.now();
+    HOB_CO_TRY(const bool changed, change(service, operation));
+    if (!changed) co_return operation;
     // With the service, whose change is what the controller looks for.
     store::Transaction transaction;
     transaction.expect[stored.entry.key] = stored.entry.revision;
@@ -36,7 +42,8 @@ Async<Result<Operation>> Api::cancel_operation(std::string arn, aws::Caller call
     transaction.put[path] = encode_over(operation, entry->value);
     const auto committed = co_await store_.commit(std::move(transaction));
     if (committed) {
-      log::info("cancel accepted", {{"service", service.id}, {"operation", operation.id}});
+      log::info("operation changed",
+                {{"service", service.id}, {"operation", operation.id}, {"change", verb}});
       co_return operation;
     }
     if (committed.error().code != Code::kConflict) co_return fail(committed.error());
@@ -44,17 +51,94 @@ Async<Result<Operation>> Api::cancel_operation(std::string arn, aws::Caller call
   co_return overtaken();
 }
 
-Async<Result<std::vector<RevisionLine>>> Api::list_revisions(std::string arn, aws::Caller caller) {
+Async<Result<Operation>> Api::cancel_operation(std::string arn, aws::Caller caller) {
+  const ChangeOperation change = [this](const runner::Service& service,
+                                        Operation& operation) -> Result<bool> {
+    if (operation.type == OperationType::kDeleteService) {
+      return invalid_state_exception(
+          fmt::format("The deletion of service {} can't be cancelled.", service.name));
+    }
+    if (operation.cancel_requested_at) return false;
+    operation.cancel_requested_at = clock_.now();
+    return true;
+  };
+  return change_operation(std::move(arn), std::move(caller), "cancel", change);
+}
+
+Async<Result<Operation>> Api::promote_operation(std::string arn, aws::Caller caller) {
+  const ChangeOperation change = [this](const runner::Service& service,
+                                        Operation& operation) -> Result<bool> {
+    const bool deploys = operation.type == OperationType::kStartDeployment ||
+                         operation.type == OperationType::kUpdateService;
+    if (!deploys || operation.strategy.starts_with("rolling")) {
+      return invalid_state_exception(
+          fmt::format("The operation on service {} has no steps to leave out.", service.name));
+    }
+    if (operation.promote_requested_at) return false;
+    operation.promote_requested_at = clock_.now();
+    return true;
+  };
+  return change_operation(std::move(arn), std::move(caller), "promote", change);
+}
+
+Async<Result<std::vector<Operation>>> Api::operations(std::string arn, aws::Caller caller) {
   HOB_CO_TRY(const auto stored, co_await find_service(std::move(arn), caller));
   HOB_CO_TRY(const store::Listing listing,
-             co_await store_.list(revisions_of(caller.account, stored.value.id)));
-  std::vector<RevisionLine> lines;
+             co_await store_.list(operations_of(caller.account, stored.value.id)));
+  std::vector<Operation> all;
   for (const store::Entry& entry : listing.entries) {
-    auto revision = decode_revision(entry.value);
-    if (revision)
-      lines.push_back({*revision, revision->number == stored.value.revision});
+    auto operation = decode_operation(entry.value);
+    if (operation)
+      all.push_back(std::move(*operation));
     else
-      log::error("record unreadable", {{"key", entry.key}, {"error", revision.error().message}});
+      log::error("record unreadable", {{"key", entry.key}, {"error", operation.error().message}});
+  }
+  std::ranges::sort(all, std::greater{},
+                    [](const Operation& each) { return std::tie(each.started_at, each.id); });
+  co_return all;
+}
+
+Async<Result<std::vector<RevisionLine>>> Api::list_revisions(std::string arn, aws::Caller caller) {
+  HOB_CO_TRY(const auto stored, co_await find_service(std::move(arn), caller));
+  const runner::Service& service = stored.value;
+  HOB_CO_TRY(const store::Listing listing,
+             co_await store_.list(revisions_of(caller.account, service.id)));
+  HOB_CO_TRY(const auto entry,
+             co_await store_.get(cluster::service_key(caller.account, kCluster, service.id)));
+  const auto cluster =
+      entry ? cluster::decode_service(entry->value) : Result<cluster::Service>(cluster::Service{});
+  HOB_CO_TRY(const store::Listing tasks,
+             co_await store_.list(cluster::task_key(caller.account, kCluster, "")));
+  std::map<DeploymentId, int> ready;
+  for (const store::Entry& each : tasks.entries) {
+    const auto task = cluster::decode_task(each.value);
+    if (task && task->service == service.id && cluster::is_healthy(*task))
+      ++ready[task->deployment];
+  }
+  std::map<int, const cluster::Deployment*> deployments;  // by revision; the one made last
+  std::map<DeploymentId, int> weights;
+  if (cluster) {
+    weights = cluster::weights_of(*cluster, ready);
+    for (const cluster::Deployment& each : cluster->deployments) {
+      if (ready.contains(each.id)) deployments.try_emplace(each.revision, &each);
+    }
+  }
+  int all = 0;
+  for (const auto& [id, weight] : weights) all += weight;
+  std::vector<RevisionLine> lines;
+  for (const store::Entry& each : listing.entries) {
+    auto revision = decode_revision(each.value);
+    if (!revision) {
+      log::error("record unreadable", {{"key", each.key}, {"error", revision.error().message}});
+      continue;
+    }
+    RevisionLine& line =
+        lines.emplace_back(RevisionLine{*revision, revision->number == service.revision});
+    const auto runs = deployments.find(revision->number);
+    if (runs == deployments.end()) continue;
+    if (!runs->second->host_names.empty()) line.host_name = runs->second->host_names.front();
+    line.kept = runs->second->kept_since.has_value();
+    line.percent = all > 0 ? weights.at(runs->second->id) * 100 / all : 0;
   }
   co_return lines;
 }
@@ -65,11 +149,15 @@ Async<Result<Operation>> Api::roll_back(std::string arn, std::optional<int> to,
   std::optional<Revision> chosen;
   const Change change = [&](runner::Service& service) -> Result<void> {
     if (service.status != ServiceStatus::kRunning) {
+      const bool busy = service.status == ServiceStatus::kOperationInProgress;
       return invalid_state_exception(fmt::format(
-          "Service cannot be rolled back in the current state: {}.", word(service.status)));
+          "Service cannot be rolled back in the current state: {}.{}", word(service.status),
+          busy ? " What is in progress is undone by cancelling it." : ""));
     }
     chosen.reset();
-    for (const auto& [revision, serves] : lines) {  // ascending
+    for (const RevisionLine& line : lines) {  // ascending
+      const Revision& revision = line.revision;
+      if (revision.state != RevisionState::kSucceeded) continue;
       if (to ? revision.number == *to : revision.number < service.revision) chosen = revision;
     }
     if (!chosen && to) {

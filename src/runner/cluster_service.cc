@@ -102,7 +102,11 @@ ScaleLimits limits_of(const Service& service,
 Starts starts_of(const cluster::Service& service, const std::vector<cluster::Task>& tasks) {
   std::vector<const cluster::Task*> mine;
   for (const cluster::Task& task : tasks) {
-    if (task.service == service.name) mine.push_back(&task);
+    const auto of =
+        std::ranges::find(service.deployments, task.deployment, &cluster::Deployment::id);
+    // A way back is no capacity.
+    const bool kept = of != service.deployments.end() && of->kept_since;
+    if (task.service == service.name && !kept) mine.push_back(&task);
   }
   std::ranges::sort(mine, {},
                     [](const cluster::Task* task) { return std::tie(task->created_at, task->id); });

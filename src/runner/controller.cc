@@ -354,8 +354,9 @@ Async<Result<void>> Controller::process(ServiceRef ref) {
   }
   if (const auto* put = find<PutRevision>(actions)) {
     transaction.put[revision_key(account, id, put->revision.number)] = encode(put->revision);
-    const int dropped = put->revision.number - kRevisionsKept;
-    if (dropped > 0) transaction.remove.push_back(revision_key(account, id, dropped));
+    const int serves = service_after ? service_after->service.revision : view.service.revision;
+    HOB_CO_CHECK(co_await drop_old_revisions(store_, account, id, serves, put->revision.number,
+                                             transaction));
   }
   if (find<ReleaseName>(actions) != nullptr) {
     transaction.remove.push_back(name_key(account, view.service.name));

@@ -4,6 +4,7 @@
 
 #include "cluster/service_decision.h"
 #include "runner/cluster_service.h"
+#include "runner/rollout.h"
 
 namespace hob::runner {
 
@@ -80,6 +81,12 @@ class Decision {
   // Somebody asked the operation to end: undoes what it did.
   void cancel();
   void fail_deployment(const std::string& reason);
+  // What it deploys gets its number, before anything else knows of it.
+  void number_revision();
+  void put_revision(RevisionState state, std::string digest);
+  void note_step(const cluster::Deployment& mine);
+  // Somebody wants the rest of its steps left out. False: nothing is to be written.
+  bool promote(const cluster::Deployment& mine);
   // What now serves becomes a revision.
   void make_revision(const cluster::Deployment& serves);
   void follow_pause();
@@ -175,8 +182,13 @@ void Decision::keep_in_step() {
   const bool rolling_out = operation_ && !operation_->ended_at;
   wanted.desired_count = desired_count(rolling_out);
   wanted.routing = routing_of(service_, view_.scaling, link::RouteState::kServing);
+  wanted.keep_previous = keep_previous_of(service_);
+  set_bounds(wanted, strategy_of(service_, operation_.value_or(Operation{})));
   if (wanted.routing == view_.cluster->routing &&
-      wanted.desired_count == view_.cluster->desired_count)
+      wanted.desired_count == view_.cluster->desired_count &&
+      wanted.keep_previous == view_.cluster->keep_previous &&
+      wanted.minimum_healthy_percent == view_.cluster->minimum_healthy_percent &&
+      wanted.maximum_percent == view_.cluster->maximum_percent)
     return;
   put_cluster(std::move(wanted));
 }
@@ -331,24 +343,53 @@ void Decision::put_deployment(cluster::TaskTemplate task, std::string image_dige
                      probe.protocol == link::ProbeProtocol::kTcp
                          ? ""
                          : fmt::format("], [Path: '{}'", probe.path)));
+  const Strategy strategy = strategy_of(service_, *operation_);
+  operation_->strategy = show(strategy);
+  number_revision();
+  begin_step(*operation_, "SCALE_UP", now_);
   // After a pause every task is gone: the old deployments have nothing left to serve with.
   if (operation_->type == OperationType::kResumeService) wanted.deployments.clear();
-  wanted.deployments.insert(wanted.deployments.begin(),
-                            cluster::Deployment{.id = deployment_of(*operation_),
-                                                .task = std::move(task),
-                                                .created_at = now_,
-                                                .image_digest = std::move(image_digest)});
+  const cluster::Deployment* kept =
+      operation_->rolls_back_to != 0 ? kept_deployment(wanted, task) : nullptr;
+  if (kept != nullptr) {
+    operation_->deployment = kept->id.value;
+    bring_back(wanted, kept->id, strategy.configuration);
+    detail("Its instances were kept: they are woken.");
+  } else {
+    cluster::Deployment made{.id = deployment_of(*operation_),
+                             .task = std::move(task),
+                             .created_at = now_,
+                             .image_digest = std::move(image_digest),
+                             .revision = operation_->revision,
+                             .configuration = strategy.configuration};
+    if (made.revision > 0) made.host_names = {revision_host_name(service_, made.revision)};
+    wanted.deployments.insert(wanted.deployments.begin(), std::move(made));
+  }
   wanted.status = cluster::ServiceStatus::kActive;
   wanted.desired_count = desired_count(true);
   wanted.routing = routing_of(service_, view_.scaling, link::RouteState::kServing);
+  wanted.keep_previous = keep_previous_of(service_);
+  set_bounds(wanted, strategy);
   put_cluster(std::move(wanted));
 }
 
+void Decision::number_revision() {
+  if (operation_->type == OperationType::kResumeService) {
+    operation_->revision = service_.revision;
+    return;
+  }
+  if (operation_->rolls_back_to != 0) {
+    operation_->revision = operation_->rolls_back_to;
+    return;
+  }
+  operation_->revision = ++service_.revisions_made;
+  detail(fmt::format("This is revision {}: {}", operation_->revision,
+                     revision_host_name(service_, operation_->revision)));
+  put_revision(RevisionState::kInProgress, {});
+}
+
 const cluster::Deployment* Decision::own_deployment() const {
-  if (!view_.cluster) return nullptr;
-  const auto found = std::ranges::find(view_.cluster->deployments, deployment_of(*operation_),
-                                       &cluster::Deployment::id);
-  return found != view_.cluster->deployments.end() ? &*found : nullptr;
+  return deployment_in(view_.cluster, *operation_);
 }
 
 bool Decision::has_completed() const {
@@ -359,12 +400,7 @@ bool Decision::has_completed() const {
 
 void Decision::fail_deployment(const std::string& reason) {
   cluster::Service wanted = *view_.cluster;
-  for (cluster::Deployment& deployment : wanted.deployments) {
-    if (deployment.id != deployment_of(*operation_)) continue;
-    deployment.rollout = RolloutState::kFailed;
-    deployment.reason = reason;
-    deployment.ended_at = now_;
-  }
+  undo(wanted, *operation_, reason, now_);
   put_cluster(std::move(wanted));
 }
 
@@ -382,20 +418,48 @@ void Decision::cancel() {
   if (operation_->applied) keep_in_step();
 }
 
+void Decision::put_revision(RevisionState state, std::string digest) {
+  revision_ = Revision{.number = operation_->revision,
+                       .account = service_.account,
+                       .service = service_.id,
+                       .configuration = service_.configuration,
+                       .digest = std::move(digest),
+                       .operation = operation_->id,
+                       .created_at = operation_->started_at,
+                       .state = state};
+}
+
 void Decision::make_revision(const cluster::Deployment& serves) {
   if (operation_->rolls_back_to != 0) {
     service_.revision = operation_->rolls_back_to;
     return;
   }
-  service_.revision = ++service_.revisions_made;
+  // One that an older version began has no number yet.
+  if (operation_->revision == 0) operation_->revision = ++service_.revisions_made;
+  service_.revision = operation_->revision;
   const std::string& reference = serves.task.containers.at(0).image.reference;
-  revision_ = Revision{.number = service_.revision,
-                       .account = service_.account,
-                       .service = service_.id,
-                       .configuration = service_.configuration,
-                       .digest = reference.starts_with("sha256:") ? reference : serves.image_digest,
-                       .operation = operation_->id,
-                       .created_at = now_};
+  put_revision(RevisionState::kSucceeded,
+               reference.starts_with("sha256:") ? reference : serves.image_digest);
+}
+
+bool Decision::promote(const cluster::Deployment& mine) {
+  if (!operation_->promote_requested_at || mine.promoted) return false;
+  cluster::Service wanted = *view_.cluster;
+  for (cluster::Deployment& deployment : wanted.deployments) {
+    if (deployment.id == mine.id) deployment.promoted = true;
+  }
+  put_cluster(std::move(wanted));
+  return true;
+}
+
+void Decision::note_step(const cluster::Deployment& mine) {
+  if (!begin_step(*operation_, step_name(mine), now_)) return;
+  operation_->updated_at = now_;
+  changed_ = true;
+  const std::string line = step_line(mine, operation_->revision);
+  if (line.empty()) return;
+  detail(line);
+  event(fmt::format("Deployment with ID : {}: {}", operation_->id, line));
 }
 
 void Decision::follow_rollout() {
@@ -406,10 +470,15 @@ void Decision::follow_rollout() {
   }
   switch (mine->rollout) {
     case RolloutState::kInProgress: {
-      if (!overdue(kRolloutTimeMax)) return keep_in_step();
+      note_step(*mine);
+      const Duration time_max = kRolloutTimeMax + waits_of(mine->configuration);
+      if (!overdue(time_max)) {
+        if (!promote(*mine)) keep_in_step();
+        return;
+      }
       const std::string reason =
           fmt::format("The deployment took longer than {} minutes.",
-                      std::chrono::duration_cast<std::chrono::minutes>(kRolloutTimeMax).count());
+                      std::chrono::duration_cast<std::chrono::minutes>(time_max).count());
       fail_deployment(reason);
       fail_rollout(reason, mine->last_lines);
       return;
@@ -481,6 +550,8 @@ void Decision::fail_rollout(const std::string& reason, const std::vector<std::st
   event(fmt::format("Deployment with ID : {} failed. Failure reason : {}", operation_->id, reason));
 
   const bool resume = operation_->type == OperationType::kResumeService;
+  if (!resume && operation_->rolls_back_to == 0 && operation_->revision > 0)
+    put_revision(RevisionState::kFailed, {});
   if (service_.ever_ran && !resume) {
     // The version before serves on: the failed rollout never touched it.
     detail("Rolling back: the previous version keeps serving.");
@@ -506,6 +577,7 @@ void Decision::fail_rollout(const std::string& reason, const std::vector<std::st
 }
 
 void Decision::end_operation(OperationStatus status, const std::string& reason) {
+  end_step(*operation_, word(status), now_);
   operation_->status = status;
   operation_->reason = reason;
   operation_->updated_at = now_;
@@ -542,12 +614,6 @@ std::vector<RunnerAction> Decision::actions() {
 
 std::vector<RunnerAction> decide_runner(const RunnerView& view, Instant now) {
   return Decision(view, now).decide();
-}
-
-DeploymentId deployment_of(const Operation& operation) {
-  std::string id = operation.id;
-  std::erase(id, '-');
-  return DeploymentId{std::move(id)};
 }
 
 }  // namespace hob::runner

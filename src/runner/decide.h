@@ -18,13 +18,14 @@
 #include "cluster/records.h"
 #include "runner/images.h"
 #include "runner/records.h"
+#include "runner/rollout.h"
 #include "runner/scale.h"
 
 namespace hob::runner {
 
-// Cluster fails a rollout long before; this ends the operation should nobody else do it. Above what
-// cluster gives tasks to start, failed ones to be tried again, and the old ones to drain (decide.cc
-// holds them together).
+// Beside the waits of its strategy. Cluster fails a rollout long before; this ends the operation
+// should nobody else do it. Above what cluster gives tasks to start, failed ones to be tried again,
+// and the old ones to drain (decide.cc holds them together).
 inline constexpr Duration kRolloutTimeMax = std::chrono::minutes(120);
 // For all tasks to be gone, once told: above cluster's longest drain.
 inline constexpr Duration kStopTimeMax = std::chrono::minutes(90);
@@ -33,7 +34,6 @@ inline constexpr Duration kResolveRetryDelay =
 inline constexpr Duration kResolveTimeMax = std::chrono::seconds(60);
 // A deleted service can still be described so long; AWS says "a time".
 inline constexpr Duration kDeletedKept = std::chrono::hours(1);
-inline constexpr int kRevisionsKept = 20;    // of one service; older ones cannot be rolled back to
 inline constexpr size_t kLastLinesMax = 20;  // of a failed task's output in the deployment log
 
 struct RunnerView {
@@ -87,8 +87,5 @@ using RunnerAction = std::variant<ResolveImage, PutService, PutOperation, PutClu
                                   ReleaseName, Forget, LogLines, WatchLoad, WakeAt>;
 
 std::vector<RunnerAction> decide_runner(const RunnerView& view, Instant now);
-
-// The cluster deployment an operation makes.
-DeploymentId deployment_of(const Operation& operation);
 
 }  // namespace hob::runner

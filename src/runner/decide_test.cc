@@ -67,7 +67,8 @@ cluster::Service cluster_of(const Service& of, std::vector<cluster::Deployment> 
   return {.account = of.account,
           .name = of.id,
           .deployments = std::move(deployments),
-          .routing = routing_of(of, AutoScalingConfiguration{}, link::RouteState::kServing)};
+          .routing = routing_of(of, AutoScalingConfiguration{}, link::RouteState::kServing),
+          .keep_previous = kKeepPrevious};
 }
 
 // The same once the cluster service was written.
@@ -75,6 +76,7 @@ RunnerView applied(OperationType type, RolloutState rollout) {
   RunnerView view = accepted(type);
   view.operation->applied = true;
   view.operation->status = OperationStatus::kInProgress;
+  view.operation->steps = {{.name = "SCALE_UP", .started_at = t0}};
   view.cluster = cluster_of(
       view.service, {deployment(deployment_of(*view.operation).value, rollout, view.service)});
   return view;
@@ -115,7 +117,10 @@ std::string show(const std::vector<RunnerAction>& actions) {
       add(text);
     }
     if (const auto* put = std::get_if<PutRevision>(&action))
-      add("revision " + std::to_string(put->revision.number));
+      add("revision " + std::to_string(put->revision.number) +
+          (put->revision.state == RevisionState::kInProgress ? " begun"
+           : put->revision.state == RevisionState::kFailed   ? " failed"
+                                                             : ""));
     if (std::holds_alternative<ReleaseName>(action)) add("release");
     if (std::holds_alternative<Forget>(action)) add("forget");
     if (const auto* wake = std::get_if<WakeAt>(&action))
@@ -151,7 +156,8 @@ TEST(Decide, BeginsAnOperation) {
            Case{"the image is asked first", accepted(OperationType::kCreateService), 0s, "resolve"},
            Case{"a create makes the cluster service",
                 with(accepted(OperationType::kCreateService), found), 0s,
-                "service OPERATION_IN_PROGRESS; operation IN_PROGRESS; cluster 1 serving 111:new"},
+                "service OPERATION_IN_PROGRESS; operation IN_PROGRESS; cluster 1 serving 111:new; "
+                "revision 1 begun"},
            Case{"an image that is not there fails the create",
                 with(accepted(OperationType::kCreateService), fails(Code::kNotFound)), 0s,
                 "service CREATE_FAILED; operation FAILED"},
@@ -171,7 +177,7 @@ TEST(Decide, BeginsAnOperation) {
                      }),
                 0s,
                 "service OPERATION_IN_PROGRESS; operation IN_PROGRESS; cluster 1 serving 111:new "
-                "old:done"},
+                "old:done; revision 1 begun"},
            Case{"a deployment of the same image is one all the same",
                 with(accepted(OperationType::kStartDeployment),
                      [](RunnerView& view) {
@@ -182,7 +188,7 @@ TEST(Decide, BeginsAnOperation) {
                      }),
                 0s,
                 "service OPERATION_IN_PROGRESS; operation IN_PROGRESS; cluster 1 serving 111:new "
-                "old:done"},
+                "old:done; revision 1 begun"},
            Case{"an update of what does not concern tasks replaces none",
                 with(accepted(OperationType::kUpdateService),
                      [](RunnerView& view) {
@@ -679,6 +685,130 @@ TEST(ClusterService, ATaskIsWhatTheConfigurationSays) {
   EXPECT_EQ(task->cpu, 256);
   of.configuration.start_command = "broken '";
   EXPECT_FALSE(task_template(of, image()));
+}
+
+// An update in its rollout, "111", over "old", at `step` of a canary.
+RunnerView shifting(int step) {
+  RunnerView view = applied(OperationType::kUpdateService, RolloutState::kInProgress);
+  view.operation->revision = 2;
+  view.service.revision = 1;
+  view.service.revisions_made = 2;
+  view.cluster->deployments.push_back(deployment("old", RolloutState::kCompleted, view.service));
+  view.cluster->deployments[0].step = step;
+  view.cluster->deployments[0].configuration =
+      parse_strategy("canary 10% 5m bake=1h")->configuration;
+  return view;
+}
+
+TEST(Decide, ARolloutsStepsAreInItsRecordAndItsLog) {
+  const auto told = [](const RunnerView& view) {
+    std::string text;
+    std::string line;
+    for (const RunnerAction& action : decide_runner(view, t0 + 7s)) {
+      if (const auto* put = std::get_if<PutOperation>(&action)) {
+        for (const OperationStep& step : put->operation.steps)
+          text += fmt::format("{} {} {}; ", step.name, step.result, (step.started_at - t0) / 1s);
+      }
+      if (const auto* lines = std::get_if<LogLines>(&action)) line = lines->deployment.front();
+    }
+    return text + line;
+  };
+  EXPECT_EQ(told(shifting(0)), "");
+  EXPECT_EQ(
+      told(shifting(1)),
+      "SCALE_UP SUCCEEDED 0; PRODUCTION_TRAFFIC_SHIFT 10%  7; [AppRunner] 10% of the requests "
+      "go to revision 2, for 5m.");
+  EXPECT_EQ(told(shifting(2)),
+            "SCALE_UP SUCCEEDED 0; BAKE_TIME  7; [AppRunner] All requests go to revision 2, for 1h "
+            "with the version before ready.");
+  EXPECT_EQ(
+      told(with(shifting(0), [](RunnerView& view) { view.operation->cancel_requested_at = t0; }))
+          .substr(0, 30),
+      "SCALE_UP ROLLBACK_SUCCEEDED 0;");
+}
+
+TEST(Decide, PromotesCancelsAndFailsAtAnyStep) {
+  for (const int step : {0, 1, 2}) {
+    RunnerView view = shifting(step);
+    view.operation->promote_requested_at = t0;
+    bool promoted = false;
+    for (const RunnerAction& action : decide_runner(view, t0 + 7s)) {
+      if (const auto* put = std::get_if<PutCluster>(&action))
+        promoted = put->service.deployments[0].promoted;
+    }
+    EXPECT_TRUE(promoted) << step;
+    view.cluster->deployments[0].promoted = true;
+    EXPECT_EQ(decide(view, 7s).find("111:"), std::string::npos) << "once is enough";
+    view.operation->cancel_requested_at = t0;
+    EXPECT_EQ(decide(view, 7s),
+              "service RUNNING; operation ROLLBACK_SUCCEEDED; cluster 1 serving 111:failed "
+              "old:done; revision 2 failed")
+        << step;
+    view.operation->cancel_requested_at.reset();
+    view.cluster->deployments[0].rollout = RolloutState::kFailed;
+    EXPECT_EQ(decide(view, 7s), "service RUNNING; operation ROLLBACK_SUCCEEDED; revision 2 failed")
+        << step;
+  }
+  EXPECT_EQ(decide(shifting(1), kRolloutTimeMax + 64min).find("ROLLBACK"), std::string::npos)
+      << "its waits are no delay";
+  EXPECT_NE(decide(shifting(1), kRolloutTimeMax + 65min).find("ROLLBACK"), std::string::npos);
+}
+
+TEST(Decide, ARollBackToAVersionThatIsKeptBringsItsTasksBack) {
+  RunnerView view = accepted(OperationType::kUpdateService);
+  view.operation->rolls_back_to = 1;
+  view.image = image();
+  cluster::Deployment kept = deployment("old", RolloutState::kCompleted, view.service);
+  kept.kept_since = t0;
+  view.cluster = cluster_of(
+      view.service,
+      {deployment("new", RolloutState::kCompleted, view.service, image("sha256:two")), kept});
+  EXPECT_EQ(decide(view),
+            "service OPERATION_IN_PROGRESS; operation IN_PROGRESS; cluster 1 serving old:new "
+            "new:done");
+  Operation begun;
+  cluster::Service cluster;
+  for (const RunnerAction& action : decide_runner(view, t0)) {
+    if (const auto* put = std::get_if<PutOperation>(&action)) begun = put->operation;
+    if (const auto* put = std::get_if<PutCluster>(&action)) cluster = put->service;
+  }
+  EXPECT_FALSE(cluster.deployments[0].kept_since);
+  EXPECT_EQ(begun.revision, 1);
+  // Cancelled, it is the way back again.
+  view.operation = begun;
+  view.operation->cancel_requested_at = t0;
+  view.cluster = cluster;
+  EXPECT_EQ(decide(view),
+            "service RUNNING; operation ROLLBACK_SUCCEEDED; cluster 1 serving new:done old:done");
+  // One that runs something else is no help.
+  view = accepted(OperationType::kUpdateService);
+  view.operation->rolls_back_to = 1;
+  view.image = image("sha256:three");
+  view.cluster = cluster_of(view.service, {kept});
+  EXPECT_EQ(decide(view),
+            "service OPERATION_IN_PROGRESS; operation IN_PROGRESS; cluster 1 serving 111:new "
+            "old:done");
+}
+
+TEST(Strategy, IsParsedStrictly) {
+  for (const char* text :
+       {"rolling min=50 max=150", "blue-green", "blue-green bake=10m", "canary 10% 5m, 50% 30s",
+        "canary 1% 5m bake=24h", "linear 10% 1m", "linear 3% 500ms bake=1h"}) {
+    const auto strategy = parse_strategy(text);
+    ASSERT_TRUE(strategy) << text << ": " << strategy.error().message;
+    EXPECT_EQ(show(*strategy), text);
+  }
+  EXPECT_EQ(show(*parse_strategy("rolling")), "rolling min=100 max=200");
+  EXPECT_EQ(parse_strategy("canary 10 5m / 50 5m").value(),
+            parse_strategy("canary 10% 5m,50% 5m").value());
+  EXPECT_EQ(parse_strategy("linear 40% 1m")->configuration.steps.size(), 2u) << "40, 80, all";
+  for (const char* bad :
+       {"", "canary", "canary 10%", "canary 0% 5m", "canary 100% 5m", "canary 50% 5m, 10% 5m",
+        "canary 10% 25h", "canary 10% 5m,", "canary 10% 5m bake=x", "canary 10% 5m 50% 5m",
+        "linear 2% 1m", "rolling min=101", "rolling max=99", "rolling min=100 max=100",
+        "rolling bake=1m", "blue-green 10%", "green", "blue-green bake=-1s"}) {
+    EXPECT_FALSE(parse_strategy(bad)) << bad;
+  }
 }
 
 }  // namespace

@@ -17,12 +17,13 @@ struct DurationTag {
   bool may_be_off = false;
 };
 // docs/extensions.md names them; setting one that does nothing would be a lie.
-constexpr std::array<std::string_view, 2> kNotBuiltYet = {"hob:sticky", "hob:strategy"};
+constexpr std::array<std::string_view, 1> kNotBuiltYet = {"hob:sticky"};
 constexpr Duration kSecond = std::chrono::seconds(1);
 constexpr std::array kDurationTags = {
     DurationTag{"hob:request-timeout", &Extensions::request_timeout, Duration(0), kTimeoutMax},
     DurationTag{"hob:idle-timeout", &Extensions::idle_timeout, kSecond, kTimeoutMax},
     DurationTag{"hob:sleep-after", &Extensions::sleep_after, kSecond, kSleepAfterMax, true},
+    DurationTag{"hob:keep-previous", &Extensions::keep_previous, kSecond, kKeepPreviousMax, true},
     DurationTag{"hob:stop-after", &Extensions::stop_after, kSecond, kStopAfterMax},
 };
 
@@ -83,6 +84,9 @@ Result<Extensions> parse_extensions(const std::map<std::string, std::string>& ta
     } else if (key == "hob:min-size-schedule") {
       HOB_TRY(extensions.schedule,
               context(parse_schedule(value), "The value of the tag {} isn't valid", key));
+    } else if (key == "hob:strategy") {
+      HOB_TRY(extensions.strategy,
+              context(parse_strategy(value), "The value of the tag {} isn't valid", key));
     } else if (std::ranges::find(kNotBuiltYet, key) != kNotBuiltYet.end()) {
       return fail(Code::kInvalid, "The tag {} isn't supported by this version of Hob yet.", key);
     } else {

@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "runner/schedule.h"
+#include "runner/strategy.h"
 
 namespace hob::runner {
 
@@ -17,6 +18,7 @@ inline constexpr std::string_view kExtensionPrefix = "hob:";
 inline constexpr Duration kTimeoutMax = std::chrono::hours(24);
 inline constexpr Duration kSleepAfterMax = std::chrono::hours(24);
 inline constexpr Duration kStopAfterMax = std::chrono::hours(7 * 24);
+inline constexpr Duration kKeepPreviousMax = std::chrono::hours(24);
 inline constexpr int kMinSizeMax = 1'000;  // as kMaxSizeMax; a service's own maximum is lower
 
 struct Extensions {
@@ -26,6 +28,8 @@ struct Extensions {
   Schedule schedule{};                        // hob:min-size-schedule
   std::optional<Duration> sleep_after{};      // hob:sleep-after; 0 ("off"): no task ever sleeps
   std::optional<Duration> stop_after{};       // hob:stop-after
+  std::optional<Strategy> strategy{};         // hob:strategy
+  std::optional<Duration> keep_previous{};    // hob:keep-previous; 0 ("off"): not at all
   bool operator==(const Extensions&) const = default;
 };
 

@@ -26,4 +26,20 @@ Async<Result<void>> drop_old_operations(store::Store& store, std::string account
   co_return Result<void>();
 }
 
+Async<Result<void>> drop_old_revisions(store::Store& store, std::string account,
+                                       std::string service, int serves, int added,
+                                       store::Transaction& transaction) {
+  HOB_CO_TRY(const store::Listing listing, co_await store.list(revisions_of(account, service)));
+  std::vector<std::pair<bool, std::string>> others;  // succeeded, key
+  for (const store::Entry& entry : listing.entries) {
+    const auto revision = decode_revision(entry.value);
+    if (revision && (revision->number == serves || revision->number == added)) continue;
+    others.emplace_back(revision && revision->state == RevisionState::kSucceeded, entry.key);
+  }
+  std::ranges::sort(others);
+  const size_t room = kRevisionsKept - 2;  // the one that serves and the one that is added
+  for (size_t i = 0; i + room < others.size(); ++i) transaction.remove.push_back(others[i].second);
+  co_return Result<void>();
+}
+
 }  // namespace hob::runner

@@ -7,6 +7,7 @@ namespace hob::runner {
 std::string word(ServiceStatus status) { return record::word(status); }
 std::string word(OperationType type) { return record::word(type); }
 std::string word(OperationStatus status) { return record::word(status); }
+std::string word(RevisionState state) { return record::word(state); }
 
 std::string encode(const Service& service) { return record::encode(service); }
 std::string encode(const Operation& operation) { return record::encode(operation); }

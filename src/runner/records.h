@@ -123,6 +123,16 @@ BOOST_DESCRIBE_STRUCT(Service, (),
                        starts_failing, events_logged, created_at, updated_at, deleted_at, revision,
                        revisions_made))
 
+// What an operation did, or does.
+struct OperationStep {
+  std::string name{};    // "SCALE_UP", "PRODUCTION_TRAFFIC_SHIFT 10%", "BAKE_TIME"
+  std::string result{};  // as the operation's status was when it ended; empty: it goes on
+  Instant started_at{};
+  std::optional<Instant> ended_at{};
+  bool operator==(const OperationStep&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(OperationStep, (), (name, result, started_at, ended_at))
+
 struct Operation {
   std::string id{};  // a UUID with dashes; without them, the id of the cluster deployment it makes
   std::string account{};
@@ -135,6 +145,11 @@ struct Operation {
   // A roll-back: the revision whose image and configuration come back. 0: none.
   int rolls_back_to = 0;
   std::string digest{};      // of that revision's image; empty: the image's tag says
+  std::string deployment{};  // cluster's, if it is another than its own: one that was kept
+  int revision = 0;          // that it makes or brings back; 0: none, or not known yet
+  std::string strategy{};    // of its deployment, as the tag says it
+  std::optional<Instant> promote_requested_at{};  // somebody wants the rest of its steps left out
+  std::vector<OperationStep> steps{};
   std::string reason{};      // why it failed, for people
   int64_t lines_logged = 0;  // of its deployment log, likewise
   Instant started_at{};
@@ -143,10 +158,14 @@ struct Operation {
 };
 BOOST_DESCRIBE_STRUCT(Operation, (),
                       (id, account, service, type, status, applied, reason, lines_logged,
-                       started_at, updated_at, ended_at, cancel_requested_at, rolls_back_to,
-                       digest))
+                       started_at, updated_at, ended_at, cancel_requested_at, rolls_back_to, digest,
+                       deployment, revision, strategy, promote_requested_at, steps))
 
-// What a service ran after a deployment that succeeded, so that it can be had again.
+enum class RevisionState { kSucceeded, kInProgress, kFailed };
+BOOST_DESCRIBE_ENUM(RevisionState, kSucceeded, kInProgress, kFailed)
+
+// What a service runs after a deployment, so that it can be had again. Its number is given when the
+// deployment begins, and never again.
 struct Revision {
   int number = 0;  // 1, 2, … within a service
   std::string account{};
@@ -155,9 +174,11 @@ struct Revision {
   std::string digest{};     // of its image; empty: not known, its tag says
   std::string operation{};  // that made it
   Instant created_at{};
+  RevisionState state = RevisionState::kSucceeded;
 };
 BOOST_DESCRIBE_STRUCT(Revision, (),
-                      (number, account, service, configuration, digest, operation, created_at))
+                      (number, account, service, configuration, digest, operation, created_at,
+                       state))
 
 struct AutoScalingConfiguration {
   std::string account{};
@@ -184,6 +205,7 @@ BOOST_DESCRIBE_STRUCT(ScalingPointer, (), (scaling))
 std::string word(ServiceStatus status);
 std::string word(OperationType type);
 std::string word(OperationStatus status);
+std::string word(RevisionState state);
 
 std::string encode(const Service& service);
 std::string encode(const Operation& operation);
