@@ -65,6 +65,13 @@ fuzz: deps
 	@ninja -C $(BUILD)-fuzz -j $(JOBS) --quiet fuzzers
 	@tools/run-fuzzers.sh $(BUILD)-fuzz $(FUZZ_SECONDS)
 
+# Whole regions under virtual time, from seeds: `make sim SEEDS=1000`, `make sim SEED=42 TRACE=1` (src/sim/README.md).
+.PHONY: sim
+sim: deps-build
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+	@ninja -C $(BUILD) -j $(JOBS) --quiet region_sim
+	@$(BUILD)/bin/hob_sim --seeds $(or $(SEEDS),$(if $(SEED),1,100)) --first $(or $(SEED),1) $(if $(TRACE),--trace)
+
 # Us beside a named peer, a ratio each: bench/NAME.py, one a table row.
 bench: deps bench-build
 	@for script in bench/*.py; do /usr/bin/python3 "$$script" --build $(BUILD); done

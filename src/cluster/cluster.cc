@@ -370,10 +370,12 @@ class Cluster::Impl {
       const auto* item = state_.task(task_key);
       if (item->record.service.empty()) continue;  // a task of its own
       if (!is_present(item->record)) {
+        dirty_.insert(key);  // once more, should the store fail: nothing else would change here
         transactions.push_back({.expect = {{task_key, item->revision}}, .remove = {task_key}});
         continue;
       }
       if (item->record.desired == link::DesiredStatus::kStopped) continue;
+      dirty_.insert(key);
       Task task = item->record;
       task.desired = link::DesiredStatus::kStopped;
       task.stop_code = StopCode::kServiceSchedulerInitiated;

@@ -144,6 +144,10 @@ Async<> Agent::stop(Tasks tasks) {
   tasks_.clear();
 }
 
+Async<> Agent::serve_edge(std::shared_ptr<link::Session> session) {
+  return holds_->serve(std::move(session));
+}
+
 std::vector<std::string> Agent::images_in_use() const {
   std::vector<std::string> digests;
   for (const auto& [id, actor] : tasks_) {
@@ -156,9 +160,11 @@ std::vector<std::string> Agent::images_in_use() const {
 Async<> Agent::keep_link() {
   Backoff backoff = kLinkBackoff;
   // The session's writer lives in the agent's own scope; dropping the session ends it.
+  if (!options_.connect) {
+    options_.connect = [this] { return link::connect(scope_, options_.control_socket); };
+  }
   for (;;) {
-    Result<std::shared_ptr<link::Session>> connected =
-        co_await link::connect(scope_, options_.control_socket);
+    Result<std::shared_ptr<link::Session>> connected = co_await options_.connect();
     if (connected) {
       connects_.add();
       co_await serve(*connected);
@@ -287,8 +293,8 @@ void Agent::send_report(const link::TaskReport& report) {
 }
 
 link::HostHello Agent::hello() const {
-  const Capacity capacity =
-      capacity_of(measure(), options_.cpu_overcommit, options_.memory_overcommit);
+  const Capacity capacity = capacity_of(options_.machine ? *options_.machine : measure(),
+                                        options_.cpu_overcommit, options_.memory_overcommit);
   return {.host = options_.host,
           .zone = options_.zone,
           .version = options_.version,

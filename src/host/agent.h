@@ -9,8 +9,10 @@
 
 #include <atomic>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -33,9 +35,12 @@ inline constexpr Duration kLogKeptMax{
 struct AgentOptions {
   std::filesystem::path directory{};  // 0700 root; "tasks/" is made in it
   std::string control_socket{};
+  // Another way to control than the socket; empty: the socket. kUnavailable: nobody there now.
+  std::function<Async<Result<std::shared_ptr<link::Session>>>()> connect{};
   HostId host{};
   std::string zone{};
   std::string version{};
+  std::optional<Machine> machine{};  // nullopt: the one we are on, measured
   double cpu_overcommit = kCpuOvercommitDefault;
   double memory_overcommit = kMemoryOvercommitDefault;
   Fd hold_socket{};             // listening: where edges hold tasks awake; none: nobody does
@@ -58,6 +63,9 @@ class Agent {
   // kLeave: containers run on and are adopted by the next agent. kStop: all of them are ended and
   // removed, and forgotten here (control, when it comes back, assigns them anew).
   Async<> stop(Tasks tasks);
+  // Serves one edge's link until it ends, for whoever accepts them elsewhere than on
+  // AgentOptions::hold_socket. Must have returned before stop().
+  Async<> serve_edge(std::shared_ptr<link::Session> session);
   // The digests of the images that this host's tasks run: what ImageStore::prune must keep.
   std::vector<std::string> images_in_use() const;
 

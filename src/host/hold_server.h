@@ -38,6 +38,8 @@ class HoldServer {
   Async<> stop();
   // A task has become what it is now: answers those who wait for it.
   void tell(const TaskId& task, Wakefulness wakefulness);
+  // One link, until it ends.
+  Async<> serve(std::shared_ptr<link::Session> session);
 
  private:
   using SteadyTime = std::chrono::steady_clock::time_point;
@@ -51,7 +53,6 @@ class HoldServer {
     std::map<TaskId, Hold> waiting{};  // for an answer
   };
 
-  Async<> serve(std::shared_ptr<link::Session> session);
   // False: not an edge we can serve.
   bool join(const EdgeId& id, const std::shared_ptr<link::Session>& session);
   void leave(const EdgeId& id, const link::Session* session);

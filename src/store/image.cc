@@ -16,10 +16,14 @@ size_t bytes_of(const Write& write) {
 class Image::PrefixWatch final : public Watch {
  public:
   PrefixWatch(Image& image, std::string prefix, Revision from)
-      : image_(image), prefix_(std::move(prefix)), from_(from), changed_(image.executor_) {
-    image_.watches_.insert(this);
+      : image_(image),
+        number_(++image.watches_made_),
+        prefix_(std::move(prefix)),
+        from_(from),
+        changed_(image.executor_) {
+    image_.watches_.emplace(number_, this);
   }
-  ~PrefixWatch() override { image_.watches_.erase(this); }
+  ~PrefixWatch() override { image_.watches_.erase(number_); }
 
   Async<Result<std::vector<Change>>> next() override {
     for (;;) {
@@ -54,6 +58,7 @@ class Image::PrefixWatch final : public Watch {
   }
 
   Image& image_;
+  uint64_t number_;
   std::string prefix_;
   Revision from_;
   Event changed_;
@@ -108,7 +113,7 @@ void Image::apply(std::vector<Write> writes) {
     history_.push_back(std::move(write));
   }
   trim_history();
-  for (PrefixWatch* watch : watches_) watch->wake();
+  for (const auto& [number, watch] : watches_) watch->wake();
 }
 
 void Image::trim_history() {

@@ -10,7 +10,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -67,7 +66,9 @@ class Image {
   std::deque<Write> history_;
   size_t history_bytes_ = 0;
   Revision floor_ = 0;  // changes up to this revision are not in the history any more
-  std::set<PrefixWatch*> watches_;
+  // By age: they are woken in an order that does not hang on addresses.
+  std::map<uint64_t, PrefixWatch*> watches_;
+  uint64_t watches_made_ = 0;
 };
 
 // kLimit, kInvalid: the transaction breaks a rule of store.h, whatever the state.
