@@ -222,6 +222,8 @@ void add_deploy(CLI::App& program, Context& context) {
                       "Without visitors all instances sleep after 30s, 5m; off: none ever does");
   command->add_option("--stop-after", options->stop_after,
                       "With --min-size 0 all are stopped after 15m, 2h without visitors (15m)");
+  command->add_option("--sticky", options->sticky,
+                      "Visitors return to their instance, by cookie, for 1h, 1d (they do not)");
   command->add_flag("--auto-deploy", options->auto_deploy, "A pushed tag deploys by itself");
   command->add_flag("--no-wait", options->no_wait, "Return when the operation has begun");
   on_run(*command, context,

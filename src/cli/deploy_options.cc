@@ -151,6 +151,7 @@ json::array tags_of(const DeployOptions& options) {
   add("hob:min-size-schedule", options.min_size_schedule);
   add("hob:sleep-after", options.sleep_after);
   add("hob:stop-after", options.stop_after);
+  add("hob:sticky", options.sticky);
   return tags;
 }
 

@@ -25,6 +25,7 @@ struct DeployOptions {
   std::string min_size_schedule{};
   std::string sleep_after{};
   std::string stop_after{};
+  std::string sticky{};
   bool auto_deploy = false;
   bool no_wait = false;
 };

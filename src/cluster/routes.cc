@@ -20,11 +20,11 @@ std::vector<link::Target> targets_of(const Service& service,
     const auto deployment =
         std::ranges::find(service.deployments, task->deployment, &Deployment::id);
     if (deployment == service.deployments.end()) continue;
-    targets.push_back(
-        {.task = task->id,
-         .address = task->address,
-         .port = deployment->task.port,
-         .state = draining ? link::TargetState::kDraining : link::TargetState::kReady});
+    targets.push_back({.task = task->id,
+                       .address = task->address,
+                       .port = deployment->task.port,
+                       .state = draining ? link::TargetState::kDraining : link::TargetState::kReady,
+                       .zone = task->zone});
   }
   std::ranges::sort(targets, {}, &link::Target::task);
   return targets;
@@ -49,7 +49,8 @@ std::vector<link::Route> decide_routes(
                       .idle_timeout = service.routing.idle_timeout,
                       .awake_min = service.routing.awake_min,
                       .sleep_after = service.routing.sleep_after,
-                      .queue_timeout = service.routing.queue_timeout};
+                      .queue_timeout = service.routing.queue_timeout,
+                      .sticky = service.routing.sticky};
     if (mine != tasks.end()) route.targets = targets_of(service, mine->second);
     if (service.status != ServiceStatus::kActive) route.host_names.clear();
     if (route.host_names.empty() && route.targets.empty()) continue;

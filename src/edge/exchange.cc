@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "edge/access_log.h"
+#include "edge/stickiness.h"
 #include "edge/upstream_connection.h"
 
 namespace hob::edge {
@@ -193,6 +194,11 @@ void Exchange::pin(std::shared_ptr<Pool> pool) {
   pool_ = std::move(pool);
 }
 
+void Exchange::prefer(std::shared_ptr<Pool> pool, std::shared_ptr<Target> target) {
+  pool_ = std::move(pool);
+  sticky_ = std::move(target);
+}
+
 void Exchange::enter_pool(const std::shared_ptr<Pool>& pool) {
   if (pool_ == pool) return;
   leave_pool();
@@ -351,6 +357,10 @@ void Exchange::upstream_head(const http::ResponseHead& head, std::string_view ra
   kept_.clear();
   head_.clear();
   status_ = head.code;
+  if (const uint64_t seconds = service_->route.sticky_seconds; seconds > 0) {
+    answer_lines_ = sticky_line({.version = pool_->shared->token, .target = target_->shared->token},
+                                seconds, facts_.secure);
+  }
   front_->answer_head(head, raw);
 }
 
@@ -382,6 +392,8 @@ void Exchange::reset() {
   front_ = nullptr;
   service_.reset();
   pool_.reset();
+  sticky_.reset();
+  answer_lines_.clear();
   target_.reset();
   upstream_ = nullptr;
   std::fill(std::begin(failed_), std::end(failed_), nullptr);

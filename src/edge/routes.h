@@ -119,6 +119,7 @@ struct SharedService {
 };
 
 struct SharedPool {
+  std::string token{};  // names it in sticky cookies
   std::shared_ptr<SharedService> service{};
   std::string version{};                             // empty: of a service that has only one
   std::vector<std::unique_ptr<PoolCounts>> loops{};  // one each
@@ -138,7 +139,9 @@ struct SharedTarget {
   static constexpr int kClosed = 1 << 30;
 
   TaskId task{};
+  std::string token{};  // names it in sticky cookies
   sockaddr_in address{};
+  std::atomic<int> wanted = 0;  // requests that wait for it and no other
   // Requests in flight, and kClosed. One word, so that a loop that takes a place learns in the same
   // step whether the target may be used, and whoever closes it whether anything is in flight.
   std::atomic<int> load = 0;
@@ -170,6 +173,7 @@ struct ServiceRoute {
   uint64_t idle_timeout_ms = 0;     // 0: none
   uint64_t queue_timeout_ms = 0;
   uint64_t sleep_after_ms = 0;
+  uint64_t sticky_seconds = 0;     // 0: not sticky
   std::vector<PoolRoute> pools{};  // at least one
 };
 
@@ -198,7 +202,8 @@ class RouteBook {
   std::shared_ptr<SharedPool> pool_of(const std::shared_ptr<SharedService>& service,
                                       const std::string& version, Next& next) const;
   // nullptr: it has no usable address.
-  std::shared_ptr<SharedTarget> target_of(const link::Target& target, Next& next) const;
+  std::shared_ptr<SharedTarget> target_of(const SharedService& service, const link::Target& target,
+                                          Next& next) const;
 
   size_t loops_;
   std::map<std::string, std::shared_ptr<SharedService>> services_;  // by id

@@ -136,6 +136,8 @@ class Worker final : public Listener {
 
   // nullptr: no service has that name. `host`: lower case, without a port. Good until apply().
   const Destination* find(std::string_view host) const;
+  // What the cookie in the head's scratch says of the exchange's target and version.
+  void recall(Exchange& exchange, const Destination& destination) const;
   // Finds a target and a connection for the exchange, or lets it wait, or refuses it.
   void dispatch(Exchange& exchange);
   void stop_waiting(Exchange& exchange);
@@ -182,6 +184,8 @@ class Worker final : public Listener {
   bool try_target(Exchange& exchange, const std::shared_ptr<Pool>& pool);
   // Where the exchange's own pool has no place and none to wake, another version's place.
   bool try_others(Exchange& exchange);
+  // False: the exchange's own target cannot be used, or is waited for no longer; it has none now.
+  bool still_prefers(Exchange& exchange, const Pool& pool, uint64_t now) const;
   const std::shared_ptr<Pool>& choose_pool(const Service& service);
   bool any_free(const Service& service, const Pool& pool) const;
   void serve_waiting(Service& service);

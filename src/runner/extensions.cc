@@ -17,13 +17,14 @@ struct DurationTag {
   bool may_be_off = false;
 };
 // docs/extensions.md names them; setting one that does nothing would be a lie.
-constexpr std::array<std::string_view, 2> kNotBuiltYet = {"hob:sticky", "hob:strategy"};
+constexpr std::array<std::string_view, 1> kNotBuiltYet = {"hob:strategy"};
 constexpr Duration kSecond = std::chrono::seconds(1);
 constexpr std::array kDurationTags = {
     DurationTag{"hob:request-timeout", &Extensions::request_timeout, Duration(0), kTimeoutMax},
     DurationTag{"hob:idle-timeout", &Extensions::idle_timeout, kSecond, kTimeoutMax},
     DurationTag{"hob:sleep-after", &Extensions::sleep_after, kSecond, kSleepAfterMax, true},
     DurationTag{"hob:stop-after", &Extensions::stop_after, kSecond, kStopAfterMax},
+    DurationTag{"hob:sticky", &Extensions::sticky, kSecond, kStickyMax},
 };
 
 Result<Duration> parse_value(const DurationTag& tag, const std::string& value) {
@@ -60,11 +61,12 @@ Result<Duration> parse_duration(std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
   constexpr int64_t kNumberMax = 1'000'000;
-  const bool known =
-      unit == "ms" || unit == "s" || unit == "m" || unit == "h" || (unit.empty() && number == 0);
+  const bool known = unit == "ms" || unit == "s" || unit == "m" || unit == "h" || unit == "d" ||
+                     (unit.empty() && number == 0);
   if (error != std::errc{} || !known || number < 0 || number > kNumberMax) {
-    return fail(Code::kInvalid, "'{}' is no duration: write 500ms, 30s, 5m or 2h", text);
+    return fail(Code::kInvalid, "'{}' is no duration: write 500ms, 30s, 5m, 2h or 1d", text);
   }
+  if (unit == "d") return Duration(std::chrono::hours(24 * number));
   if (unit == "h") return Duration(std::chrono::hours(number));
   if (unit == "m") return Duration(std::chrono::minutes(number));
   if (unit == "ms") return Duration(number);
