@@ -127,7 +127,12 @@ std::shared_ptr<const Routes> RouteBook::compile(const link::RouteTable& table) 
       if (shared == nullptr) continue;
       const bool draining = target.state == link::TargetState::kDraining;
       shared->draining.store(draining, std::memory_order_relaxed);
-      if (!draining) pool->targets.push_back(shared);
+      if (draining) continue;
+      if (!zone_.empty() && target.zone == zone_) {
+        pool->targets.insert(pool->targets.begin() + static_cast<ptrdiff_t>(pool->near++), shared);
+      } else {
+        pool->targets.push_back(shared);
+      }
     }
     std::vector<VersionView> views;
     for (size_t i = 0; i < weights.size(); ++i)

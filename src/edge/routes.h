@@ -95,6 +95,7 @@ struct alignas(64) ServiceCounts {
   LoopCount queued_us{};
   LoopCount refused{};  // answered 503 or 504 by the edge itself
   LoopCount retries{};
+  LoopCount retries_put_off{};  // for want of budget
   LoopCount ejections{};
   LoopCount received_bytes{};
   LoopCount sent_bytes{};
@@ -161,6 +162,7 @@ struct PoolRoute {
   std::vector<std::string> host_names{};                 // its own
   int awake_min = -1;                                    // -1: all are awake
   std::vector<std::shared_ptr<SharedTarget>> targets{};  // those that take new requests
+  size_t near = 0;                                       // the first of them are in the edge's zone
 };
 
 struct ServiceRoute {
@@ -185,7 +187,8 @@ struct Routes {
 // Compiles tables, on the main thread. Keeps the shared state of what the last table names.
 class RouteBook {
  public:
-  explicit RouteBook(size_t loops) : loops_(loops) {}
+  // `zone`: the edge's; empty: not known.
+  explicit RouteBook(size_t loops, std::string zone = {}) : loops_(loops), zone_(std::move(zone)) {}
   // A target whose address is not an IPv4 address with a port is left out and logged, and so is one
   // of a version that its route does not name.
   std::shared_ptr<const Routes> compile(const link::RouteTable& table);
@@ -206,6 +209,7 @@ class RouteBook {
                                           Next& next) const;
 
   size_t loops_;
+  std::string zone_;
   std::map<std::string, std::shared_ptr<SharedService>> services_;  // by id
   std::map<PoolKey, std::shared_ptr<SharedPool>> pools_;
   std::map<std::string, std::shared_ptr<SharedTarget>> targets_;  // by "task address port"

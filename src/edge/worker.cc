@@ -149,9 +149,13 @@ void Worker::apply_pools(Service& service, const ServiceRoute& route,
     pool->sleeps = from.awake_min >= 0;
     service.shares += static_cast<uint64_t>(from.share);
     pool->targets.clear();
+    pool->near = from.near;
     for (const std::shared_ptr<SharedTarget>& shared : from.targets) {
       std::shared_ptr<Target>& target = targets_[shared.get()];
-      if (target == nullptr) target = std::make_shared<Target>(shared);
+      if (target == nullptr) {
+        target = std::make_shared<Target>(shared);
+        if (applied_.load(std::memory_order_relaxed) >= 0) target->came_ms = loop_->now_ms();
+      }
       target->listed = true;
       pool->targets.push_back(target);
     }
@@ -287,7 +291,10 @@ bool Worker::try_target(Exchange& exchange, const std::shared_ptr<Pool>& pool) {
         .ejected = target.ejection.ejected(now),
         .excluded = std::find(std::begin(exchange.failed_), std::end(exchange.failed_), &target) !=
                         std::end(exchange.failed_) ||
-                    (exchange.fail_open_ && load >= SharedTarget::kClosed)};
+                    (exchange.fail_open_ && load >= SharedTarget::kClosed),
+        .slots = target.came_ms == 0
+                     ? INT_MAX
+                     : slow_start_slots(now - target.came_ms, service->route.max_concurrency)};
   };
   std::shared_ptr<Target> target;
   if (still_prefers(exchange, *pool, now)) {
@@ -297,7 +304,7 @@ bool Worker::try_target(Exchange& exchange, const std::shared_ptr<Pool>& pool) {
     target = exchange.sticky_;
   } else {
     const std::optional<size_t> picked =
-        pick_target(targets.size(), service->route.max_concurrency, random(), view);
+        pick_target(targets.size(), pool->near, service->route.max_concurrency, random(), view);
     if (!picked) return false;
     target = targets[*picked];
   }
@@ -484,6 +491,12 @@ void Worker::serve_waiting(Service& service) {
       exchange = next;
     }
   }
+}
+
+bool Worker::may_retry(Service& service) {
+  const bool may = service.budget.take(loop_->now_ms() / 1'000);
+  (may ? service.counts->retries : service.counts->retries_put_off).add();
+  return may;
 }
 
 void Worker::gateway_failed(Service& service, Pool& pool, Target& target) {

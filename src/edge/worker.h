@@ -34,7 +34,8 @@ struct Target {
   std::shared_ptr<SharedTarget> shared;
   std::vector<UpstreamConnection*> idle{};  // kept alive, the warmest last
   Ejection ejection{};
-  bool listed = true;  // in the last table, ready: its connections are worth keeping
+  bool listed = true;    // in the last table, ready: its connections are worth keeping
+  uint64_t came_ms = 0;  // 0: it was there when the loop began
 };
 
 // One version of a service as one loop sees it; lives on while exchanges use it.
@@ -45,6 +46,7 @@ struct Pool {
   bool sleeps = false;  // some of its targets may sleep
   bool listed = true;
   std::vector<std::shared_ptr<Target>> targets{};  // those that take new requests
+  size_t near = 0;                                 // the first of them are in the edge's zone
   // Exchanges waiting for a target, first come first served.
   Exchange* first_waiting = nullptr;
   Exchange* last_waiting = nullptr;
@@ -61,6 +63,7 @@ struct Service {
   std::vector<std::shared_ptr<Pool>> pools{};  // at least one
   uint64_t shares = 1;                         // of all pools
   size_t waiting = 0;                          // in all pools
+  RetryBudget budget{};
 };
 
 // Where a host name leads.
@@ -148,6 +151,8 @@ class Worker final : public Listener {
   bool find_untried(Exchange& exchange);
   // An exchange no longer uses its target.
   void release(Service& service, Pool& pool, Target& target);
+  // Whether the service's budget has a retry; it is counted either way.
+  bool may_retry(Service& service);
   void gateway_failed(Service& service, Pool& pool, Target& target);
 
   // ---- connections ----
