@@ -227,6 +227,8 @@ void add_deploy(CLI::App& program, Context& context) {
                       "5m, 50% 5m', 'linear 10% 1m' (rolling)");
   command->add_option("--keep-previous", options->keep_previous,
                       "For how long the version before is kept asleep: 30m, off (15m)");
+  command->add_option("--sticky", options->sticky,
+                      "Visitors return to their instance, by cookie, for 1h, 1d (they do not)");
   command->add_flag("--auto-deploy", options->auto_deploy, "A pushed tag deploys by itself");
   command->add_flag("--no-wait", options->no_wait, "Return when the operation has begun");
   on_run(*command, context,

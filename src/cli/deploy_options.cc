@@ -153,6 +153,7 @@ json::array tags_of(const DeployOptions& options) {
   add("hob:stop-after", options.stop_after);
   add("hob:strategy", options.strategy);
   add("hob:keep-previous", options.keep_previous);
+  add("hob:sticky", options.sticky);
   return tags;
 }
 

@@ -27,6 +27,7 @@ struct DeployOptions {
   std::string stop_after{};
   std::string strategy{};
   std::string keep_previous{};
+  std::string sticky{};
   bool auto_deploy = false;
   bool no_wait = false;
 };

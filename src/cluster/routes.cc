@@ -56,6 +56,7 @@ std::vector<link::Target> targets_of(const Service& service,
                        .address = task->address,
                        .port = deployment->task.port,
                        .state = draining ? link::TargetState::kDraining : link::TargetState::kReady,
+                       .zone = task->zone,
                        .version = deployment->id.value});
   }
   std::ranges::sort(targets, {}, &link::Target::task);
@@ -81,7 +82,8 @@ std::vector<link::Route> decide_routes(
                       .idle_timeout = service.routing.idle_timeout,
                       .awake_min = service.routing.awake_min,
                       .sleep_after = service.routing.sleep_after,
-                      .queue_timeout = service.routing.queue_timeout};
+                      .queue_timeout = service.routing.queue_timeout,
+                      .sticky = service.routing.sticky};
     if (mine != tasks.end()) route.targets = targets_of(service, mine->second);
     route.versions = versions_of(service, route.targets);
     if (route.versions.empty()) {

@@ -18,14 +18,17 @@ Task task(std::string id) {
 }
 
 TEST(DecideRoutes, HealthyAndDrainingTargetsInOrder) {
-  Service service{
-      .name = "s",
-      .deployments = {{.id = DeploymentId{"d"}}},
-      .routing = {
-          .host_names = {"s.localhost"}, .awake_min = 1, .sleep_after = 7s, .queue_timeout = 8s}};
+  Service service{.name = "s",
+                  .deployments = {{.id = DeploymentId{"d"}}},
+                  .routing = {.host_names = {"s.localhost"},
+                              .awake_min = 1,
+                              .sleep_after = 7s,
+                              .queue_timeout = 8s,
+                              .sticky = 9s}};
   service.deployments[0].task.port = 80;
   Task b = task("b"), a = task("a"), sick = task("c"), leaving = task("d"), stopping = task("e"),
        lost = task("f");
+  a.zone = "us-east-1a";
   sick.health = Health::kUnhealthy;
   leaving.draining_since = t0;
   stopping.desired = link::DesiredStatus::kStopped;
@@ -37,12 +40,14 @@ TEST(DecideRoutes, HealthyAndDrainingTargetsInOrder) {
   EXPECT_EQ(routes[0].awake_min, 1);
   EXPECT_EQ(routes[0].sleep_after, 7s);
   EXPECT_EQ(routes[0].queue_timeout, 8s);
+  EXPECT_EQ(routes[0].sticky, 9s);
   std::string targets;
   for (const link::Target& target : routes[0].targets) {
     targets += fmt::format("{}:{}{} ", target.task.value, target.port,
                            target.state == link::TargetState::kReady ? "" : " draining");
   }
   EXPECT_EQ(targets, "a:80 b:80 d:80 draining ");
+  EXPECT_EQ(routes[0].targets[0].zone, "us-east-1a");
 
   service.status = ServiceStatus::kDraining;
   routes = decide_routes({{"k", &service}}, {{"k", tasks}});

@@ -99,6 +99,7 @@ Admission admit(Worker& worker, std::string_view raw, const Origin& origin) {
   admission.exchange = worker.take_exchange();
   Exchange& exchange = *admission.exchange;
   if (destination->pool != nullptr) exchange.pin(destination->pool);
+  if (admission.service->route.sticky_seconds > 0) worker.recall(exchange, *destination);
   const std::array<char, 35> trace =
       new_trace(worker.unix_seconds(), worker.random(), worker.random());
   const RequestRewrite how{
@@ -116,7 +117,8 @@ Admission admit(Worker& worker, std::string_view raw, const Origin& origin) {
                      .head_method = head.method == "HEAD",
                      .idempotent = idempotent(head.method),
                      .upgrade = how.upgrade,
-                     .expect_continue = head.expect_continue};
+                     .expect_continue = head.expect_continue,
+                     .secure = origin.tls != nullptr};
   return admission;
 }
 

@@ -31,6 +31,12 @@ bool AwakeController::Task::failing() const {
   });
 }
 
+bool AwakeController::Task::asked_for() const {
+  return std::any_of(targets.begin(), targets.end(), [](const auto& target) {
+    return target->wanted.load(std::memory_order_seq_cst) > 0;
+  });
+}
+
 void AwakeController::enter(Task& task, Phase phase, uint64_t now) {
   const bool was_open = task.phase == Phase::kAwake;
   const bool open = phase == Phase::kAwake;
@@ -177,6 +183,7 @@ void AwakeController::decide(Pool& pool) {
     const Task& task = tasks_.at(id);
     view.targets.push_back({.phase = task.phase,
                             .in_flight = task.in_flight(),
+                            .asked_for = task.asked_for(),
                             .failing = task.failing(),
                             .since = task.since,
                             .retry_at = task.retry_at});

@@ -54,6 +54,7 @@ class AwakeController {
     bool listed = true;
     int in_flight() const;
     bool failing() const;
+    bool asked_for() const;
   };
   struct Pool {
     std::shared_ptr<SharedPool> shared{};

@@ -43,8 +43,9 @@ AwakeActions decide_awake(const AwakeView& view, uint64_t now) {
   // The first `want` that can be used are wanted: those past them sleep in the end, whatever the
   // order in which they were woken.
   std::vector<bool> wanted(count, false);
-  bool more = false;    // usable ones are left over
-  bool settled = true;  // all that are wanted are awake
+  bool more = false;     // usable ones are left over
+  bool settled = true;   // all that are wanted are awake
+  bool surplus = false;  // some are awake, or are woken, that the load does not need
   std::optional<uint64_t> retry_at;
   int64_t coming = 0;
   int64_t free = 0;
@@ -53,6 +54,11 @@ AwakeActions decide_awake(const AwakeView& view, uint64_t now) {
     if (!usable(target, now)) {
       if (target.phase == Phase::kAsleep)
         retry_at = std::min(retry_at.value_or(target.retry_at), target.retry_at);
+      continue;
+    }
+    if (actions.wanted == want && target.asked_for) {
+      // Beyond what the load needs: a client's own target.
+      wanted[i] = surplus = true;
       continue;
     }
     if (actions.wanted == want) {
@@ -69,7 +75,6 @@ AwakeActions decide_awake(const AwakeView& view, uint64_t now) {
     }
   }
 
-  bool surplus = false;
   for (size_t i = 0; i < count; ++i) {
     const AwakeTarget& target = view.targets[i];
     // One that fails is kept: asleep, it would look as good as new and be woken again.

@@ -32,9 +32,10 @@ enum class Phase {
 struct AwakeTarget {
   Phase phase = Phase::kAsleep;
   int in_flight = 0;
-  bool failing = false;   // its last request failed at the gateway: it is no place to count on
-  uint64_t since = 0;     // in this phase
-  uint64_t retry_at = 0;  // asleep: not to be asked for before, its host did not know it
+  bool asked_for = false;  // requests wait for it and no other
+  bool failing = false;    // its last request failed at the gateway: it is no place to count on
+  uint64_t since = 0;      // in this phase
+  uint64_t retry_at = 0;   // asleep: not to be asked for before, its host did not know it
 };
 
 struct AwakeView {

@@ -19,6 +19,10 @@ AwakeTarget waking(uint64_t ago = 0) { return {.phase = Phase::kWaking, .since =
 AwakeTarget awake(int in_flight, uint64_t ago = kSleepAfter) {
   return {.phase = Phase::kAwake, .in_flight = in_flight, .since = kNow - ago};
 }
+AwakeTarget asked_for(AwakeTarget target) {
+  target.asked_for = true;
+  return target;
+}
 AwakeTarget failing(int in_flight) {
   return {.phase = Phase::kAwake, .in_flight = in_flight, .failing = true};
 }
@@ -56,6 +60,12 @@ TEST(AwakeDecision, Decides) {
            Case{"one stays awake", {asleep(), asleep()}, 1, 0, 0, "hold 0"},
            Case{"none ever sleeps", {asleep(), asleep()}, -1, 0, 0, "hold 0 1"},
            Case{"a minimum above what there is", {asleep(), asleep()}, 5, 0, 0, "hold 0 1"},
+           Case{"a client's own target wakes, too",
+                {awake(0), asleep(), asked_for(asleep())},
+                1,
+                0,
+                0,
+                "hold 2, again in 1000"},
            Case{"a request wakes one", {asleep(), asleep()}, 0, 1, 0, "hold 0, again in 1000"},
            Case{"eleven want two",
                 {asleep(), asleep(), asleep()},

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <random>
 #include <set>
 
@@ -223,6 +224,30 @@ TEST_P(AwakeTest, WakesTheVersionThatGetsTheWeight) {
   EXPECT_EQ(read_answer(held).body, std::to_string(before.port()));
   after.gate.open();
   EXPECT_EQ(read_answer(busy).body, "waited");
+}
+
+TEST_P(AwakeTest, WakesTheTargetThatAClientReturnsTo) {
+  Backend first, second;
+  Host host(socket);
+  auto rig = this->rig(1, {.failover = 60'000});
+  link::Route route = sleeping(rig->route({&first, &second}), -1);
+  route.sticky = Duration(3'600'000);
+  rig->apply({route});
+  // A cookie for each.
+  std::map<std::string, std::string> cookies;
+  while (cookies.size() < 2) {
+    const Answer answer = rig->get("/who");
+    const size_t at = answer.head.find("HOBSTICKY=");
+    ASSERT_NE(at, std::string::npos);
+    cookies[answer.body] = answer.head.substr(at, answer.head.find(';', at) - at);
+  }
+  rig->apply({sleeping(route, 1, Duration(20))});
+  EXPECT_TRUE(Rig::wait_until([&] { return host.held().size() == 1; }));
+  const Backend& asleep = host.holds(first) ? second : first;
+  const std::string name = std::to_string(asleep.port());
+  EXPECT_EQ(rig->get("/who", "Cookie: " + cookies[name] + "\r\n").body, name);
+  // It is let go again.
+  EXPECT_TRUE(Rig::wait_until([&] { return host.held().size() == 1; }));
 }
 
 // A host lets sleep only what an edge released.

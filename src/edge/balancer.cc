@@ -23,6 +23,26 @@ std::vector<int> shares_of(std::span<const VersionView> versions) {
   return shares;
 }
 
+void RetryBudget::advance(uint64_t second) {
+  const uint64_t gone = std::min<uint64_t>(second - second_, kBudgetSeconds);
+  for (uint64_t i = 1; i <= gone; ++i) {
+    Slot& slot = slots_[(second_ + i) % kBudgetSeconds];
+    requests_ -= slot.requests;
+    retries_ -= slot.retries;
+    slot = {};
+  }
+  // After a longer pause all are empty.
+  second_ = second;
+}
+
+bool RetryBudget::take(uint64_t second) {
+  Slot& slot = at(second);
+  if (retries_ >= requests_ * kRetryPercent / 100 + kRetriesMin * kBudgetSeconds) return false;
+  ++slot.retries;
+  ++retries_;
+  return true;
+}
+
 bool Ejection::failed(uint64_t now, size_t others_ejected, size_t count) {
   if (ejected(now)) return false;
   // One that has been ejected and fails again at its first request goes out at once.

@@ -2,14 +2,20 @@
 // all, or of two drawn at random where there are many.
 //
 // Pure. A target with `limit` requests in flight takes no more; one that is ejected is left out
-// while others are not.
+// while others are not, and one that is new takes only a few while others have places. Targets of
+// the edge's own zone are preferred to others with as many requests, so that a zone with few
+// targets is never loaded above the rest.
 #pragma once
 
+#include <array>
+#include <climits>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <vector>
+
+#include "edge/limits.h"
 
 namespace hob::edge {
 
@@ -20,41 +26,106 @@ struct TargetView {
   int in_flight = 0;
   bool ejected = false;
   bool excluded = false;  // tried already for this request
+  int slots = INT_MAX;    // of a new one: how many it takes while others have places
 };
 
-// `view(i)` for i in [0, count); `random`: any 64 bits. nullopt: none is free. Excluded ones are
-// taken when there is nothing else.
+// How many requests a target takes `age` milliseconds after it came: one after the other, all of
+// them after kSlowStart.
+inline int slow_start_slots(uint64_t age, int limit) {
+  if (age >= kSlowStart) return limit;
+  return 1 + static_cast<int>(static_cast<uint64_t>(limit - 1) * age / kSlowStart);
+}
+
+// Whether a request may be sent once more: the retries of the last kBudgetSeconds are at most
+// kRetryPercent of its requests, and kRetriesMin a second besides.
+//
+// Of one service on one loop. Seconds of any clock that does not go back.
+class RetryBudget {
+ public:
+  void request(uint64_t second) {
+    Slot& slot = at(second);
+    ++slot.requests;
+    ++requests_;
+  }
+  // True: it may, and is counted.
+  bool take(uint64_t second);
+
+ private:
+  struct Slot {
+    uint32_t requests = 0;
+    uint32_t retries = 0;
+  };
+  Slot& at(uint64_t second) {
+    if (second != second_) advance(second);
+    return slots_[second % kBudgetSeconds];
+  }
+  void advance(uint64_t second);
+  std::array<Slot, kBudgetSeconds> slots_{};
+  uint64_t second_ = 0;
+  uint64_t requests_ = 0;  // of all slots, as the next
+  uint64_t retries_ = 0;
+};
+
+// `view(i)` for i in [0, count), of which the first `near` are in the edge's zone; `random`: any 64
+// bits. nullopt: none is free. Excluded ones are taken when there is nothing else.
 template <class View>
-std::optional<size_t> pick_target(size_t count, int limit, uint64_t random, View view) {
+std::optional<size_t> pick_target(size_t count, size_t near, int limit, uint64_t random,
+                                  View view) {
   if (count == 0) return std::nullopt;
   const auto free = [limit](const TargetView& target) {
-    return target.in_flight < limit && !target.ejected && !target.excluded;
+    return target.in_flight < limit && target.in_flight < target.slots && !target.ejected &&
+           !target.excluded;
   };
   if (count > kScanMax) {
     const size_t a = static_cast<size_t>(random & 0xffffffffu) % count;
     const size_t b = (a + 1 + static_cast<size_t>(random >> 32) % (count - 1)) % count;
     const TargetView first = view(a);
     const TargetView second = view(b);
-    if (free(first) && (!free(second) || first.in_flight <= second.in_flight)) return a;
-    if (free(second)) return b;
+    std::optional<size_t> best;
+    int least = INT_MAX;
+    if (free(first)) {
+      best = a;
+      least = first.in_flight;
+    }
+    if (free(second) && second.in_flight < least) {
+      best = b;
+      least = second.in_flight;
+    }
+    // A third of the own zone, where that is not all: taken only if it is no more loaded than the
+    // better of two from everywhere, it is a rare one that is above the mean.
+    if (near > 0 && near < count) {
+      const size_t c = static_cast<size_t>((random >> 16) % near);
+      const TargetView third = view(c);
+      if (free(third) && third.in_flight <= least) return c;
+    }
+    if (best) return best;
   }
   // Equal ones take turns: the scan begins somewhere else each time.
   const size_t start = static_cast<size_t>(random % count);
   for (int pass = 0; pass < 2; ++pass) {
     std::optional<size_t> best;
+    std::optional<size_t> best_new;  // beyond its slots: when nobody else has a place
     int least = limit;
+    int least_new = limit;
     bool any_left_in = false;
     for (size_t k = 0; k < count; ++k) {
       const size_t i = start + k < count ? start + k : start + k - count;
       const TargetView target = view(i);
       if (pass == 0 && (target.ejected || target.excluded)) continue;
       any_left_in = true;
-      if (target.in_flight < least) {
+      if (target.in_flight >= target.slots) {
+        if (target.in_flight < least_new) {
+          least_new = target.in_flight;
+          best_new = i;
+        }
+      } else if (target.in_flight < least ||
+                 (best && target.in_flight == least && i < near && *best >= near)) {
         least = target.in_flight;
         best = i;
       }
     }
     if (best) return best;
+    if (best_new) return best_new;
     // Full is not failed: only when all are ejected or tried are those used after all (failing
     // open).
     if (any_left_in) return std::nullopt;

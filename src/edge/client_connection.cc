@@ -402,7 +402,7 @@ void ClientConnection::answer_head(const http::ResponseHead& head, std::string_v
   BufferPool& pool = worker_.buffers();
   if (head.code < 200 && head.code != 101) {
     if (!minor_one_) return;  // HTTP/1.0 knows no interim answers
-    if (!rewrite_response(head, raw, AnswerFraming::kAsIs, Persistence::kDefault, pool, out()))
+    if (!rewrite_response(head, raw, AnswerFraming::kAsIs, Persistence::kDefault, {}, pool, out()))
       close();
     loop_.flush(*this);
     return;
@@ -429,7 +429,7 @@ void ClientConnection::answer_head(const http::ResponseHead& head, std::string_v
   const Persistence persistence = !keep_alive_ ? Persistence::kClose
                                   : minor_one_ ? Persistence::kDefault
                                                : Persistence::kKeepAlive;
-  if (!rewrite_response(head, raw, framing, persistence, pool, out())) {
+  if (!rewrite_response(head, raw, framing, persistence, exchange_->answer_lines(), pool, out())) {
     close();
     return;
   }

@@ -51,7 +51,7 @@ class Edge::Impl {
         report_soon_(std::make_shared<Event>(executor)),
         has_table_(executor),
         serves_(executor),
-        book_(options_.loops),
+        book_(options_.loops, options_.zone),
         measurements_(metrics) {}
 
   ~Impl() { HOB_ASSERT(threads_.empty()); }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "edge/access_log.h"
+#include "edge/stickiness.h"
 #include "edge/upstream_connection.h"
 
 namespace hob::edge {
@@ -20,6 +21,7 @@ void Exchange::start(Front& front, std::shared_ptr<Service> service, const Reque
   deadline_ms_ = limit == 0 ? kNever : started_ms_ + limit;
   keeping_ = true;
   service_->counts->in_flight.begin(started_us_);
+  service_->budget.request(started_ms_ / 1'000);
   if (pool_ != nullptr) pool_->counts->in_flight.begin(started_us_);
   if (facts.framing == http::Framing::kLength) {
     char line[48];
@@ -193,6 +195,11 @@ void Exchange::pin(std::shared_ptr<Pool> pool) {
   pool_ = std::move(pool);
 }
 
+void Exchange::prefer(std::shared_ptr<Pool> pool, std::shared_ptr<Target> target) {
+  pool_ = std::move(pool);
+  sticky_ = std::move(target);
+}
+
 void Exchange::enter_pool(const std::shared_ptr<Pool>& pool) {
   if (pool_ == pool) return;
   leave_pool();
@@ -218,7 +225,8 @@ void Exchange::upstream_connect_failed(bool timed_out) {
   *free = target_.get();
   let_go_of_target();
   const bool more = free - std::begin(failed_) < kConnectRetriesMax;
-  if (more && worker_.find_untried(*this)) {
+  // Over budget it is not lost, but comes later: it has cost no target anything yet.
+  if (more && worker_.find_untried(*this) && worker_.may_retry(*service_)) {
     count_retry();
     worker_.dispatch(*this);
     return;
@@ -239,6 +247,7 @@ void Exchange::upstream_connect_failed(bool timed_out) {
     return;
   }
   count_retry();
+  service_->counts->retries.add();
   resting_ = true;
   rest_until_ms_ = now + rest_ms_;
   set_deadline();
@@ -246,7 +255,6 @@ void Exchange::upstream_connect_failed(bool timed_out) {
 
 void Exchange::count_retry() {
   if (connect_retries_ < UINT8_MAX) ++connect_retries_;
-  service_->counts->retries.add();
 }
 
 void Exchange::upstream_lost(Refusal why) {
@@ -260,10 +268,10 @@ void Exchange::upstream_lost(Refusal why) {
   // A target may close a connection that it thinks idle just as we use it: that is no failure of
   // the target's.
   const bool stale = why == Refusal::kTargetClosed && upstream_->reused();
-  if (stale && keeping_ && facts_.idempotent && reuse_retries_ < kReuseRetriesMax) {
+  if (stale && keeping_ && facts_.idempotent && reuse_retries_ < kReuseRetriesMax &&
+      worker_.may_retry(*service_)) {
     ++reuse_retries_;
     let_go_of_target();
-    service_->counts->retries.add();
     worker_.dispatch(*this);
     return;
   }
@@ -351,6 +359,10 @@ void Exchange::upstream_head(const http::ResponseHead& head, std::string_view ra
   kept_.clear();
   head_.clear();
   status_ = head.code;
+  if (const uint64_t seconds = service_->route.sticky_seconds; seconds > 0) {
+    answer_lines_ = sticky_line({.version = pool_->shared->token, .target = target_->shared->token},
+                                seconds, facts_.secure);
+  }
   front_->answer_head(head, raw);
 }
 
@@ -382,6 +394,8 @@ void Exchange::reset() {
   front_ = nullptr;
   service_.reset();
   pool_.reset();
+  sticky_.reset();
+  answer_lines_.clear();
   target_.reset();
   upstream_ = nullptr;
   std::fill(std::begin(failed_), std::end(failed_), nullptr);

@@ -65,6 +65,7 @@ struct RequestFacts {
   bool idempotent = false;
   bool upgrade = false;  // asks for one
   bool expect_continue = false;
+  bool secure = false;  // came by TLS
 };
 
 class Exchange final : public Alarm {
@@ -78,6 +79,8 @@ class Exchange final : public Alarm {
   Chain& head() { return head_; }
   // Only targets of this version may get it. Before start().
   void pin(std::shared_ptr<Pool> pool);
+  // The target that the client had, of pool_; it has it again if it can be used. Before start().
+  void prefer(std::shared_ptr<Pool> pool, std::shared_ptr<Target> target);
   // From here the front hears its answer. It may come within the call.
   void start(Front& front, std::shared_ptr<Service> service, const RequestFacts& facts,
              uint64_t content_length);
@@ -93,6 +96,8 @@ class Exchange final : public Alarm {
   void answer_drained();
   bool upgraded() const { return upgraded_; }
   const RequestFacts& facts() const { return facts_; }
+  // Lines for the answer's head, from answer_head() on; its own.
+  std::string_view answer_lines() const { return answer_lines_; }
   const Service* service() const { return service_.get(); }
   uint64_t started_us() const { return started_us_; }
 
@@ -142,6 +147,8 @@ class Exchange final : public Alarm {
   std::shared_ptr<Service> service_;
   std::shared_ptr<Pool> pool_;      // from the first dispatch on
   std::shared_ptr<Target> target_;  // of pool_
+  std::shared_ptr<Target> sticky_;  // waited for while it can be used; nullptr: any will do
+  std::string answer_lines_;
   UpstreamConnection* upstream_ = nullptr;
   // Tried and failed, not to be tried again while there are others.
   const Target* failed_[3] = {};
@@ -176,8 +183,8 @@ class Exchange final : public Alarm {
   bool pinned_ : 1 = false;       // to pool_, by the host name
   bool given_ : 1 = false;        // to a target of pool_
   bool unanswered_ : 1 = false;   // it was the last one's fault that no answer, or a 5xx, came
-  bool passed_over_ : 1 = false;  // waits although targets are free that have failed
-  bool fail_open_ : 1 = false;    // has waited for another long enough: takes them
+  bool passed_over_ : 1 = false;  // waits although others may be free: failed, or not its own
+  bool fail_open_ : 1 = false;    // has waited long enough: takes them
 };
 
 }  // namespace hob::edge

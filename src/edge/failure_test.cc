@@ -134,6 +134,25 @@ TEST_P(FailureTest, WaitsForATargetThatIsBeingStartedAgain) {
   EXPECT_EQ(read_answer(client).body, "10");
 }
 
+// One of the dead targets cannot be ejected: half of the requests try it, and are all answered.
+TEST_P(FailureTest, PutsOffRetriesOverBudgetAndLosesNoRequest) {
+  Backend backend;
+  const DeadPort first, second, third;
+  Rig rig(GetParam());
+  link::Route route = rig.route({&backend});
+  for (const DeadPort* dead : {&first, &second, &third}) route.targets.push_back(dead->target());
+  route.queue_timeout = Duration(60'000);
+  rig.apply({route});
+  const auto put_off = [&] {
+    return rig.metrics.render().find("hob_edge_retries_put_off_total{service=\"s1\"}") !=
+           std::string::npos;
+  };
+  EXPECT_TRUE(Rig::wait_until([&] {
+    EXPECT_EQ(rig.get("/hello").body, "hello");
+    return put_off();
+  }));
+}
+
 TEST_P(FailureTest, LetsGoOfARequestWhoseClientLeavesWhileItRests) {
   const DeadPort dead;
   Rig rig(GetParam());

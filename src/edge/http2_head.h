@@ -31,7 +31,7 @@ HeadOutcome skip_block(HpackDecoder& decoder, std::string_view block);
 
 // The block of an answer, interim or final, added to `block`.
 void write_answer_block(const http::ResponseHead& head, std::string& block);
-// Of lines "Name: value\r\n".
+// Appends lines "Name: value\r\n".
 void write_trailer_block(std::string_view lines, std::string& block);
 
 }  // namespace hob::edge

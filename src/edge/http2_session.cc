@@ -1,5 +1,5 @@
-// One file, long as it is: frames read, what they cost, frames written and streams ending are one state
-// machine, and most of its rules are about two of these at once.
+// One file, long as it is: frames read, what they cost, frames written and streams ending are one
+// state machine, and most of its rules are about two of these at once.
 #include "edge/http2_session.h"
 
 #include <algorithm>
@@ -67,6 +67,7 @@ void Http2Stream::answer_head(const http::ResponseHead& head, std::string_view) 
     session_.write_block(id_, block, false);
     return;
   }
+  write_trailer_block(exchange_->answer_lines(), block);
   answer_has_length_ = head.framing == http::Framing::kLength;
   answer_left_ = head.content_length;
   const bool bodiless =

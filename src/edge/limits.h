@@ -67,6 +67,12 @@ struct Times {
 // after a rest that doubles, for as long as it may queue: 502.
 inline constexpr uint64_t kRestMin = 10;
 inline constexpr uint64_t kRestMax = 200;
+inline constexpr uint64_t kSlowStart = 1'000;  // a new target gets its places one by one over this
+// Of a service's requests, on each loop, over the last seconds: more retries are not made at once.
+// Who has reached nobody yet rests first, as above; others: 502.
+inline constexpr uint64_t kRetryPercent = 20;
+inline constexpr uint64_t kRetriesMin = 3;  // a second, however few requests there are
+inline constexpr uint64_t kBudgetSeconds = 10;
 inline constexpr uint64_t kEjectAfter = 5;    // gateway errors in a row
 inline constexpr uint64_t kEjectMin = 1'000;  // doubled each time
 inline constexpr uint64_t kEjectMax = 30'000;

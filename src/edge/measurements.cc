@@ -32,6 +32,7 @@ ServiceSum sum_of(const SharedService& service) {
     sum.queued_us += counts->queued_us.value();
     sum.refused += counts->refused.value();
     sum.retries += counts->retries.value();
+    sum.retries_put_off += counts->retries_put_off.value();
     sum.ejections += counts->ejections.value();
     sum.received_bytes += counts->received_bytes.value();
     sum.sent_bytes += counts->sent_bytes.value();
@@ -181,6 +182,8 @@ void Measurements::update(const std::string& label, const SharedService& service
   };
   pass("hob_edge_requests_refused_total", "Requests that the edge answered itself", sum.refused);
   pass("hob_edge_retries_total", "Requests sent to another target or connection", sum.retries);
+  pass("hob_edge_retries_put_off_total", "Retries not made at once, for want of budget",
+       sum.retries_put_off);
   pass("hob_edge_ejections_total", "Targets left out for a while after failures", sum.ejections);
   pass("hob_edge_wakes_total", "Targets asked to wake", service.wakes.load());
   pass("hob_edge_wakes_answered_total", "Targets that woke", service.woken.load());

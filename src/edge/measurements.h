@@ -20,7 +20,7 @@ struct ServiceSum {
   uint64_t by_class[6] = {};
   uint64_t latency[kLatencyBuckets.size() + 1] = {};
   uint64_t latency_us = 0, service_us = 0, in_flight = 0, queued = 0, queued_us = 0, refused = 0,
-           retries = 0, ejections = 0;
+           retries = 0, retries_put_off = 0, ejections = 0;
   int64_t in_flight_us = 0;  // the integral of in_flight over time, in microseconds
   uint64_t received_bytes = 0, sent_bytes = 0;
   uint64_t requests() const;

@@ -8,6 +8,7 @@
 #include "edge/buffer.h"
 #include "edge/chunked.h"
 #include "edge/rewrite.h"
+#include "edge/routes.h"
 #include "edge/timer_wheel.h"
 
 namespace hob::edge {
@@ -110,6 +111,10 @@ TEST(Balancer, PicksTheLeastLoadedThatIsFit) {
     std::vector<TargetView> targets;
     int limit;
     int want;  // -1: none
+    size_t near = 0;
+  };
+  const auto fresh = [](int in_flight, int slots) {
+    return TargetView{.in_flight = in_flight, .slots = slots};
   };
   const TargetView ejected{.ejected = true};
   const TargetView tried{.excluded = true};
@@ -120,10 +125,17 @@ TEST(Balancer, PicksTheLeastLoadedThatIsFit) {
         Case{"not the one that failed", {{9}, tried}, 10, 0},
         Case{"full is not failed: the ejected one stays out", {ejected, {10}}, 10, -1},
         Case{"all ejected: fail open", {{5, true}, {2, true}}, 10, 1},
+        Case{"of equals the one in the own zone", {{1}, {1}, {1}}, 10, 0, 1},
+        Case{"but not a busier one", {{2}, {1}}, 10, 1, 1},
+        Case{"the least in the own zone", {{2}, {1}, {1}, {1}}, 10, 1, 2},
+        Case{"a new one has few places", {fresh(1, 1), {7}}, 10, 1},
+        Case{"and is the first to be used within them", {fresh(1, 2), {7}}, 10, 0},
+        Case{"it has them all when nobody else has one", {fresh(1, 1), {10}}, 10, 0},
+        Case{"but no more than all", {fresh(10, 1), {10}}, 10, -1},
         Case{"all tried: again", {{1, false, true}, {0, false, true}}, 10, 1}}) {
     for (uint64_t random = 0; random < 20; ++random) {
-      const auto picked =
-          pick_target(c.targets.size(), c.limit, random, [&](size_t i) { return c.targets[i]; });
+      const auto picked = pick_target(c.targets.size(), c.near, c.limit, random,
+                                      [&](size_t i) { return c.targets[i]; });
       EXPECT_EQ(picked ? static_cast<int>(*picked) : -1, c.want) << c.name;
     }
   }
@@ -135,8 +147,8 @@ TEST(Balancer, SpreadsOverManyByTwoChoices) {
   uint64_t random = 1;
   for (int i = 0; i < 10'000; ++i) {
     random = random * 6364136223846793005u + 1442695040888963407u;
-    const auto picked =
-        pick_target(kTargets, 1'000, random ^ random >> 32, [&](size_t k) { return targets[k]; });
+    const auto picked = pick_target(kTargets, 0, 1'000, random ^ random >> 32,
+                                    [&](size_t k) { return targets[k]; });
     ASSERT_TRUE(picked.has_value());
     ++targets[*picked].in_flight;
   }
@@ -144,6 +156,82 @@ TEST(Balancer, SpreadsOverManyByTwoChoices) {
     EXPECT_GE(target.in_flight, 90);
     EXPECT_LE(target.in_flight, 110);
   }
+}
+
+// However uneven the zones are, none of the few near ones is loaded above the others.
+TEST(Balancer, PrefersItsZoneWithoutAHotSpot) {
+  struct Case {
+    size_t count, near;
+    int most;  // of a near one, where the mean is 10
+  };
+  for (const Case& c : {Case{9, 1, 11}, Case{9, 3, 11}, Case{40, 1, 14}, Case{40, 10, 14},
+                        Case{40, 39, 14}, Case{100, 2, 14}}) {
+    std::vector<TargetView> targets(c.count);
+    std::vector<size_t> running;
+    uint64_t random = 7;
+    const auto draw = [&] {
+      random = random * 6364136223846793005u + 1442695040888963407u;
+      return random ^ random >> 32;
+    };
+    int most = 0;
+    for (int i = 0; i < 100'000; ++i) {
+      const auto picked =
+          pick_target(c.count, c.near, 1'000, draw(), [&](size_t k) { return targets[k]; });
+      ASSERT_TRUE(picked.has_value());
+      ++targets[*picked].in_flight;
+      if (*picked < c.near) most = std::max(most, targets[*picked].in_flight);
+      running.push_back(*picked);
+      if (running.size() < 10 * c.count) continue;
+      const size_t ends = draw() % running.size();
+      --targets[running[ends]].in_flight;
+      running[ends] = running.back();
+      running.pop_back();
+    }
+    EXPECT_LE(most, c.most) << c.near << " of " << c.count;
+  }
+}
+
+TEST(Balancer, KeepsToItsZoneWhileThatIsIdle) {
+  for (const size_t count : {3u, 16u, 40u}) {
+    for (uint64_t random = 0; random < 1'000; ++random) {
+      const auto picked = pick_target(count, 2, 10, random * 0x9e3779b97f4a7c15u,
+                                      [](size_t) { return TargetView{}; });
+      EXPECT_LT(*picked, 2u) << count;
+    }
+  }
+}
+
+TEST(SlowStart, GivesPlacesOneByOne) {
+  struct Case {
+    uint64_t age;
+    int limit, want;
+  };
+  for (const Case& c : {Case{0, 100, 1}, Case{10, 100, 1}, Case{11, 100, 2}, Case{500, 100, 50},
+                        Case{999, 100, 99}, Case{1'000, 100, 100}, Case{0, 1, 1},
+                        Case{999, kConcurrencyMax, 999'000}, Case{5'000, 7, 7}}) {
+    EXPECT_EQ(slow_start_slots(c.age, c.limit), c.want) << c.age << " of " << c.limit;
+  }
+}
+
+TEST(RetryBudget, IsAFifthOfTheRequestsAndAFewASecond) {
+  const auto taken = [](RetryBudget& budget, uint64_t second) {
+    int count = 0;
+    while (budget.take(second)) ++count;
+    return count;
+  };
+  const int least = kRetriesMin * kBudgetSeconds;
+  RetryBudget budget;
+  uint64_t now = 1'000'000;
+  EXPECT_EQ(taken(budget, now), least);
+  EXPECT_EQ(taken(budget, now), 0);
+  for (int i = 0; i < 1'000; ++i) budget.request(now);
+  EXPECT_EQ(taken(budget, now), 200);
+  // The window's last second, and the one after.
+  EXPECT_EQ(taken(budget, now + kBudgetSeconds - 1), 0);
+  EXPECT_EQ(taken(budget, now + kBudgetSeconds), least);
+  now += 100 * kBudgetSeconds + 3;
+  for (int i = 0; i < 100; ++i) budget.request(now + i / 10);
+  EXPECT_EQ(taken(budget, now + 9), least + 20);
 }
 
 TEST(Ejection, DoublesAndLeavesHalf) {

@@ -30,7 +30,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       std::string_view(input).substr(whole.head_start, whole.bytes - whole.head_start);
   if (!edge::rewrite_response(whole, raw,
                               length ? edge::AnswerFraming::kAsIs : edge::AnswerFraming::kChunked,
-                              edge::Persistence::kDefault, pool, out)) {
+                              edge::Persistence::kDefault, {}, pool, out)) {
     std::abort();
   }
   std::string text;

@@ -237,7 +237,8 @@ bool rewrite_request(const http::RequestHead& head, std::string_view raw, const 
 }
 
 bool rewrite_response(const http::ResponseHead& head, std::string_view raw, AnswerFraming framing,
-                      Persistence persistence, BufferPool& pool, Chain& into) {
+                      Persistence persistence, std::string_view lines, BufferPool& pool,
+                      Chain& into) {
   LineCopier copy(head, raw, pool, into);
   if (head.minor == 1) {
     copy.add(raw.substr(0, raw.find('\n') + 1));
@@ -306,6 +307,7 @@ bool rewrite_response(const http::ResponseHead& head, std::string_view raw, Answ
   } else if (persistence == Persistence::kKeepAlive) {
     copy.add("Connection: keep-alive\r\n");
   }
+  copy.add(lines);
   copy.add("\r\n");
   return copy.finish();
 }

@@ -33,9 +33,10 @@ enum class Persistence { kDefault, kClose, kKeepAlive };
 enum class AnswerFraming { kAsIs, kNoLength, kChunked };
 
 // The answer's head, whole. kAsIs keeps Content-Length; kNoLength drops it (the close ends the
-// body).
+// body). `lines`: of ours, to be added.
 bool rewrite_response(const http::ResponseHead& head, std::string_view raw, AnswerFraming framing,
-                      Persistence persistence, BufferPool& pool, Chain& into);
+                      Persistence persistence, std::string_view lines, BufferPool& pool,
+                      Chain& into);
 
 // The fields of an answer that go to a client of HTTP/2, which has framing of its own; a length is
 // among them where it is true.

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "edge/balancer.h"
+#include "edge/stickiness.h"
 
 namespace hob::edge {
 
@@ -57,17 +58,20 @@ std::shared_ptr<SharedPool> RouteBook::pool_of(const std::shared_ptr<SharedServi
   pool = std::make_shared<SharedPool>();
   pool->service = service;
   pool->version = version;
+  pool->token = token_of_version(service->id, version);
   for (size_t i = 0; i < loops_; ++i) pool->loops.push_back(std::make_unique<PoolCounts>());
   return pool;
 }
 
-std::shared_ptr<SharedTarget> RouteBook::target_of(const link::Target& target, Next& next) const {
+std::shared_ptr<SharedTarget> RouteBook::target_of(const SharedService& service,
+                                                   const link::Target& target, Next& next) const {
   const std::string key = fmt::format("{} {} {}", target.task.value, target.address, target.port);
   if (const auto named = next.targets.find(key); named != next.targets.end()) return named->second;
   if (const auto known = targets_.find(key); known != targets_.end())
     return next.targets[key] = known->second;
   auto shared = std::make_shared<SharedTarget>();
   shared->task = target.task;
+  shared->token = token_of_target(service.id, target.task);
   shared->address.sin_family = AF_INET;
   shared->address.sin_port = htons(static_cast<uint16_t>(target.port));
   if (target.port <= 0 || target.port > 65535 ||
@@ -93,7 +97,9 @@ std::shared_ptr<const Routes> RouteBook::compile(const link::RouteTable& table) 
                           .request_timeout_ms = milliseconds(route.request_timeout),
                           .idle_timeout_ms = milliseconds(route.idle_timeout),
                           .queue_timeout_ms = milliseconds(route.queue_timeout),
-                          .sleep_after_ms = milliseconds(route.sleep_after)};
+                          .sleep_after_ms = milliseconds(route.sleep_after),
+                          .sticky_seconds = std::min<uint64_t>(milliseconds(route.sticky) / 1'000,
+                                                               kStickyMaxSeconds)};
     std::vector<int> weights;
     if (route.versions.empty()) {
       compiled.pools.push_back(
@@ -117,11 +123,16 @@ std::shared_ptr<const Routes> RouteBook::compile(const link::RouteTable& table) 
                    {{"task", target.task.value}, {"version", target.version}});
         continue;
       }
-      const std::shared_ptr<SharedTarget> shared = target_of(target, next);
+      const std::shared_ptr<SharedTarget> shared = target_of(*service, target, next);
       if (shared == nullptr) continue;
       const bool draining = target.state == link::TargetState::kDraining;
       shared->draining.store(draining, std::memory_order_relaxed);
-      if (!draining) pool->targets.push_back(shared);
+      if (draining) continue;
+      if (!zone_.empty() && target.zone == zone_) {
+        pool->targets.insert(pool->targets.begin() + static_cast<ptrdiff_t>(pool->near++), shared);
+      } else {
+        pool->targets.push_back(shared);
+      }
     }
     std::vector<VersionView> views;
     for (size_t i = 0; i < weights.size(); ++i)

@@ -95,6 +95,7 @@ struct alignas(64) ServiceCounts {
   LoopCount queued_us{};
   LoopCount refused{};  // answered 503 or 504 by the edge itself
   LoopCount retries{};
+  LoopCount retries_put_off{};  // for want of budget
   LoopCount ejections{};
   LoopCount received_bytes{};
   LoopCount sent_bytes{};
@@ -119,6 +120,7 @@ struct SharedService {
 };
 
 struct SharedPool {
+  std::string token{};  // names it in sticky cookies
   std::shared_ptr<SharedService> service{};
   std::string version{};                             // empty: of a service that has only one
   std::vector<std::unique_ptr<PoolCounts>> loops{};  // one each
@@ -138,7 +140,9 @@ struct SharedTarget {
   static constexpr int kClosed = 1 << 30;
 
   TaskId task{};
+  std::string token{};  // names it in sticky cookies
   sockaddr_in address{};
+  std::atomic<int> wanted = 0;  // requests that wait for it and no other
   // Requests in flight, and kClosed. One word, so that a loop that takes a place learns in the same
   // step whether the target may be used, and whoever closes it whether anything is in flight.
   std::atomic<int> load = 0;
@@ -158,6 +162,7 @@ struct PoolRoute {
   std::vector<std::string> host_names{};                 // its own
   int awake_min = -1;                                    // -1: all are awake
   std::vector<std::shared_ptr<SharedTarget>> targets{};  // those that take new requests
+  size_t near = 0;                                       // the first of them are in the edge's zone
 };
 
 struct ServiceRoute {
@@ -170,6 +175,7 @@ struct ServiceRoute {
   uint64_t idle_timeout_ms = 0;     // 0: none
   uint64_t queue_timeout_ms = 0;
   uint64_t sleep_after_ms = 0;
+  uint64_t sticky_seconds = 0;     // 0: not sticky
   std::vector<PoolRoute> pools{};  // at least one
 };
 
@@ -181,7 +187,8 @@ struct Routes {
 // Compiles tables, on the main thread. Keeps the shared state of what the last table names.
 class RouteBook {
  public:
-  explicit RouteBook(size_t loops) : loops_(loops) {}
+  // `zone`: the edge's; empty: not known.
+  explicit RouteBook(size_t loops, std::string zone = {}) : loops_(loops), zone_(std::move(zone)) {}
   // A target whose address is not an IPv4 address with a port is left out and logged, and so is one
   // of a version that its route does not name.
   std::shared_ptr<const Routes> compile(const link::RouteTable& table);
@@ -198,9 +205,11 @@ class RouteBook {
   std::shared_ptr<SharedPool> pool_of(const std::shared_ptr<SharedService>& service,
                                       const std::string& version, Next& next) const;
   // nullptr: it has no usable address.
-  std::shared_ptr<SharedTarget> target_of(const link::Target& target, Next& next) const;
+  std::shared_ptr<SharedTarget> target_of(const SharedService& service, const link::Target& target,
+                                          Next& next) const;
 
   size_t loops_;
+  std::string zone_;
   std::map<std::string, std::shared_ptr<SharedService>> services_;  // by id
   std::map<PoolKey, std::shared_ptr<SharedPool>> pools_;
   std::map<std::string, std::shared_ptr<SharedTarget>> targets_;  // by "task address port"

@@ -389,11 +389,10 @@ class Rig {
   // rig's listen_too().
   explicit Rig(Io io, size_t loops = 1, Times times = {}, std::string control = {},
                std::string directory = {}, std::string certificates = {}, std::string host = {},
-               Fd shared = {})
+               Fd shared = {}, std::string zone = {})
       : guard_(boost::asio::make_work_guard(context_)), thread_([this] { context_.run(); }) {
     const bool takes_over = static_cast<bool>(shared);
-    auto listener =
-        shared ? Result<Fd>(std::move(shared)) : http::listen_tcp("127.0.0.1", 0);
+    auto listener = shared ? Result<Fd>(std::move(shared)) : http::listen_tcp("127.0.0.1", 0);
     EXPECT_TRUE(listener.has_value());
     listener_ = Fd(::dup(listener->get()));
     port_ = port_of(listener->get());
@@ -413,6 +412,7 @@ class Rig {
     options.control_socket = std::move(control);
     options.directory = std::move(directory);
     options.host_socket = std::move(host);
+    options.zone = std::move(zone);
     on_loop([&] {
       edge_ = std::make_unique<Edge>(std::move(options), context_.get_executor(), metrics);
       const auto started = edge_->start();

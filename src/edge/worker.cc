@@ -9,6 +9,7 @@
 #include "base/ids.h"
 #include "edge/client_connection.h"
 #include "edge/exchange.h"
+#include "edge/stickiness.h"
 #include "edge/upstream_connection.h"
 
 namespace hob::edge {
@@ -148,9 +149,13 @@ void Worker::apply_pools(Service& service, const ServiceRoute& route,
     pool->sleeps = from.awake_min >= 0;
     service.shares += static_cast<uint64_t>(from.share);
     pool->targets.clear();
+    pool->near = from.near;
     for (const std::shared_ptr<SharedTarget>& shared : from.targets) {
       std::shared_ptr<Target>& target = targets_[shared.get()];
-      if (target == nullptr) target = std::make_shared<Target>(shared);
+      if (target == nullptr) {
+        target = std::make_shared<Target>(shared);
+        if (applied_.load(std::memory_order_relaxed) >= 0) target->came_ms = loop_->now_ms();
+      }
       target->listed = true;
       pool->targets.push_back(target);
     }
@@ -247,6 +252,33 @@ const std::shared_ptr<Pool>& Worker::choose_pool(const Service& service) {
                                     [&](size_t i) { return service.pools[i]->share; })];
 }
 
+void Worker::recall(Exchange& exchange, const Destination& destination) const {
+  const StickyTokens tokens = sticky_tokens(request_head_);
+  if (tokens.target.empty()) return;
+  for (const std::shared_ptr<Pool>& pool : destination.service->pools) {
+    // A way by name is to that version alone; one without a share has no claim on its clients.
+    if (destination.pool != nullptr ? pool != destination.pool : pool->share == 0) continue;
+    if (pool->shared->token != tokens.version) continue;
+    const auto known = std::ranges::find_if(
+        pool->targets, [&](const auto& target) { return target->shared->token == tokens.target; });
+    exchange.prefer(pool, known != pool->targets.end() ? *known : nullptr);
+    return;
+  }
+}
+
+bool Worker::still_prefers(Exchange& exchange, const Pool& pool, uint64_t now) const {
+  if (exchange.sticky_ == nullptr) return false;
+  const bool usable =
+      !exchange.fail_open_ && !exchange.sticky_->ejection.ejected(now) &&
+      std::ranges::find(exchange.failed_, exchange.sticky_.get()) == std::end(exchange.failed_) &&
+      std::ranges::find(pool.targets, exchange.sticky_) != pool.targets.end();
+  if (!usable) {
+    if (exchange.waiting_) exchange.sticky_->shared->wanted.fetch_sub(1, std::memory_order_seq_cst);
+    exchange.sticky_.reset();
+  }
+  return usable;
+}
+
 bool Worker::try_target(Exchange& exchange, const std::shared_ptr<Pool>& pool) {
   const std::shared_ptr<Service> service = exchange.service_;
   const uint64_t now = loop_->now_ms();
@@ -259,12 +291,23 @@ bool Worker::try_target(Exchange& exchange, const std::shared_ptr<Pool>& pool) {
         .ejected = target.ejection.ejected(now),
         .excluded = std::find(std::begin(exchange.failed_), std::end(exchange.failed_), &target) !=
                         std::end(exchange.failed_) ||
-                    (exchange.fail_open_ && load >= SharedTarget::kClosed)};
+                    (exchange.fail_open_ && load >= SharedTarget::kClosed),
+        .slots = target.came_ms == 0
+                     ? INT_MAX
+                     : slow_start_slots(now - target.came_ms, service->route.max_concurrency)};
   };
-  const std::optional<size_t> picked =
-      pick_target(targets.size(), service->route.max_concurrency, random(), view);
-  if (!picked) return false;
-  const std::shared_ptr<Target> target = targets[*picked];
+  std::shared_ptr<Target> target;
+  if (still_prefers(exchange, *pool, now)) {
+    if (exchange.sticky_->shared->load.load(std::memory_order_seq_cst) >=
+        service->route.max_concurrency)
+      return false;
+    target = exchange.sticky_;
+  } else {
+    const std::optional<size_t> picked =
+        pick_target(targets.size(), pool->near, service->route.max_concurrency, random(), view);
+    if (!picked) return false;
+    target = targets[*picked];
+  }
   // Other loops count too: the place may have gone to one of them just now, or the target been
   // closed.
   const int before = target->shared->load.fetch_add(1, std::memory_order_seq_cst);
@@ -323,12 +366,15 @@ void Worker::dispatch(Exchange& exchange) {
   ++service->waiting;
   service->counts->queued.add();
   pool->counts->queued.add();
+  // Before the main thread is asked: it shall see that this one is to be woken.
+  if (exchange.sticky_ != nullptr)
+    exchange.sticky_->shared->wanted.fetch_add(1, std::memory_order_seq_cst);
   set_waiting_bit(*service);
   // A place that came free on another loop, or by a target's waking, before it could be seen that
   // we wait would wake nobody.
   const bool free = any_free(*service, *pool);
   if (free) loop_->post([this, id = service->shared->id] { wake_service(id); });
-  exchange.passed_over_ = free && !exchange.fail_open_;
+  exchange.passed_over_ = (free || exchange.sticky_ != nullptr) && !exchange.fail_open_;
   exchange.set_deadline();
   // That there is nothing to wake has been seen already: more of it is no news.
   if (!pool->shared->short_of_targets.load(std::memory_order_seq_cst)) ask(*pool);
@@ -338,7 +384,7 @@ bool Worker::try_waiting(Exchange& exchange) { return try_target(exchange, excha
 
 bool Worker::try_others(Exchange& exchange) {
   const Service& service = *exchange.service_;
-  if (exchange.pinned_ || service.pools.size() == 1 ||
+  if (exchange.pinned_ || exchange.sticky_ != nullptr || service.pools.size() == 1 ||
       !exchange.pool_->shared->short_of_targets.load(std::memory_order_seq_cst))
     return false;
   const size_t start = static_cast<size_t>(random() % service.pools.size());
@@ -390,6 +436,8 @@ void Worker::stop_waiting(Exchange& exchange) {
   --service.waiting;
   service.counts->queued.subtract();
   pool.counts->queued.subtract();
+  if (exchange.sticky_ != nullptr)
+    exchange.sticky_->shared->wanted.fetch_sub(1, std::memory_order_seq_cst);
   const uint64_t queued_us = loop_->now_us() - exchange.waiting_since_us_;
   exchange.queued_us_ += queued_us;
   service.counts->queued_us.add(queued_us);
@@ -435,10 +483,20 @@ void Worker::serve_waiting(Service& service) {
   // By number: a request that gets its answer now may let its client's next one change the queues.
   for (size_t i = 0; i < service.pools.size(); ++i) {
     const std::shared_ptr<Pool> pool = service.pools[i];
-    while (pool->first_waiting != nullptr &&
-           (try_target(*pool->first_waiting, pool) || try_others(*pool->first_waiting))) {
+    for (Exchange* exchange = pool->first_waiting; exchange != nullptr;) {
+      Exchange* next = exchange->next_waiting_;
+      // One that waits for its client's own target is in nobody's way.
+      if (!try_target(*exchange, pool) && !try_others(*exchange) && exchange->sticky_ == nullptr)
+        break;
+      exchange = next;
     }
   }
+}
+
+bool Worker::may_retry(Service& service) {
+  const bool may = service.budget.take(loop_->now_ms() / 1'000);
+  (may ? service.counts->retries : service.counts->retries_put_off).add();
+  return may;
 }
 
 void Worker::gateway_failed(Service& service, Pool& pool, Target& target) {

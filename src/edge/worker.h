@@ -34,7 +34,8 @@ struct Target {
   std::shared_ptr<SharedTarget> shared;
   std::vector<UpstreamConnection*> idle{};  // kept alive, the warmest last
   Ejection ejection{};
-  bool listed = true;  // in the last table, ready: its connections are worth keeping
+  bool listed = true;    // in the last table, ready: its connections are worth keeping
+  uint64_t came_ms = 0;  // 0: it was there when the loop began
 };
 
 // One version of a service as one loop sees it; lives on while exchanges use it.
@@ -45,6 +46,7 @@ struct Pool {
   bool sleeps = false;  // some of its targets may sleep
   bool listed = true;
   std::vector<std::shared_ptr<Target>> targets{};  // those that take new requests
+  size_t near = 0;                                 // the first of them are in the edge's zone
   // Exchanges waiting for a target, first come first served.
   Exchange* first_waiting = nullptr;
   Exchange* last_waiting = nullptr;
@@ -61,6 +63,7 @@ struct Service {
   std::vector<std::shared_ptr<Pool>> pools{};  // at least one
   uint64_t shares = 1;                         // of all pools
   size_t waiting = 0;                          // in all pools
+  RetryBudget budget{};
 };
 
 // Where a host name leads.
@@ -136,6 +139,8 @@ class Worker final : public Listener {
 
   // nullptr: no service has that name. `host`: lower case, without a port. Good until apply().
   const Destination* find(std::string_view host) const;
+  // What the cookie in the head's scratch says of the exchange's target and version.
+  void recall(Exchange& exchange, const Destination& destination) const;
   // Finds a target and a connection for the exchange, or lets it wait, or refuses it.
   void dispatch(Exchange& exchange);
   void stop_waiting(Exchange& exchange);
@@ -146,6 +151,8 @@ class Worker final : public Listener {
   bool find_untried(Exchange& exchange);
   // An exchange no longer uses its target.
   void release(Service& service, Pool& pool, Target& target);
+  // Whether the service's budget has a retry; it is counted either way.
+  bool may_retry(Service& service);
   void gateway_failed(Service& service, Pool& pool, Target& target);
 
   // ---- connections ----
@@ -182,6 +189,8 @@ class Worker final : public Listener {
   bool try_target(Exchange& exchange, const std::shared_ptr<Pool>& pool);
   // Where the exchange's own pool has no place and none to wake, another version's place.
   bool try_others(Exchange& exchange);
+  // False: the exchange's own target cannot be used, or is waited for no longer; it has none now.
+  bool still_prefers(Exchange& exchange, const Pool& pool, uint64_t now) const;
   const std::shared_ptr<Pool>& choose_pool(const Service& service);
   bool any_free(const Service& service, const Pool& pool) const;
   void serve_waiting(Service& service);

@@ -46,6 +46,7 @@ TEST(Extensions, AreCheckedWhenTheyAreSet) {
   EXPECT_EQ(parse_extensions({{"team", "web"}}).value(), Extensions{});
   EXPECT_EQ(parse_extensions({{"hob:request-timeout", "5m"}, {"hob:idle-timeout", "30s"}}).value(),
             (Extensions{.request_timeout = Duration(300'000), .idle_timeout = Duration(30'000)}));
+  EXPECT_EQ(parse_extensions({{"hob:sticky", "1d"}})->sticky, Duration(86'400'000));
   EXPECT_EQ(parse_extensions({{"hob:request-timeout", "0"}})->request_timeout, Duration(0));
   EXPECT_EQ(parse_extensions({{"hob:min-size", "0"},
                               {"hob:min-size-schedule", "Mon-Fri 08:00-18:00 2"},
@@ -74,7 +75,8 @@ TEST(Extensions, AreCheckedWhenTheyAreSet) {
                           Tags{{"hob:sleep-after", "25h"}},
                           Tags{{"hob:stop-after", "off"}},
                           Tags{{"hob:stop-after", "169h"}},
-                          Tags{{"hob:sticky", "1h"}},
+                          Tags{{"hob:sticky", "999ms"}},
+                          Tags{{"hob:sticky", "8d"}},
                           Tags{{"hob:strategy", "canary"}},
                           Tags{{"hob:min-size-schedule", "Mon 2"}}}) {
     const auto result = parse_extensions(bad);

@@ -16,8 +16,6 @@ struct DurationTag {
   Duration max;
   bool may_be_off = false;
 };
-// docs/extensions.md names them; setting one that does nothing would be a lie.
-constexpr std::array<std::string_view, 1> kNotBuiltYet = {"hob:sticky"};
 constexpr Duration kSecond = std::chrono::seconds(1);
 constexpr std::array kDurationTags = {
     DurationTag{"hob:request-timeout", &Extensions::request_timeout, Duration(0), kTimeoutMax},
@@ -25,6 +23,7 @@ constexpr std::array kDurationTags = {
     DurationTag{"hob:sleep-after", &Extensions::sleep_after, kSecond, kSleepAfterMax, true},
     DurationTag{"hob:keep-previous", &Extensions::keep_previous, kSecond, kKeepPreviousMax, true},
     DurationTag{"hob:stop-after", &Extensions::stop_after, kSecond, kStopAfterMax},
+    DurationTag{"hob:sticky", &Extensions::sticky, kSecond, kStickyMax},
 };
 
 Result<Duration> parse_value(const DurationTag& tag, const std::string& value) {
@@ -61,11 +60,12 @@ Result<Duration> parse_duration(std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
   constexpr int64_t kNumberMax = 1'000'000;
-  const bool known =
-      unit == "ms" || unit == "s" || unit == "m" || unit == "h" || (unit.empty() && number == 0);
+  const bool known = unit == "ms" || unit == "s" || unit == "m" || unit == "h" || unit == "d" ||
+                     (unit.empty() && number == 0);
   if (error != std::errc{} || !known || number < 0 || number > kNumberMax) {
-    return fail(Code::kInvalid, "'{}' is no duration: write 500ms, 30s, 5m or 2h", text);
+    return fail(Code::kInvalid, "'{}' is no duration: write 500ms, 30s, 5m, 2h or 1d", text);
   }
+  if (unit == "d") return Duration(std::chrono::hours(24 * number));
   if (unit == "h") return Duration(std::chrono::hours(number));
   if (unit == "m") return Duration(std::chrono::minutes(number));
   if (unit == "ms") return Duration(number);
@@ -87,8 +87,6 @@ Result<Extensions> parse_extensions(const std::map<std::string, std::string>& ta
     } else if (key == "hob:strategy") {
       HOB_TRY(extensions.strategy,
               context(parse_strategy(value), "The value of the tag {} isn't valid", key));
-    } else if (std::ranges::find(kNotBuiltYet, key) != kNotBuiltYet.end()) {
-      return fail(Code::kInvalid, "The tag {} isn't supported by this version of Hob yet.", key);
     } else {
       return fail(Code::kInvalid, "Hob knows no tag {}; tags that start with hob: are settings.",
                   key);

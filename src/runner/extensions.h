@@ -19,6 +19,7 @@ inline constexpr Duration kTimeoutMax = std::chrono::hours(24);
 inline constexpr Duration kSleepAfterMax = std::chrono::hours(24);
 inline constexpr Duration kStopAfterMax = std::chrono::hours(7 * 24);
 inline constexpr Duration kKeepPreviousMax = std::chrono::hours(24);
+inline constexpr Duration kStickyMax = std::chrono::hours(7 * 24);
 inline constexpr int kMinSizeMax = 1'000;  // as kMaxSizeMax; a service's own maximum is lower
 
 struct Extensions {
@@ -30,10 +31,11 @@ struct Extensions {
   std::optional<Duration> stop_after{};       // hob:stop-after
   std::optional<Strategy> strategy{};         // hob:strategy
   std::optional<Duration> keep_previous{};    // hob:keep-previous; 0 ("off"): not at all
+  std::optional<Duration> sticky{};           // hob:sticky
   bool operator==(const Extensions&) const = default;
 };
 
-// "500ms", "30s", "5m", "2h", "0". kInvalid: anything else.
+// "500ms", "30s", "5m", "2h", "1d", "0". kInvalid: anything else.
 Result<Duration> parse_duration(std::string_view text);
 // Tags without the prefix are not looked at. kInvalid, with the reason for people: a key that is
 // not known, a value out of its range.
