@@ -177,6 +177,7 @@ class Exchange final : public Alarm {
   bool given_ : 1 = false;        // to a target of pool_
   bool unanswered_ : 1 = false;   // it was the last one's fault that no answer, or a 5xx, came
   bool passed_over_ : 1 = false;  // waits although targets are free that have failed
+  bool lost_once_ : 1 = false;    // a target ended without answering it
   bool fail_open_ : 1 = false;    // has waited for another long enough: takes them
 };
 
