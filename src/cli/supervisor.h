@@ -5,8 +5,9 @@
 // holds the local authority's key, which no daemon gets to see (local_certificate.h). It does
 // nothing else that can fail: what Hob is doing is in the daemons. Answers on
 // DATA/run/supervisor.sock (root only):
-//   GET /status -> {"pid", "version", "roles": {"control": {"pid", "restarts", "ready", "version"}, …},
-//                   "draining": [{"pid", "version"}] (edges), "upgrading", "upgrade_error" (of the last)}
+//   GET /status -> {"pid", "version", "roles": {"control": {"pid", "restarts", "ready",
+//                   "version"}, …}, "draining": [{"pid", "version"}] (edges), "upgrading",
+//                   "upgrade_error" (of the last)}
 //   POST /upgrade?drain_ms=N -> answers at once; /status tells how it goes. 409: not now
 //   POST /down  -> answers when everything is gone; the supervisor ends after it
 // Belongs to the main thread and its one loop.
