@@ -6,7 +6,7 @@ _hob_services() {
 
 _hob() {
   local current=${COMP_WORDS[COMP_CWORD]} command= word
-  local commands="up down status env doctor deploy ps logs open describe scale pause resume restart cancel revisions rollback rm aws trust registry account"
+  local commands="up down upgrade status env doctor deploy ps logs open describe scale pause resume restart cancel revisions rollback rm aws trust registry account"
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case $word in
       -*) ;;
@@ -20,6 +20,7 @@ _hob() {
   case $command in
     up) mapfile -t COMPREPLY < <(compgen -W "--region --api-port --http-port --https-port --store --public --detach --cpu-overcommit --memory-overcommit --data" -- "$current") ;;
     down) mapfile -t COMPREPLY < <(compgen -W "--purge --data" -- "$current") ;;
+    upgrade) mapfile -t COMPREPLY < <(compgen -W "--drain-timeout --json --data" -- "$current") ;;
     deploy) mapfile -t COMPREPLY < <(compgen -W "--name --port --env --cpu --memory --health-path --command --request-timeout --idle-timeout --min-size --min-size-schedule --sleep-after --stop-after --auto-deploy --no-wait --json" -- "$current")
             mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current") ;;
     logs) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --follow --lines --since --events --timestamps" -- "$current") ;;

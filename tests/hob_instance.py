@@ -70,11 +70,12 @@ class Hob:
         self.endpoint = f"http://127.0.0.1:{self.api_port}"
         self.registry = f"127.0.0.1:{self.api_port}"
         self.id = None
+        self.program = HOB
 
     # ---- the CLI ----
 
     def run(self, *arguments, check=True, input=None, environment=None, seconds=COMMAND_SECONDS_MAX):
-        done = subprocess.run([*self.within, HOB, *arguments, "--data", str(self.data)], input=input, text=True,
+        done = subprocess.run([*self.within, self.program, *arguments, "--data", str(self.data)], input=input, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=seconds,
                               env={**os.environ, **(environment or {})})
         if check and done.returncode != 0:

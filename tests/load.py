@@ -1,10 +1,12 @@
-"""Bounded load on one host name: keep-alive connections in threads of their own, every answer counted.
+"""Bounded load on one host name: clients in threads of their own, every answer counted.
 
     with Load(port, host, connections=4) as load:
         ...                       # do something to the service
     assert load.failed == []      # what was not answered 200, with when and why
 """
 import http.client
+import ssl
+import subprocess
 import threading
 import time
 
@@ -13,7 +15,10 @@ PAUSE = 0.002           # between the requests of a connection: this is steady t
 
 
 class Load:
-    def __init__(self, port, host, connections=4, path="/", requests_max=REQUESTS_MAX):
+    def __init__(self, port, host, connections=4, path="/", requests_max=REQUESTS_MAX, tls=False, keep_alive=True):
+        """keep_alive False: a connection for each request. tls: its certificate is not looked at."""
+        self.tls, self.keep_alive = tls, keep_alive
+        self.took = []  # seconds, of those answered
         self.port, self.host, self.path = port, host, path
         self.failed = []
         self.answered = 0
@@ -40,6 +45,14 @@ class Load:
             time.sleep(0.01)
         assert self.answered >= goal, f"{self.answered} of {goal} requests answered; failed: {self.failed[:5]}"
 
+    def _connect(self):
+        if not self.tls:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return _NamedConnection("127.0.0.1", self.port, self.host, context)
+
     def _run(self):
         connection = None
         while not self._stop.is_set():
@@ -48,8 +61,9 @@ class Load:
                     return
                 self._left -= 1
             try:
+                began = time.monotonic()
                 if connection is None:
-                    connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
+                    connection = self._connect()
                 connection.request("GET", self.path, headers={"Host": self.host})
                 answer = connection.getresponse()
                 body = answer.read()
@@ -57,10 +71,56 @@ class Load:
                     self.failed.append((time.time(), answer.status, body[:200]))
                 else:
                     self.answered += 1
-                if answer.will_close:
+                    self.took.append(time.monotonic() - began)
+                if answer.will_close or not self.keep_alive:
                     connection.close()
                     connection = None
             except (OSError, http.client.HTTPException) as error:
                 self.failed.append((time.time(), type(error).__name__, str(error)))
                 connection = None
             time.sleep(PAUSE)
+
+
+class _NamedConnection(http.client.HTTPSConnection):
+    """TLS to an address, asking for a name."""
+
+    def __init__(self, address, port, name, context):
+        super().__init__(address, port, timeout=15, context=context)
+        self._name = name.split(":")[0]
+
+    def connect(self):
+        http.client.HTTPConnection.connect(self)
+        self.sock = self._context.wrap_socket(self.sock, server_hostname=self._name)
+
+
+class Http2Load:
+    """curl, HTTP/2 by TLS: ten requests to a connection, again and again."""
+    STREAMS = 10
+
+    def __init__(self, port, host, path="/"):
+        name = host.split(":")[0]
+        self._command = ["curl", "-sSk", "--http2", "-m", "15", "-o", "/dev/null", "-w", "%{http_code} %{http_version}\n",
+                         "--resolve", f"{name}:{port}:127.0.0.1", *[f"https://{name}:{port}{path}"] * self.STREAMS]
+        # Each of them needs its own -o.
+        self._command[5:5] = ["-o", "/dev/null"] * (self.STREAMS - 1)
+        self.failed = []
+        self.answered = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join(timeout=30)
+
+    def _run(self):
+        while not self._stop.is_set():
+            done = subprocess.run(self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            answers = done.stdout.splitlines()
+            self.answered += answers.count("200 2")
+            wrong = [answer for answer in answers if answer != "200 2"]
+            if wrong or done.returncode:
+                self.failed.append((time.time(), wrong, done.stderr))

@@ -30,7 +30,7 @@ Async<Result<void>> status(const Context& options) {
     printf("%s\n", response.body.c_str());
     co_return Result<void>{};
   }
-  std::vector<std::vector<std::string>> rows = {{"PROCESS", "PID", "RESTARTS", "STATE"}};
+  std::vector<std::vector<std::string>> rows = {{"PROCESS", "PID", "VERSION", "RESTARTS", "STATE"}};
   const json::value* roles = value.as_object().if_contains("roles");
   if (roles != nullptr && roles->is_object()) {
     for (const auto& [name, role] : roles->as_object()) {
@@ -38,7 +38,7 @@ Async<Result<void>> status(const Context& options) {
       const json::object& it = role.as_object();
       const bool ready =
           it.contains("ready") && it.at("ready").is_bool() && it.at("ready").as_bool();
-      rows.push_back({std::string(name), json::serialize(it.at("pid")),
+      rows.push_back({std::string(name), json::serialize(it.at("pid")), text_at(it, "version"),
                       json::serialize(it.at("restarts")), ready ? "ready" : "starting"});
     }
   }

@@ -10,6 +10,7 @@ namespace hob::cli {
 void add_up(CLI::App& program, Context& context);
 void add_down(CLI::App& program, Context& context);
 void add_status(CLI::App& program, Context& context);
+void add_upgrade(CLI::App& program, Context& context);
 void add_env(CLI::App& program, Context& context);
 void add_doctor(CLI::App& program, Context& context);
 void add_deploy(CLI::App& program, Context& context);

@@ -51,6 +51,7 @@ int main(int argc, char** argv) {
   program.set_version_flag("--version", std::string("hob ") + hob::kVersion);
   hob::cli::add_up(program, context);
   hob::cli::add_down(program, context);
+  hob::cli::add_upgrade(program, context);
   hob::cli::add_status(program, context);
   hob::cli::add_env(program, context);
   hob::cli::add_doctor(program, context);

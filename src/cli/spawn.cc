@@ -93,6 +93,12 @@ struct Failure {
 
 }  // namespace
 
+Result<std::shared_ptr<const Fd>> open_program(const std::string& path) {
+  Fd program(open(path.c_str(), O_PATH | O_CLOEXEC));
+  if (!program) return fail_errno(errno, "opening " + path);
+  return std::make_shared<const Fd>(std::move(program));
+}
+
 Result<Child> spawn_daemon(const DaemonCommand& command) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return fail_errno(errno, "making a pipe");
@@ -103,8 +109,6 @@ Result<Child> spawn_daemon(const DaemonCommand& command) {
     name_space = Fd(open(command.network_namespace.c_str(), O_RDONLY | O_CLOEXEC));
     if (!name_space) return fail_errno(errno, "opening " + command.network_namespace.string());
   }
-  const Fd program(open(command.argv.front().c_str(), O_PATH | O_CLOEXEC));
-  if (!program) return fail_errno(errno, "opening " + command.argv.front());
   std::vector<char*> argv;
   for (const std::string& argument : command.argv)
     argv.push_back(const_cast<char*>(argument.c_str()));
@@ -114,7 +118,8 @@ Result<Child> spawn_daemon(const DaemonCommand& command) {
   const pid_t pid = fork();
   if (pid < 0) return fail_errno(errno, "forking");
   if (pid == 0)
-    become(command, argv.data(), supervisor, writing.get(), name_space.get(), program.get());
+    become(command, argv.data(), supervisor, writing.get(), name_space.get(),
+           command.program->get());
   writing.reset();
   Child child{.pid = pid, .pidfd = Fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)))};
   Failure failure;

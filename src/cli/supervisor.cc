@@ -17,8 +17,10 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "base/version.h"
 #include "cli/local_certificate.h"
 #include "cli/spawn.h"
+#include "cli/supervisor_role.h"
 
 namespace hob::cli {
 namespace {
@@ -66,30 +68,13 @@ Result<Fd> listen_for(const std::filesystem::path& path, uid_t owner) {
 
 }  // namespace
 
-// One daemon: what it is started with, and how it is.
-struct Supervisor::Role {
-  Role(const Executor& executor, std::string role_name, const Instance& instance)
-      : name(std::move(role_name)), log(instance.log(name)), changed(executor), ended(executor) {}
-  std::string name;
-  LogFile log;
-  DaemonCommand command{};
-  pid_t pid = -1;
-  bool prepared = false;  // said "prepared": what others need of it is there (the host's VPC)
-  bool ready = false;
-  bool stopping = false;
-  int restarts = 0;
-  int failures = 0;  // in a row, before it was ready
-  Event changed;     // prepared, ready or failures changed
-  Event ended;       // keep() has returned
-  bool kept = false;
-};
-
 Supervisor::Supervisor(Executor executor, Instance instance,
                        std::function<void(const std::string&)> say)
     : executor_(executor),
       instance_(std::move(instance)),
       say_(std::move(say)),
       scope_(executor),
+      upgrade_scope_(executor),
       ending_asked_(executor),
       finished_(executor) {}
 
@@ -146,6 +131,55 @@ Result<void> Supervisor::open_access_log() {
   return {};
 }
 
+Result<Supervisor::Commands> Supervisor::make_commands() const {
+  HOB_TRY(const std::string path, find_hobd());
+  HOB_TRY(const std::shared_ptr<const Fd> program, open_program(path));
+  const std::string zone = instance_.region + "a";
+  const std::string link = (instance_.run() / "control.sock").string();
+  const std::vector<std::string> common = {"--data",     instance_.data.string(),
+                                           "--instance", instance_.id,
+                                           "--region",   instance_.region,
+                                           "--zone",     zone,
+                                           "--link",     link,
+                                           "--ready-fd", std::to_string(kReadyFd)};
+  const auto make = [&](const char* name, const std::vector<std::string>& more,
+                        const std::vector<int>& fds, uid_t uid) {
+    DaemonCommand command{.argv = {path, "--role", name}, .program = program, .uid = uid};
+    command.argv.insert(command.argv.end(), common.begin(), common.end());
+    command.argv.insert(command.argv.end(), more.begin(), more.end());
+    for (size_t i = 0; i < fds.size(); ++i)
+      command.fds.emplace_back(fds[i], kFirstFd + static_cast<int>(i));
+    return command;
+  };
+  Commands commands;
+  commands.host = make("host",
+                       {"--metrics-fd", "4", "--hold-fd", "5", "--edge-uid",
+                        std::to_string(kEdgeUid), "--cpu-overcommit",
+                        fmt::format("{}", instance_.cpu_overcommit), "--memory-overcommit",
+                        fmt::format("{}", instance_.memory_overcommit)},
+                       {host_metrics_socket_.get(), hold_socket_.get()}, 0);
+  commands.control =
+      make("control",
+           {"--api-fd", "4", "--link-fd", "5", "--credentials-fd", "6", "--api-port",
+            std::to_string(instance_.api_port), "--http-port", std::to_string(instance_.http_port),
+            "--store", instance_.store, "--edge-uid", std::to_string(kEdgeUid)},
+           {api_socket_.get(), link_socket_.get(), credentials_.get()}, kControlUid);
+  commands.edge = make("edge",
+                       {"--http-fd", "4", "--metrics-fd", "5", "--https-fd", "6", "--access-log-fd",
+                        "7", "--access-log-previous-fd", "8", "--host-socket",
+                        (instance_.run() / "host.sock").string()},
+                       {http_socket_.get(), edge_metrics_socket_.get(), https_socket_.get(),
+                        access_log_.get(), access_log_previous_.get()},
+                       kEdgeUid);
+  commands.edge.network_namespace = instance_.run() / "netns" / "vpc";
+  return commands;
+}
+
+void Supervisor::spawn(const std::shared_ptr<Role>& role) {
+  role->kept = true;
+  scope_.spawn(role->name, [this, role] { return keep(*role); });
+}
+
 Async<Result<void>> Supervisor::start() {
   Result<void> done = co_await start_all();
   if (done) {
@@ -162,7 +196,6 @@ Async<Result<void>> Supervisor::start() {
 }
 
 Async<Result<void>> Supervisor::start_all() {
-  HOB_CO_TRY(program_, find_hobd());
   // After kill -9 the kernel lets go of an edge's listening socket a moment later than of its
   // process (io_uring).
   Result<void> opened = open_sockets();
@@ -186,67 +219,33 @@ Async<Result<void>> Supervisor::start_all() {
   scope_.spawn("signals", wait_for_signal());
   scope_.spawn("certificates", keep_certificates());
 
-  const std::string zone = instance_.region + "a";
-  const std::string link = (instance_.run() / "control.sock").string();
-  const std::vector<std::string> common = {"--data",     instance_.data.string(),
-                                           "--instance", instance_.id,
-                                           "--region",   instance_.region,
-                                           "--zone",     zone,
-                                           "--link",     link,
-                                           "--ready-fd", std::to_string(kReadyFd)};
-  const auto add = [&](const char* name, std::vector<std::string> more, std::vector<int> fds,
-                       uid_t uid) {
-    auto role = std::make_unique<Role>(executor_, name, instance_);
-    role->command.argv = {program_, "--role", name};
-    role->command.argv.insert(role->command.argv.end(), common.begin(), common.end());
-    role->command.argv.insert(role->command.argv.end(), more.begin(), more.end());
-    for (size_t i = 0; i < fds.size(); ++i)
-      role->command.fds.emplace_back(fds[i], kFirstFd + static_cast<int>(i));
-    role->command.uid = uid;
-    roles_.push_back(std::move(role));
-    return roles_.back().get();
+  HOB_CO_TRY(const Commands commands, make_commands());
+  const auto add = [&](const char* name, DaemonCommand command) {
+    roles_.push_back(std::make_shared<Role>(
+        executor_, name, std::make_shared<LogFile>(instance_.log(name)), std::move(command)));
+    return roles_.back();
   };
-  host_ = add("host",
-              {"--metrics-fd", "4", "--hold-fd", "5", "--edge-uid", std::to_string(kEdgeUid),
-               "--cpu-overcommit", fmt::format("{}", instance_.cpu_overcommit),
-               "--memory-overcommit", fmt::format("{}", instance_.memory_overcommit)},
-              {host_metrics_socket_.get(), hold_socket_.get()}, 0);
-  control_ =
-      add("control",
-          {"--api-fd", "4", "--link-fd", "5", "--credentials-fd", "6", "--api-port",
-           std::to_string(instance_.api_port), "--http-port", std::to_string(instance_.http_port),
-           "--store", instance_.store, "--edge-uid", std::to_string(kEdgeUid)},
-          {api_socket_.get(), link_socket_.get(), credentials_.get()}, kControlUid);
-  edge_ = add("edge",
-              {"--http-fd", "4", "--metrics-fd", "5", "--https-fd", "6", "--access-log-fd", "7",
-               "--access-log-previous-fd", "8", "--host-socket",
-               (instance_.run() / "host.sock").string()},
-              {http_socket_.get(), edge_metrics_socket_.get(), https_socket_.get(),
-               access_log_.get(), access_log_previous_.get()},
-              kEdgeUid);
-  edge_->command.network_namespace = instance_.run() / "netns" / "vpc";
-
-  for (Role* role : {host_, control_}) {
-    role->kept = true;
-    scope_.spawn(role->name, keep(*role));
-  }
-  HOB_CO_CHECK(co_await await_ready(*host_, true));
-  edge_->kept = true;
-  scope_.spawn(edge_->name, keep(*edge_));
-  HOB_CO_CHECK(co_await await_ready(*control_, false));
-  HOB_CO_CHECK(co_await await_ready(*host_, false));
-  HOB_CO_CHECK(co_await await_ready(*edge_, false));
+  host_ = add("host", commands.host);
+  control_ = add("control", commands.control);
+  edge_ = add("edge", commands.edge);
+  spawn(host_);
+  spawn(control_);
+  HOB_CO_CHECK(co_await await_ready(*host_, true, kStartsMax));
+  spawn(edge_);
+  HOB_CO_CHECK(co_await await_ready(*control_, false, kStartsMax));
+  HOB_CO_CHECK(co_await await_ready(*host_, false, kStartsMax));
+  HOB_CO_CHECK(co_await await_ready(*edge_, false, kStartsMax));
   co_return Result<void>{};
 }
 
 // Waits for "prepared" (first_word) or "ready".
-Async<Result<void>> Supervisor::await_ready(Role& role, bool first_word) {
+Async<Result<void>> Supervisor::await_ready(Role& role, bool first_word, int starts_max) {
   const auto deadline = std::chrono::steady_clock::now() + kReadyWithin;
   while (!(role.ready || (first_word && role.prepared))) {
     std::string words;
-    for (const std::string& line : role.log.last_lines()) words += "\n  " + words_of(line);
+    for (const std::string& line : role.log->last_lines()) words += "\n  " + words_of(line);
     const std::string path = instance_.log(role.name).string();
-    if (role.failures >= kStartsMax) {
+    if (role.failures >= starts_max) {
       co_return fail(Code::kUnavailable, "{} does not start; its log ({}) ends:{}", role.name, path,
                      words);
     }
@@ -278,6 +277,9 @@ Async<> Supervisor::keep(Role& role) {
     HOB_ASSERT(fcntl(errors[1], F_SETFL, O_NONBLOCK) == 0);
     Fd errors_in(errors[0]), errors_out(errors[1]), ready_in(ready[0]), ready_out(ready[1]);
     DaemonCommand command = role.command;
+    command.argv.insert(command.argv.end(), role.first_time.begin(), role.first_time.end());
+    role.first_time.clear();
+    role.version.clear();
     command.fds.emplace_back(errors_out.get(), kErrorsFd);
     command.fds.emplace_back(ready_out.get(), kReadyFd);
     if (lseek(credentials_.get(), 0, SEEK_SET) < 0) log::warn("credentials cannot be read again");
@@ -301,18 +303,25 @@ Async<> Supervisor::keep(Role& role) {
       role.pid = -1;
       readers.cancel();
       co_await readers.join();
-      role.log.drain(left_over.get());
-      const bool failed = !role.stopping;
+      role.log->write(std::exchange(role.partial, {}));
+      role.log->drain(left_over.get());
+      const bool failed = !role.stopping && !role.replacing;
       if (failed) {
         log::warn("daemon ended",
                   {{"role", role.name},
                    {"exit", WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status)}});
       }
     } else {
-      role.log.write(child.error().message + "\n");
+      role.log->write(child.error().message + "\n");
       log::error("daemon not started", {{"role", role.name}, {"error", child.error().message}});
     }
     if (role.stopping) break;
+    if (std::exchange(role.replacing, false)) {
+      role.ready = role.prepared = false;
+      role.failures = 0;
+      role.changed.set();
+      continue;
+    }
     ++role.restarts;
     role.failures = role.ready ? 1 : role.failures + 1;
     role.ready = false;
@@ -334,7 +343,12 @@ Async<> Supervisor::pump_errors(Role& role, Fd errors) {
     const size_t got = co_await stream.async_read_some(
         asio::buffer(buffer), asio::redirect_error(asio::use_awaitable, error));
     if (error) break;
-    role.log.write(std::string_view(buffer.data(), got));
+    // Whole lines: a successor may be writing to the same log.
+    role.partial.append(buffer.data(), got);
+    const size_t end = role.partial.rfind('\n') + 1;  // npos + 1 is 0
+    role.log->write(std::string_view(role.partial).substr(0, end));
+    role.partial.erase(0, end);
+    if (role.partial.size() > kLogLineBytesMax) role.partial.resize(kLogLineBytesMax);
   }
 }
 
@@ -350,6 +364,8 @@ Async<> Supervisor::watch_ready(Role& role, Fd ready) {
     if (said.size() < 256) said.append(buffer.data(), got);
     role.prepared = role.prepared || said.find("prepared\n") != std::string::npos;
     role.ready = role.ready || said.find("ready\n") != std::string::npos;
+    if (said.starts_with("version ") && said.find('\n') != std::string::npos)
+      role.version = said.substr(8, said.find('\n') - 8);
     if (role.ready) role.failures = 0;
     role.changed.set();
   }
@@ -400,7 +416,19 @@ Async<Ending> Supervisor::wait() {
 }
 
 Async<Result<void>> Supervisor::stop(Ending ending) {
-  for (Role* role : {edge_, control_, host_}) co_await stop_role(*role);
+  upgrade_scope_.cancel();
+  co_await upgrade_scope_.join();
+  // The edges first, and together.
+  const std::vector<std::shared_ptr<Role>> roles = roles_;
+  for (const auto& role : roles) {
+    if (role == host_ || role == control_) continue;
+    role->stopping = true;
+    if (role->pid > 0) kill(role->pid, SIGTERM);
+  }
+  for (const auto& role : roles) {
+    if (role != host_ && role != control_) co_await stop_role(*role);
+  }
+  for (const auto& role : {control_, host_}) co_await stop_role(*role);
   if (ending == Ending::kDown) outcome_ = co_await tear_down(instance_);
   for (const char* name : {"control.sock", "host.sock", "edge-metrics.sock", "host-metrics.sock"}) {
     unlink((instance_.run() / name).c_str());
@@ -416,10 +444,25 @@ Async<Result<void>> Supervisor::stop(Ending ending) {
 
 std::string Supervisor::status() const {
   json::object roles;
-  for (const auto& role : roles_) {
-    roles[role->name] = {{"pid", role->pid}, {"restarts", role->restarts}, {"ready", role->ready}};
+  for (const auto& role : {control_, edge_, host_}) {
+    if (role == nullptr) continue;  // not yet
+    roles[role->name] = {{"pid", role->pid},
+                         {"restarts", role->restarts},
+                         {"ready", role->ready},
+                         {"version", role->version}};
   }
-  return json::serialize(json::object{{"pid", getpid()}, {"ready", started_}, {"roles", roles}});
+  json::array draining;
+  for (const auto& role : roles_) {
+    if (role->handing_over)
+      draining.push_back(json::object{{"pid", role->pid}, {"version", role->version}});
+  }
+  return json::serialize(json::object{{"pid", getpid()},
+                                      {"version", kVersion},
+                                      {"ready", started_},
+                                      {"roles", roles},
+                                      {"draining", draining},
+                                      {"upgrading", upgrading_},
+                                      {"upgrade_error", upgrade_error_}});
 }
 
 Async<> Supervisor::answer(const http::Request& request, http::Responder& responder) {
@@ -427,6 +470,13 @@ Async<> Supervisor::answer(const http::Request& request, http::Responder& respon
   response.headers.set("Content-Type", "application/json");
   if (request.method == "GET" && request.path == "/status") {
     response.body = status();
+  } else if (request.method == "POST" && request.path == "/upgrade") {
+    if (Result<void> begun = begin_upgrade(request.query); !begun) {
+      response.status = 409;
+      response.body = json::serialize(json::object{{"error", begun.error().message}});
+    } else {
+      response.body = "{}";
+    }
   } else if (request.method == "POST" && request.path == "/down") {
     ending_ = Ending::kDown;
     ending_asked_.set();

@@ -5,7 +5,10 @@
 // holds the local authority's key, which no daemon gets to see (local_certificate.h). It does
 // nothing else that can fail: what Hob is doing is in the daemons. Answers on
 // DATA/run/supervisor.sock (root only):
-//   GET /status -> {"pid", "roles": {"control": {"pid", "restarts", "ready"}, …}}
+//   GET /status -> {"pid", "version", "roles": {"control": {"pid", "restarts", "ready",
+//                   "version"}, …}, "draining": [{"pid", "version"}] (edges), "upgrading",
+//                   "upgrade_error" (of the last)}
+//   POST /upgrade?drain_ms=N -> answers at once; /status tells how it goes. 409: not now
 //   POST /down  -> answers when everything is gone; the supervisor ends after it
 // Belongs to the main thread and its one loop.
 #pragma once
@@ -23,12 +26,15 @@
 #include "base/http.h"
 #include "base/result.h"
 #include "cli/instance.h"
-#include "cli/log_file.h"
+#include "cli/spawn.h"
 
 namespace hob::cli {
 
 inline constexpr Duration kReadyWithin{60'000};       // a start slower than this has failed
 inline constexpr Duration kDaemonStopWithin{15'000};  // from SIGTERM to SIGKILL
+inline constexpr Duration kDrainDefault{600'000};     // of an edge that has handed over: then it is stopped
+inline constexpr Duration kDrainMax{86'400'000};
+inline constexpr size_t kDrainingMax = 4;  // edges; beyond: the one that has drained longest is stopped
 inline constexpr int kStartsMax = 3;  // failures in a row before ready: `hob up` gives up
 
 // Why the supervisor ends.
@@ -52,13 +58,26 @@ class Supervisor {
 
  private:
   struct Role;
+  struct Commands {
+    DaemonCommand control{};
+    DaemonCommand host{};
+    DaemonCommand edge{};
+  };
+  // With hobd as it is on disk now.
+  Result<Commands> make_commands() const;
+  void spawn(const std::shared_ptr<Role>& role);
+  // kConflict: another one runs, or it is starting or ending.
+  Result<void> begin_upgrade(const std::string& query);
+  Async<Result<void>> upgrade(Duration drain);
+  Async<Result<void>> replace(Role& role, DaemonCommand command);
+  void drain(const std::shared_ptr<Role>& edge, Duration limit);
   Async<Result<void>> start_all();
   Result<void> open_sockets();
   Result<void> open_access_log();
   Async<> keep(Role& role);
   Async<> pump_errors(Role& role, Fd errors);
   Async<> watch_ready(Role& role, Fd ready);
-  Async<Result<void>> await_ready(Role& role, bool first_word);
+  Async<Result<void>> await_ready(Role& role, bool first_word, int starts_max);
   Async<> stop_role(Role& role);
   Async<> answer(const http::Request& request, http::Responder& responder);
   Async<> wait_for_signal();
@@ -68,19 +87,19 @@ class Supervisor {
   Executor executor_;
   Instance instance_;
   std::function<void(const std::string&)> say_;
-  std::string program_;  // hobd
   Fd api_socket_, http_socket_, https_socket_, link_socket_, hold_socket_, edge_metrics_socket_,
       host_metrics_socket_, credentials_, access_log_, access_log_previous_;
-  std::vector<std::unique_ptr<Role>> roles_;
-  Role* host_ = nullptr;
-  Role* control_ = nullptr;
-  Role* edge_ = nullptr;
+  std::vector<std::shared_ptr<Role>> roles_;  // all that run: edges that drain, too
+  std::shared_ptr<Role> host_, control_, edge_;
   AsyncScope scope_;
+  AsyncScope upgrade_scope_;
   Event ending_asked_;
   Event finished_;
   Ending ending_ = Ending::kLeaveTasks;
   Result<void> outcome_{};
   bool started_ = false;
+  bool upgrading_ = false;
+  std::string upgrade_error_{};
   std::unique_ptr<http::Server> server_;
 };
 

@@ -276,6 +276,20 @@ void Exchange::upstream_lost(Refusal why) {
     return;
   }
   if (!stale) worker_.gateway_failed(*service_, *pool_, *target_);
+  // It ended with our request unanswered: what is harmless twice goes to another one. Not to a
+  // third: it may be this request that ends them.
+  const auto free = std::ranges::find(failed_, nullptr);
+  if (why == Refusal::kTargetClosed && keeping_ && facts_.idempotent && !lost_once_ &&
+      free - std::begin(failed_) < kConnectRetriesMax) {
+    *free = target_.get();
+    if (worker_.find_untried(*this)) {
+      lost_once_ = true;
+      let_go_of_target();
+      count_retry();
+      worker_.dispatch(*this);
+      return;
+    }
+  }
   refuse(why, 502);
 }
 
@@ -405,7 +419,7 @@ void Exchange::reset() {
   connect_retries_ = reuse_retries_ = interim_ = 0;
   rests_since_ms_ = 0;
   waiting_ = resting_ = connected_ = keeping_ = request_ended_ = answer_begun_ = upgraded_ = false;
-  pinned_ = given_ = unanswered_ = passed_over_ = fail_open_ = false;
+  pinned_ = given_ = unanswered_ = passed_over_ = fail_open_ = lost_once_ = false;
   worker_.loop().set_alarm(*this, kNever);
 }
 

@@ -185,6 +185,7 @@ class Exchange final : public Alarm {
   bool unanswered_ : 1 = false;   // it was the last one's fault that no answer, or a 5xx, came
   bool passed_over_ : 1 = false;  // waits although others may be free: failed, or not its own
   bool fail_open_ : 1 = false;    // has waited long enough: takes them
+  bool lost_once_ : 1 = false;    // a target ended without answering it
 };
 
 }  // namespace hob::edge
