@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The edge's requests/s beside HAProxy's and nginx's: bench/edge/bench_edge.py with the build's binary."""
+"""The edge beside HAProxy and nginx, speed, latency and memory: bench/edge/bench_edge.py with the build's binary."""
 import argparse
 import pathlib
 import subprocess

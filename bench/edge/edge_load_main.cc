@@ -1,7 +1,8 @@
 // The other two ends of a measurement, so light that the proxy between them is what is measured.
 //
 //   edge_load target PORT
-//     Answers GET /N with N bytes, N up to 1 MiB, over kept-alive connections, until it is killed.
+//     Answers GET /N with N bytes, N up to 1 MiB, over kept-alive connections, until it is killed;
+//     other methods never.
 //   edge_load rate PORT HOST PATH RATE CONNECTIONS SECONDS
 //     Asks at a constant rate whatever the answers do: a request's latency counts from when it was
 //     due, so that a stall costs all who came in it (no coordinated omission). Prints one line:
@@ -83,6 +84,7 @@ bool serve(Served& served, const std::string& filler, std::string& out) {
   size_t begin = 0;
   for (size_t end = 0; (end = served.input.find("\r\n\r\n", begin)) != std::string::npos;
        begin = end + 4) {
+    if (!std::string_view(served.input).substr(begin).starts_with("GET /")) continue;
     size_t bytes = 0;
     const char* const digits = served.input.data() + begin + std::string_view("GET /").size();
     std::from_chars(digits, served.input.data() + end, bytes);
@@ -209,8 +211,8 @@ int run_rate(char** argv) {
     if (now > end + 5'000'000'000) break;
     const int64_t sleep = due < end ? std::max<int64_t>(0, due - now) : 100'000'000;
     const timespec timeout{.tv_sec = 0, .tv_nsec = std::min<int64_t>(sleep, 900'000'000)};
-    const int count = ::epoll_pwait2(epoll, events.data(), static_cast<int>(events.size()),
-                                     &timeout, nullptr);
+    const int count =
+        ::epoll_pwait2(epoll, events.data(), static_cast<int>(events.size()), &timeout, nullptr);
     now = now_ns();
     for (int i = 0; i < count; ++i) {
       Asking& asking = *static_cast<Asking*>(events[static_cast<size_t>(i)].data.ptr);

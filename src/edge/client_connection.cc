@@ -264,7 +264,7 @@ bool ClientConnection::begin_request(std::string_view raw) {
   answer_begun_ = false;
   tunnel_ = false;
   state_ = State::kBody;
-  if (framing_ == http::Framing::kChunked) chunked_.reset();
+  if (framing_ == http::Framing::kChunked) chunked_ = std::make_unique<ChunkedBody>();
   if (framing_ == http::Framing::kChunked || left_ > 2 * kBufferBytes) {
     // Much to come: from now on buffer by buffer, so that a target that does not read it stops it
     // exactly.
@@ -309,7 +309,7 @@ bool ClientConnection::read_body(Slice& data) {
     if (left_ == 0 && exchange_ != nullptr) request_complete({});
     return true;
   }
-  const ChunkedBody::Step step = chunked_.next(data.view());
+  const ChunkedBody::Step step = chunked_->next(data.view());
   switch (step.outcome) {
     case ChunkedBody::Outcome::kMore:
       data.reset();
@@ -320,7 +320,7 @@ bool ClientConnection::read_body(Slice& data) {
       break;
     case ChunkedBody::Outcome::kEnd:
       data.skip(step.skip);
-      request_complete(chunked_.trailers());
+      request_complete(chunked_->trailers());
       break;
     case ChunkedBody::Outcome::kBad:
       data.reset();
@@ -535,6 +535,7 @@ void ClientConnection::finish_answer() {
 
 void ClientConnection::idle() {
   state_ = State::kIdle;
+  chunked_.reset();
   loop_.set_timer(*this, loop_.now_ms() + worker_.context().times.keep_alive_client);
   if (peer_ended_ && input_.empty()) {
     linger();

@@ -79,9 +79,9 @@ class ClientConnection final : public Socket, public Front {
   TlsFilter* tls_ = nullptr;  // nullptr: none; the socket's filter
   std::shared_ptr<Http2Session> http2_;
   std::unique_ptr<Exchange> exchange_;
-  Chain input_;          // waits for its turn
-  std::string partial_;  // a head that came in several pieces
-  ChunkedBody chunked_;
+  Chain input_;                           // waits for its turn
+  std::string partial_;                   // a head that came in several pieces
+  std::unique_ptr<ChunkedBody> chunked_;  // while a request has such a body
   uint64_t left_ = 0;  // of a body with a length; when lingering: bytes still read
   ClientConnection* next_ = nullptr;
   ClientConnection* previous_ = nullptr;

@@ -111,6 +111,18 @@ void Loop::flush_all() {
   }
 }
 
+void Loop::let_go_held() {
+  std::erase_if(held_, [this](Socket* socket) {
+    if (socket->held_again_) {
+      socket->held_again_ = false;
+      return false;
+    }
+    socket->held_ = false;
+    flush(*socket);
+    return true;
+  });
+}
+
 // False: it is broken, and has been told.
 bool Loop::seal(Socket& socket) {
   if (!socket.filter_->seal(socket.out_)) {
@@ -175,6 +187,7 @@ void Loop::run_released() {
     for (Socket* socket : gone) {
       if (socket->queued_) std::erase(flush_list_, socket);
       if (socket->retry_read_) std::erase(starved_, socket);
+      if (socket->held_) std::erase(held_, socket);
       drop_unsent(*socket);
       socket->on_released();
     }

@@ -123,6 +123,8 @@ class Socket {
   bool multishot_ : 1 = false;   // io_uring: the receive under way is of that kind
   bool connecting_ : 1 = false;
   bool queued_ : 1 = false;  // in flush list
+  bool held_ : 1 = false;    // in the list of those that are held
+  bool held_again_ : 1 = false;
   bool ended_ : 1 = false;
   bool broken_ : 1 = false;
   bool send_broken_ : 1 = false;  // what is queued is dropped; reading tells why
@@ -185,9 +187,15 @@ class Loop {
   virtual void pause(Socket& socket) = 0;
   // Expect much: receive buffer by buffer, so that pause() is exact.
   void set_bulk(Socket& socket, bool bulk) { socket.one_by_one_ = bulk; }
-  // Sends what is queued, with the next wait.
+  // Sends what is queued, with the next wait; while a sender's buffers come in full, only when
+  // there is much of it or no more has come in the next turn: a few large sends cost less than
+  // many.
   void flush(Socket& socket) {
     if (socket.queued_) return;
+    if (more_arrives_ && socket.unsent() < kQueuedBytesHigh) {
+      hold(socket);
+      return;
+    }
     socket.queued_ = true;
     flush_list_.push_back(&socket);
   }
@@ -233,10 +241,25 @@ class Loop {
   // Accepts what waits on a socket that does not block, up to kBacklogTakenMax.
   static void take_backlog(int fd, Listener& listener, size_t index, int flags);
   void starve(Socket& socket);
+  void hold(Socket& socket) {
+    socket.held_again_ = true;
+    if (socket.held_) return;
+    socket.held_ = true;
+    held_.push_back(&socket);
+  }
+  // Queues those that were held in the last turn and not again in this one.
+  void let_go_held();
+  bool holds() const { return !held_.empty(); }
   bool busy() const { return !flush_list_.empty() || !released_.empty(); }
   void sent(Socket& socket, size_t count);
   bool seal(Socket& socket);
   void drop_unsent(Socket& socket);
+  // Whether a send of `pieces` is the socket's last, and its end follows at once: together they
+  // are one packet.
+  static bool last_send(Socket& socket, size_t pieces) {
+    return socket.shut_wanted_ && socket.wire().pieces() <= pieces &&
+           (socket.filter_ == nullptr || (socket.finished_ && socket.out_.empty()));
+  }
   void ended(Socket& socket, int error);
   // A peer that answers early and closes breaks our sending, but its answer is still to be read.
   void send_failed(Socket& socket, int error);
@@ -248,6 +271,8 @@ class Loop {
   uint64_t now_us_ = 0;
   std::atomic<bool> stopping_ = false;
   std::atomic<size_t> buffers_in_use_ = 0;
+  bool more_arrives_ =
+      false;  // what is being delivered filled its buffer: most likely not the last
   Fd wake_fd_;
 
  private:
@@ -258,6 +283,7 @@ class Loop {
   std::vector<Socket*> flushing_;
   std::vector<Socket*> released_;
   std::vector<Socket*> starved_;
+  std::vector<Socket*> held_;
 };
 
 inline void Filter::deliver(Socket& socket, Slice data) { socket.on_data(std::move(data)); }

@@ -210,7 +210,8 @@ void EpollLoop::start_send(Socket& socket) {
   msghdr header{};
   header.msg_iov = pieces;
   header.msg_iovlen = count;
-  const ssize_t done = ::sendmsg(socket.fd_, &header, MSG_NOSIGNAL);
+  const int more = last_send(socket, kPiecesAtOnce) ? MSG_MORE : 0;
+  const ssize_t done = ::sendmsg(socket.fd_, &header, MSG_NOSIGNAL | more);
   if (done < 0) {
     if (errno == EINTR) {
       flush(socket);

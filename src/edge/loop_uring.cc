@@ -115,7 +115,10 @@ void UringLoop::run() {
     __kernel_timespec timeout{.tv_sec = static_cast<int64_t>(wait_ms / 1'000),
                               .tv_nsec = static_cast<long long>(wait_ms % 1'000) * 1'000'000};
     io_uring_cqe* first = nullptr;
-    const int error = io_uring_submit_and_wait_timeout(&ring_, &first, 1, &timeout, nullptr);
+    // What is held waits for no more than what has come already.
+    const int error = holds()
+                          ? io_uring_submit_and_get_events(&ring_)
+                          : io_uring_submit_and_wait_timeout(&ring_, &first, 1, &timeout, nullptr);
     HOB_ASSERT(error >= 0 || error == -ETIME || error == -EINTR || error == -EAGAIN ||
                error == -EBUSY);
     messages_used_ = 0;
@@ -128,6 +131,7 @@ void UringLoop::run() {
       complete(*cqe);
     }
     io_uring_cq_advance(&ring_, seen);
+    let_go_held();
     run_timers();
     run_posted();
     if (accept_failed_ && now_ms_ >= accept_again_at_) retry_accepts();
@@ -210,7 +214,9 @@ void UringLoop::received(Socket& socket, const io_uring_cqe& cqe) {
   }
   if (!socket.closing_) {
     if (!data.empty()) {
+      more_arrives_ = socket.one_by_one_ && socket.filled_;
       socket.take(std::move(data));
+      more_arrives_ = false;
     } else if (cqe.res == 0) {
       ended(socket, 0);
     } else if (cqe.res == -ENOBUFS) {
@@ -318,10 +324,12 @@ void UringLoop::pause(Socket& socket) {
 
 void UringLoop::start_send(Socket& socket) {
   Chain& out = socket.wire();
+  int flags = MSG_NOSIGNAL | MSG_WAITALL;
+  if (last_send(socket, std::size(Message{}.pieces))) flags |= MSG_MORE;
   io_uring_sqe* entry = sqe();
   if (out.pieces() == 1) {
     const Slice& piece = out.piece(0);
-    io_uring_prep_send(entry, socket.fd_, piece.data(), piece.size(), MSG_NOSIGNAL | MSG_WAITALL);
+    io_uring_prep_send(entry, socket.fd_, piece.data(), piece.size(), flags);
     socket.sending_ = static_cast<uint32_t>(piece.size());
   } else {
     if (messages_used_ == messages_.size()) messages_.push_back(std::make_unique<Message>());
@@ -338,7 +346,7 @@ void UringLoop::start_send(Socket& socket) {
     message.header = {};
     message.header.msg_iov = message.pieces;
     message.header.msg_iovlen = count;
-    io_uring_prep_sendmsg(entry, socket.fd_, &message.header, MSG_NOSIGNAL | MSG_WAITALL);
+    io_uring_prep_sendmsg(entry, socket.fd_, &message.header, static_cast<unsigned>(flags));
     socket.sending_ = bytes;
   }
   io_uring_sqe_set_data64(entry, tagged(socket, kSend));
