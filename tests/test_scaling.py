@@ -68,7 +68,7 @@ def test_scale_sets_sizes_and_times(hob, service):
     shown = hob.json("scale", "hello-sizes", "--min", "2", "--max", "4", "--concurrency", "7", "--sleep-after", "5m",
                      "--schedule", "Mon 08:00-09:00 3")
     assert shown == {"Name": "hello-sizes", "MinSize": 2, "MaxSize": 4, "MaxConcurrency": 7, "SleepAfter": "5m",
-                     "StopAfter": "", "MinSizeSchedule": "Mon 08:00-09:00 3"}
+                     "StopAfter": "", "MinSizeSchedule": "Mon 08:00-09:00 3", "Strategy": "", "KeepPrevious": ""}
     wait_until("two instances", 60, lambda: capacity(hob, "hello-sizes")["Awake"]
                + capacity(hob, "hello-sizes")["Asleep"] == 2, every=0.2)
     # App Runner's own clients see the same.

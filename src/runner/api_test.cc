@@ -1,5 +1,7 @@
 // The API and the controller over the real store and logs. What cluster would do is written by
 // hand; the registry is a simulated one (registry_images_test.cc has the real).
+#include "runner/api.h"
+
 #include <gtest/gtest.h>
 
 #include <boost/asio/io_context.hpp>
@@ -10,7 +12,6 @@
 #include "cluster/keys.h"
 #include "cluster/records.h"
 #include "observe/logs.h"
-#include "runner/api.h"
 #include "runner/keys.h"
 #include "runner/records.h"
 #include "runner/runner.h"
@@ -584,8 +585,7 @@ TEST_F(ApiTest, AnEarlierRevisionComesBackWithItsImageAndConfiguration) {
   end_rollout(id_of(arn), RolloutState::kCompleted);
   wait_status(arn, "RUNNING");
   EXPECT_EQ(serving(), "1* 2 3 ");
-  EXPECT_EQ(
-      describe(arn).source_configuration.image_repository->image_configuration->port, "80");
+  EXPECT_EQ(describe(arn).source_configuration.image_repository->image_configuration->port, "80");
   // What the tag names is known to have been tried: it is not deployed again by itself.
   loop_.restart();
   loop_.run_for(20ms);

@@ -37,7 +37,7 @@ Async<Result<void>> drop_old_revisions(store::Store& store, std::string account,
     others.emplace_back(revision && revision->state == RevisionState::kSucceeded, entry.key);
   }
   std::ranges::sort(others);
-  const size_t room = kRevisionsKept - 2;  // the one that serves and the one that is added
+  const size_t room = kRevisionsKept - (serves == added || serves == 0 ? 1 : 2);
   for (size_t i = 0; i + room < others.size(); ++i) transaction.remove.push_back(others[i].second);
   co_return Result<void>();
 }

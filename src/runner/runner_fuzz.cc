@@ -9,6 +9,7 @@
 #include "runner/extensions.h"
 #include "runner/paging.h"
 #include "runner/schedule.h"
+#include "runner/strategy.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace hob::runner;
@@ -25,6 +26,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const hob::Instant now{hob::Duration(static_cast<int64_t>(size) * 3'600'000)};
     HOB_ASSERT(scheduled_minimum(*schedule, now) <= kScheduleCountMax);
     HOB_ASSERT(*next_schedule_change(*schedule, now) > now);
+  }
+  if (const auto strategy = parse_strategy(text)) {
+    HOB_ASSERT(strategy->configuration.steps.size() <= kTrafficStepsMax);
+    HOB_ASSERT(parse_strategy(show(*strategy)).value() == *strategy);
   }
   const auto page = page_of<int>({{"a", 1}, {"b", 2}, {"c", 3}}, text, 2, "List");
   if (page) HOB_ASSERT(page->items.size() <= 2);
