@@ -66,6 +66,7 @@ class AwakeController {
     uint64_t looked_at_us = 0;
     double demand = 0;
     Peak peak{};
+    Peak recent{};
     std::optional<uint64_t> again{};
     bool listed = true;
   };
