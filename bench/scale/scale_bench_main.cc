@@ -1,12 +1,15 @@
 // Hob's scaling beside Knative's formulas and App Runner's rule with fixed reserves, on the same
-// requests under virtual time. Prints a table; with a directory, writes an SVG a trace there.
+// requests under virtual time. Prints a table; with a directory, writes an SVG of each trace there.
 //
-// usage: scale_bench [DIRECTORY]
+// usage: scale_bench [DIRECTORY [FIRST-SEED]]
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <functional>
+#include <vector>
 
 #include "sim/request_simulation.h"
 
@@ -18,92 +21,217 @@ constexpr uint64_t kSeeds = 3;
 constexpr double kStartTimes[] = {0.15, 2, 20};
 constexpr double kPictureStart = 2;
 
-constexpr int kWidth = 900;
-constexpr int kPanelHeight = 130;
-constexpr int kMargin = 40;
+constexpr int kWidth = 700;
+constexpr int kPanelHeight = 110;
+constexpr int kLeft = 60;
+constexpr int kTop = 64;
+constexpr int kGap = 40;
+constexpr const char* kOurs = "#2f81f7";
+constexpr const char* kPeers = "#db6d28";
+constexpr const char* kGrey = "#7d8590";  // on white and on black
 
-std::string line(const Outcome& outcome, int Sample::*what, double most, int top,
-                 const char* colour) {
-  std::string points;
-  for (const Sample& sample : outcome.samples) {
-    points += fmt::format("{:.0f},{:.1f} ", kMargin + sample.at,
-                          top + kPanelHeight * (1 - std::min(1.0, sample.*what / most)));
-  }
-  return fmt::format("<polyline fill='none' stroke='{}' points='{}'/>\n", colour, points);
-}
+struct Series {
+  const Outcome* outcome;
+  std::function<double(const Sample&)> value;
+  const char* colour;
+  bool dashed = false;
+};
 
-// A panel a policy, one above the other: instances desired, ready and asleep, and the queue.
-std::string picture(const Trace& trace, const SimSettings& settings) {
-  struct Series {
-    int Sample::*what;
-    const char* colour;
-    const char* name;
-  };
-  constexpr Series kSeries[] = {{&Sample::desired, "#888888", "desired"},
-                                {&Sample::ready, "#1a7f37", "ready"},
-                                {&Sample::asleep, "#0969da", "asleep"}};
-  std::string body;
-  int top = kMargin;
-  for (const std::string_view policy : kPolicies) {
-    const auto made = make_policy(policy, settings);
-    const Outcome outcome = simulate(trace, settings, *made);
-    int queue = 1;
-    for (const Sample& sample : outcome.samples) queue = std::max(queue, sample.waiting);
+// One panel: its title, an axis from 0 to `most`, and lines.
+std::string panel(int number, const std::string& title, double most, const char* unit, double lasts,
+                  const std::vector<Series>& lines) {
+  const int top = kTop + number * (kPanelHeight + kGap);
+  const int bottom = top + kPanelHeight;
+  std::string body =
+      fmt::format("<text x='{}' y='{}' font-weight='bold'>{}</text>\n", kLeft, top - 8, title);
+  for (const double share : {0.0, 0.5, 1.0}) {
+    const double y = bottom - share * kPanelHeight;
     body += fmt::format(
-        "<text x='{}' y='{}'>{}: p99 {:.0f} ms, awake {:.0f} s, {} starts; queue up to {}</text>\n"
-        "<rect x='{}' y='{}' width='{}' height='{}' fill='none' stroke='#d0d7de'/>\n",
-        kMargin, top - 6, policy, outcome.p99 * 1e3, outcome.awake_seconds, outcome.starts, queue,
-        kMargin, top, kWidth, kPanelHeight);
-    body += line(outcome, &Sample::waiting, queue, top, "#cf222e");
-    for (const Series& series : kSeries)
-      body += line(outcome, series.what, settings.max_size, top, series.colour);
-    top += kPanelHeight + kMargin;
+        "<line x1='{0}' y1='{2:.1f}' x2='{1}' y2='{2:.1f}' stroke='{3}' stroke-opacity='0.35'/>"
+        "<text x='{4}' y='{5:.1f}' text-anchor='end'>{6:.3g}{7}</text>\n",
+        kLeft, kLeft + kWidth, y, kGrey, kLeft - 6, y + 4, share * most, unit);
   }
-  std::string legend = fmt::format("<text x='{}' y='{}'>", kMargin, top);
-  for (const Series& series : kSeries)
-    legend += fmt::format("<tspan fill='{}'>{} </tspan>", series.colour, series.name);
-  legend += fmt::format("(of {}) <tspan fill='#cf222e'>queue (of its own highest)</tspan></text>\n",
-                        settings.max_size);
-  return fmt::format(
-      "<svg xmlns='http://www.w3.org/2000/svg' width='{}' height='{}' font-family='sans-serif' "
-      "font-size='12'>\n<title>{}</title>\n{}{}</svg>\n",
-      kWidth + 2 * kMargin, top + kMargin, trace.name, body, legend);
+  for (int at = 0; at <= static_cast<int>(lasts); at += 150) {
+    body += fmt::format("<text x='{:.0f}' y='{}' text-anchor='middle'>{} s</text>\n",
+                        kLeft + at / lasts * kWidth, bottom + 16, at);
+  }
+  for (const Series& line : lines) {
+    std::string points;
+    for (const Sample& sample : line.outcome->samples) {
+      points += fmt::format("{:.1f},{:.1f} ", kLeft + sample.at / lasts * kWidth,
+                            bottom - std::min(1.0, line.value(sample) / most) * kPanelHeight);
+    }
+    body += fmt::format("<polyline fill='none' stroke='{}' stroke-width='1.5'{} points='{}'/>\n",
+                        line.colour, line.dashed ? " stroke-dasharray='3 3'" : "", points);
+  }
+  return body;
 }
 
-void add(Outcome& sum, const Outcome& outcome) {
-  sum.awake_seconds += outcome.awake_seconds / kSeeds;
-  sum.asleep_gb_seconds += outcome.asleep_gb_seconds / kSeeds;
+// Ours and Knative's on the same axes: instances of each, longest wait, requests that wait, and
+// what it has cost so far.
+std::string picture(const Trace& trace, const SimSettings& settings) {
+  const auto hob = make_policy("hob", settings), knative = make_policy("knative", settings);
+  const Outcome ours = simulate(trace, settings, *hob);
+  const Outcome theirs = simulate(trace, settings, *knative);
+  const auto most = [&](const std::function<double(const Sample&)>& value, double least) {
+    for (const Outcome* outcome : {&ours, &theirs})
+      for (const Sample& sample : outcome->samples) least = std::max(least, value(sample));
+    return least;
+  };
+  const auto desired = [](const Sample& sample) { return double(sample.desired); };
+  const auto ready = [](const Sample& sample) { return double(sample.ready); };
+  const auto awake = [](const Sample& sample) { return double(sample.ready - sample.asleep); };
+  const auto asleep = [](const Sample& sample) { return double(sample.asleep); };
+  const auto wait = [](const Sample& sample) { return sample.longest_wait; };
+  const auto queue = [](const Sample& sample) { return double(sample.waiting); };
+  const auto cost = [](const Sample& sample) { return sample.awake_seconds; };
+  const auto instances = [&](const Outcome& outcome, const char* colour) {
+    return std::vector<Series>{{&outcome, desired, kGrey, true},
+                               {&outcome, ready, kGrey},
+                               {&outcome, asleep, "#8957e5"},
+                               {&outcome, awake, colour}};
+  };
+  const auto both = [&](const std::function<double(const Sample&)>& value) {
+    return std::vector<Series>{{&theirs, value, kPeers}, {&ours, value, kOurs}};
+  };
+  const double size = settings.max_size;
+  std::string body;
+  body += panel(0, "Instances, Hob", size, "", trace.lasts, instances(ours, kOurs));
+  body +=
+      panel(1, "Instances, Knative's formulas", size, "", trace.lasts, instances(theirs, kPeers));
+  body += panel(2, "Requests that wait", most(queue, 1), "", trace.lasts, both(queue));
+  body += panel(3, "Longest wait of those served in each second", most(wait, 0.01), " s",
+                trace.lasts, both(wait));
+  body +=
+      panel(4, "Cost so far: awake instance-seconds", most(cost, 1), "", trace.lasts, both(cost));
+  std::string legend;
+  int x = kLeft;
+  for (const auto& [colour, name] :
+       {std::pair{kOurs, "Hob (awake)"}, std::pair{kPeers, "Knative (awake)"},
+        std::pair{"#8957e5", "asleep"}, std::pair{kGrey, "ready (dashed: desired)"}}) {
+    legend += fmt::format(
+        "<rect x='{}' y='30' width='18' height='4' fill='{}'/><text x='{}' y='36'>{}</text>\n", x,
+        colour, x + 24, name);
+    x += 170;
+  }
+  return fmt::format(
+      "<svg xmlns='http://www.w3.org/2000/svg' width='{0}' height='{1}' viewBox='0 0 {0} {1}' "
+      "font-family='sans-serif' font-size='12' fill='{2}'>\n<text x='{3}' y='18' "
+      "font-weight='bold'>{4}: instances start in {5:g} s, 10 requests at once each</text>\n"
+      "{6}{7}</svg>\n",
+      kLeft + kWidth + 20, kTop + 5 * (kPanelHeight + kGap), kGrey, kLeft, trace.name,
+      settings.start_time, legend, body);
+}
+
+void add(Outcome& sum, const Outcome& outcome, uint64_t seeds) {
+  const auto n = static_cast<double>(seeds);
+  sum.awake_seconds += outcome.awake_seconds / n;
+  sum.asleep_gb_seconds += outcome.asleep_gb_seconds / n;
   sum.starts += outcome.starts;
-  sum.p99 += outcome.p99 / kSeeds;
-  sum.p999 += outcome.p999 / kSeeds;
-  sum.late += outcome.late / kSeeds;
+  sum.wakes += outcome.wakes;
+  sum.reversals += outcome.reversals;
+  sum.p99 += outcome.p99 / n;
+  sum.p999 += outcome.p999 / n;
+  sum.late += outcome.late / n;
+}
+
+// Ours and a peer with the same limits.
+struct Match {
+  const char* name;
+  std::string_view peer;
+  SimSettings settings;
+};
+
+const Match kMatches[] = {
+    {"minimum 1, Knative", "knative", {}},
+    {"minimum 0, Knative", "knative", {.min_size = 0, .awake_min = 0, .sleep_after = 60}},
+    {"3 reserves, App Runner's rule",
+     "app runner",
+     {.min_size = 3, .awake_min = 0, .sleep_after = 1}},
+    {"3 reserves, the bare rule", "bare rule", {.min_size = 3, .awake_min = 0, .sleep_after = 1}},
+};
+
+// -1: ours is less, 0: the same as far as it matters, 1: ours is more.
+int compare(double ours, double theirs, double step) {
+  if (std::abs(ours - theirs) <= step) return 0;
+  return ours < theirs ? -1 : 1;
+}
+
+struct Tally {
+  int cells = 0, better = 0, same = 0, worse = 0;
+  void add(int compared) {
+    ++cells;
+    (compared < 0 ? better : compared > 0 ? worse : same) += 1;
+  }
+};
+
+void print_row(std::string_view trace, double start, std::string_view policy, const Outcome& mean,
+               uint64_t seeds, const std::string& verdict) {
+  const auto n = static_cast<double>(seeds);
+  const double hours = 900.0 / 3600;
+  printf("%-14s %5.2f %-11s %8.0f %8.0f %8.0f %7.2f%% %10.0f %7.1f %7.0f %6.0f  %s\n",
+         std::string(trace).c_str(), start, std::string(policy).c_str(), mean.awake_seconds,
+         mean.p99 * 1e3, mean.p999 * 1e3, mean.late * 100, mean.asleep_gb_seconds,
+         static_cast<double>(mean.starts) / n, static_cast<double>(mean.wakes) / n / hours,
+         static_cast<double>(mean.reversals) / n / hours, verdict.c_str());
+}
+
+void play(const Match& match, std::string_view name, uint64_t first_seed, uint64_t seeds,
+          double failures, Tally& tally) {
+  for (const double start_time : kStartTimes) {
+    SimSettings settings = match.settings;
+    settings.start_time = start_time;
+    settings.start_failures = failures;
+    Outcome ours, theirs;
+    for (uint64_t seed = first_seed; seed < first_seed + seeds; ++seed) {
+      const Trace trace = draw_trace(name, seed);
+      const auto hob = make_policy("hob", settings), peer = make_policy(match.peer, settings);
+      add(ours, simulate(trace, settings, *hob), seeds);
+      add(theirs, simulate(trace, settings, *peer), seeds);
+    }
+    const std::pair<const char*, int> compared[] = {
+        {"awake", compare(ours.awake_seconds, theirs.awake_seconds, 0.5)},
+        {"p99", compare(ours.p99, theirs.p99, settings.wake_time)},
+        {"p99.9", compare(ours.p999, theirs.p999, settings.wake_time)},
+        {"late", compare(ours.late, theirs.late, 0.00005)}};
+    std::string verdict;
+    for (const auto& [what, result] : compared) {
+      tally.add(result);
+      if (result > 0) verdict += fmt::format("{}{}", verdict.empty() ? "worse: " : ", ", what);
+    }
+    print_row(name, start_time, "hob", ours, seeds, verdict);
+    print_row("", start_time, match.peer, theirs, seeds, "");
+  }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  const uint64_t first_seed = argc > 2 ? std::stoull(argv[2]) : 1;
   printf(
-      "Requests under virtual time: 900 s, 10 at once an instance, 200 ms on average, 1 to 25 "
-      "instances of 2 GB (App Runner: %d reserves), mean of %d seeds.\n",
-      kReserves, static_cast<int>(kSeeds));
-  printf("%-13s %6s %-11s %10s %10s %10s %9s %12s %7s\n", "trace", "start", "policy", "awake s",
-         "p99 ms", "p99.9 ms", "> 10 ms", "asleep GB s", "starts");
-  for (const std::string_view name : kTraces) {
-    for (const double start_time : kStartTimes) {
-      const SimSettings settings{.start_time = start_time};
-      for (const std::string_view policy : kPolicies) {
-        Outcome mean;
-        for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
-          const auto made = make_policy(policy, settings);
-          add(mean, simulate(draw_trace(name, seed), settings, *made));
-        }
-        printf("%-13s %6.2f %-11s %10.0f %10.0f %10.0f %8.2f%% %12.0f %7.1f\n",
-               std::string(name).c_str(), start_time, std::string(policy).c_str(),
-               mean.awake_seconds, mean.p99 * 1e3, mean.p999 * 1e3, mean.late * 100,
-               mean.asleep_gb_seconds, static_cast<double>(mean.starts) / kSeeds);
-      }
+      "Requests under virtual time: 900 s, 10 at once an instance, 200 ms on average, at most 25 "
+      "instances of 2 GB, mean of seeds %d to %d.\n",
+      static_cast<int>(first_seed), static_cast<int>(first_seed + kSeeds - 1));
+  for (const Match& match : kMatches) {
+    printf("\n== %s\n", match.name);
+    printf("%-14s %5s %-11s %8s %8s %8s %8s %10s %7s %7s %6s\n", "trace", "start", "policy",
+           "awake s", "p99 ms", "p99.9", "> 10 ms", "asleep GBs", "starts", "wakes/h", "rev/h");
+    Tally tuned, held_out;
+    for (const std::string_view name : kTraces) play(match, name, first_seed, kSeeds, 0, tuned);
+    printf("-- held out\n");
+    for (const std::string_view name : kHeldOutTraces)
+      play(match, name, first_seed, kSeeds, 0, held_out);
+    printf("-- held out: step, a fifth of the starts fails\n");
+    play(match, "step", first_seed, kSeeds, 0.2, held_out);
+    for (const auto& [what, tally] : {std::pair{"traces", tuned}, {"held out", held_out}}) {
+      printf("%s: of %d figures %d better, %d the same, %d worse\n", what, tally.cells,
+             tally.better, tally.same, tally.worse);
     }
-    if (argc < 2) continue;
+  }
+  if (argc < 2) return 0;
+  std::vector<std::string_view> drawn(std::begin(kTraces), std::end(kTraces));
+  drawn.insert(drawn.end(), std::begin(kHeldOutTraces), std::end(kHeldOutTraces));
+  for (const std::string_view name : drawn) {
     std::string file(name);
     std::ranges::replace(file, ' ', '-');
     std::ofstream out(std::string(argv[1]) + "/scale-" + file + ".svg");

@@ -189,8 +189,11 @@ void AwakeController::decide(Pool& pool) {
                             .retry_at = task.retry_at});
     in_flight += view.targets.back().in_flight;
   }
+  const uint64_t surplus_span = surplus_after(pool.sleep_after);
   pool.peak.note(std::max(pool.demand, in_flight), now, pool.sleep_after);
+  pool.recent.note(std::max(pool.demand, in_flight), now, surplus_span);
   view.peak = pool.peak.value(now, pool.sleep_after);
+  view.recent = pool.recent.value(now, surplus_span);
   const AwakeActions actions = decide_awake(view, now);
 
   link::TargetHold change;

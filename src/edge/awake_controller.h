@@ -67,6 +67,7 @@ class AwakeController {
     uint64_t looked_at_us = 0;
     double demand = 0;
     Peak peak{};
+    Peak recent{};
     std::optional<uint64_t> again{};
     bool listed = true;
   };

@@ -17,7 +17,8 @@ bool usable(const AwakeTarget& target, uint64_t now) {
 int near_limit(size_t awake, int max_concurrency) {
   if (awake == 0) return 1;
   const double places = static_cast<double>(awake) * max_concurrency;
-  const double root = (std::sqrt(1 + 4 * places) - 1) / 2;  // load + sqrt(load) = places
+  // load + kRootShare * sqrt(load) = places
+  const double root = (std::sqrt(kRootShare * kRootShare + 4 * places) - kRootShare) / 2;
   const double each = std::ceil(root * root / static_cast<double>(awake));
   return std::clamp(static_cast<int>(each) + 1, 1, max_concurrency);
 }
@@ -26,9 +27,12 @@ int near_limit(size_t awake, int max_concurrency) {
 
 size_t targets_for(double load, int max_concurrency) {
   if (load <= 0) return 0;
+  const double spare = kRootShare * std::sqrt(std::max(0.0, load - 1));
   // What is measured carries rounding; a millionth of a target is none.
-  return static_cast<size_t>(std::ceil((load + std::sqrt(load)) / max_concurrency - 1e-6));
+  return static_cast<size_t>(std::ceil((load + spare) / max_concurrency - 1e-6));
 }
+
+uint64_t surplus_after(uint64_t sleep_after) { return std::min(sleep_after, kSurplusAfter); }
 
 AwakeActions decide_awake(const AwakeView& view, uint64_t now) {
   HOB_ASSERT(view.max_concurrency >= 1);
@@ -36,9 +40,11 @@ AwakeActions decide_awake(const AwakeView& view, uint64_t now) {
   const size_t count = view.targets.size();
   int in_flight = view.waiting;
   for (const AwakeTarget& target : view.targets) in_flight += target.in_flight;
-  const double load = std::max({view.demand, view.peak, static_cast<double>(in_flight)});
+  const double load = std::max({view.demand, view.recent, static_cast<double>(in_flight)});
   const size_t least = view.awake_min < 0 ? count : static_cast<size_t>(view.awake_min);
-  const size_t want = std::min(std::max(targets_for(load, view.max_concurrency), least), count);
+  const size_t visited = view.peak > 0 || load > 0 ? 1 : 0;
+  const size_t loaded = targets_for(load, view.max_concurrency);
+  const size_t want = std::min(std::max({loaded, visited, least}), count);
 
   // The first `want` that can be used are wanted: those past them sleep in the end, whatever the
   // order in which they were woken.
@@ -75,11 +81,13 @@ AwakeActions decide_awake(const AwakeView& view, uint64_t now) {
     }
   }
 
+  const uint64_t surplus_span = surplus_after(view.sleep_after);
+  const uint64_t kept_for = actions.wanted > 0 ? surplus_span : view.sleep_after;
   for (size_t i = 0; i < count; ++i) {
     const AwakeTarget& target = view.targets[i];
     // One that fails is kept: asleep, it would look as good as new and be woken again.
     const bool let_go =
-        !wanted[i] && !target.failing && settled && now >= target.since + view.sleep_after;
+        !wanted[i] && !target.failing && settled && now >= target.since + kept_for;
     switch (target.phase) {
       case Phase::kAsleep:
         if (wanted[i]) actions.hold.push_back(i);
@@ -104,8 +112,9 @@ AwakeActions decide_awake(const AwakeView& view, uint64_t now) {
   actions.short_of_targets = !more && view.waiting > coming + free;
   if (more) actions.signal_at = near_limit(actions.wanted, view.max_concurrency);
   if (view.awake_min >= 0 && (surplus || want > least)) {
-    actions.again =
-        now + std::clamp<uint64_t>(view.sleep_after / kPeakSlots, kAwakeCheckMin, kAwakeCheckMax);
+    const bool falls_soon = surplus || want > std::max(visited, least);
+    const uint64_t span = falls_soon ? surplus_span : view.sleep_after;
+    actions.again = now + std::clamp<uint64_t>(span / kPeakSlots, kAwakeCheckMin, kAwakeCheckMax);
   }
   if (retry_at && actions.wanted < want)
     actions.again = std::min(actions.again.value_or(*retry_at), *retry_at);

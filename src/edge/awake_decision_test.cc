@@ -72,69 +72,69 @@ TEST(AwakeDecision, Decides) {
                 0,
                 11,
                 0,
-                "hold 0 1, again in 1000"},
+                "hold 0 1, again in 15"},
            Case{"a waking one is counted on", {waking(), asleep()}, 0, 5, 0, "again in 1000"},
            Case{"but not for more than it takes",
                 {waking(), asleep()},
                 0,
                 11,
                 0,
-                "hold 1, again in 1000"},
-           Case{"ten and their root are more than one takes",
-                {awake(8), asleep()},
+                "hold 1, again in 15"},
+           Case{"a full one is no place for the next",
+                {awake(10), asleep()},
                 1,
                 0,
                 0,
-                "hold 1, again in 1000"},
-           Case{"six are not", {awake(6), asleep()}, 1, 0, 0, "nothing"},
-           Case{"all awake and full", {awake(10), awake(10)}, 1, 3, 0, "short, again in 1000"},
+                "hold 1, again in 15"},
+           Case{"eight are not", {awake(8), asleep()}, 1, 0, 0, "nothing"},
+           Case{"all awake and full", {awake(10), awake(10)}, 1, 3, 0, "short, again in 15"},
            Case{"a place is free: no want of targets",
                 {awake(10), awake(9)},
                 1,
                 1,
                 0,
-                "again in 1000"},
+                "again in 15"},
            Case{"a waking one is enough for who waits",
                 {awake(10), waking()},
                 1,
                 10,
                 0,
-                "again in 1000"},
-           Case{"and then it is not", {awake(10), waking()}, 1, 11, 0, "short, again in 1000"},
+                "again in 15"},
+           Case{"and then it is not", {awake(10), waking()}, 1, 11, 0, "short, again in 15"},
            Case{"what is not needed is let go",
                 {awake(0), awake(3)},
                 1,
                 0,
                 0,
-                "let go 1, again in 1000"},
-           Case{"not while it was needed lately", {awake(0), awake(3)}, 1, 0, 8, "again in 1000"},
+                "let go 1, again in 15"},
+           Case{"not while it was needed lately", {awake(0), awake(3)}, 1, 0, 11, "again in 15"},
            Case{"nor just after it woke",
-                {awake(0), awake(3, kSleepAfter - 1)},
+                {awake(0), awake(3, kSurplusAfter - 1)},
                 1,
                 0,
                 0,
-                "again in 1000"},
+                "again in 15"},
            Case{"nor before the one that stays is awake",
                 {waking(), awake(3)},
                 1,
                 0,
                 0,
-                "again in 1000"},
-           Case{"the last of all", {awake(0)}, 0, 0, 0, "let go 0, again in 1000"},
-           Case{"its last request runs", {awake(0), releasing(1)}, 1, 0, 0, "again in 1000"},
-           Case{"it has ended", {awake(0), releasing(0)}, 1, 0, 0, "release 1, again in 1000"},
+                "again in 15"},
+           Case{"the last of all", {awake(0)}, 0, 0, 0, "let go 0, again in 15"},
+           Case{"its last request runs", {awake(0), releasing(1)}, 1, 0, 0, "again in 15"},
+           Case{"it has ended", {awake(0), releasing(0)}, 1, 0, 0, "release 1, again in 15"},
            Case{"it is needed again after all",
                 {awake(9), releasing(1)},
                 1,
                 0,
                 0,
-                "keep 1, again in 1000"},
+                "keep 1, again in 15"},
            Case{"a waking one nobody needs",
                 {waking(kSleepAfter)},
                 0,
                 0,
                 0,
-                "release 0, again in 1000"},
+                "release 0, again in 15"},
            Case{"its host did not know it: the next one",
                 {unknown(5), asleep()},
                 0,
@@ -148,15 +148,16 @@ TEST(AwakeDecision, Decides) {
                 1,
                 0,
                 0,
-                "hold 1, again in 1000"},
-           Case{"and it is kept", {failing(0), awake(0)}, 1, 0, 0, "again in 1000"},
+                "hold 1, again in 15"},
+           Case{"and it is kept", {failing(0), awake(0)}, 1, 0, 0, "again in 15"},
        }) {
     const AwakeActions actions = decide_awake({.targets = c.targets,
                                                .waiting = c.waiting,
                                                .max_concurrency = 10,
                                                .awake_min = c.awake_min,
                                                .sleep_after = kSleepAfter,
-                                               .peak = c.peak},
+                                               .peak = c.peak,
+                                               .recent = c.peak},
                                               kNow);
     EXPECT_EQ(show(actions), c.want) << c.name;
   }
@@ -267,6 +268,7 @@ TEST(AwakeDecision, HoldsItsPropertiesInAnyState) {
 struct Life {
   AwakeView view{.max_concurrency = 10, .sleep_after = kSleepAfter};
   Peak peak;
+  Peak recent;
   uint64_t now = kNow;
   int wakes = 0;
   int releases = 0;
@@ -281,6 +283,8 @@ struct Life {
     view.demand = load;
     peak.note(load, now, view.sleep_after);
     view.peak = peak.value(now, view.sleep_after);
+    recent.note(load, now, surplus_after(view.sleep_after));
+    view.recent = recent.value(now, surplus_after(view.sleep_after));
     for (int look = 0; look < 3; ++look) {
       const AwakeActions actions = decide_awake(view, now);
       wakes += static_cast<int>(actions.hold.size());
@@ -314,7 +318,7 @@ TEST(AwakeDecision, ComesToRestUnderAConstantLoad) {
   }
 }
 
-TEST(AwakeDecision, WakesATargetOnceInSleepAfterAtMost) {
+TEST(AwakeDecision, WakesATargetOnceInASurplusSpanAtMost) {
   std::mt19937 random(2);
   Life life;
   life.view.targets.assign(10, asleep());
@@ -324,10 +328,10 @@ TEST(AwakeDecision, WakesATargetOnceInSleepAfterAtMost) {
   }
   EXPECT_GT(life.wakes, 10);
   EXPECT_LE(life.wakes, 60 * 10);
-  // Swings that are shorter than sleep_after wake and release nothing.
+  // Swings that are shorter than the span wake and release nothing.
   Life swinging;
   swinging.view.targets.assign(10, asleep());
-  for (int i = 0; i < 200; ++i) swinging.step(i % 2 == 0 ? 60 : 0, 9'000);
+  for (int i = 0; i < 200; ++i) swinging.step(i % 2 == 0 ? 60 : 0, kSurplusAfter / 2 - 20);
   EXPECT_EQ(swinging.wakes, 7);
   EXPECT_EQ(swinging.releases, 0);
 }

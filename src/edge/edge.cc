@@ -26,6 +26,8 @@ namespace {
 constexpr size_t kIdDigits = 32;
 constexpr size_t kRouteTableBytesMax = 64 * 1024 * 1024;
 constexpr Duration kReportInterval{1'000};
+// While requests wait for targets that do not exist yet: control follows how fast they come.
+constexpr Duration kReportIntervalShort{25};
 constexpr Duration kReportGap{10};  // between two that were asked for
 constexpr Duration kDrainPoll{10};
 constexpr Duration kCutOffWait{2'000};
@@ -401,7 +403,10 @@ class Edge::Impl {
 
   Async<> keep_measuring() {
     for (;;) {
-      const bool soon = co_await report_soon_->wait_for(kReportInterval);
+      const bool is_short = std::ranges::any_of(
+          told_, [](const auto& entry) { return entry.second.short_of_targets; });
+      const bool soon =
+          co_await report_soon_->wait_for(is_short ? kReportIntervalShort : kReportInterval);
       report_soon_->reset();
       // Loops apply a table within a turn; give them that.
       if (soon) co_await sleep_for(Duration(2));

@@ -365,6 +365,11 @@ TEST_F(ApiTest, RefusesWhatCannotBe) {
                   each.tags = {{{"aws:x", "1"}}};
                 },
                 "aws:"},
+           Case{"a setting in another case",
+                [](auto& each) {
+                  each.tags = {{{"HOB:min-size", "0"}}};
+                },
+                "written in lower case, as hob:min-size"},
            Case{"a minimum over the maximum",
                 [](auto& each) {
                   each.tags = {{{"hob:min-size", "26"}}};

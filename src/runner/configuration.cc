@@ -240,6 +240,17 @@ Result<Configuration> apply_request(Configuration configuration,
   return configuration;
 }
 
+namespace {
+
+std::string lower_case(std::string text) {
+  for (char& c : text) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return text;
+}
+
+}  // namespace
+
 Result<std::map<std::string, std::string>> apply_tags(std::map<std::string, std::string> existing,
                                                       const std::vector<aws::apprunner::Tag>& tags,
                                                       TaggedKind kind) {
@@ -250,6 +261,13 @@ Result<std::map<std::string, std::string>> apply_tags(std::map<std::string, std:
     if (key.starts_with("aws:")) {
       return invalid_request_exception(
           fmt::format("The tag key '{}' isn't valid: aws: is reserved.", key));
+    }
+    // Keys are case-sensitive: it would be a tag like any other, and set nothing.
+    if (kind == TaggedKind::kService && !key.starts_with(kExtensionPrefix) &&
+        lower_case(key).starts_with(kExtensionPrefix)) {
+      return invalid_request_exception(fmt::format(
+          "The tag key '{}' isn't valid: settings of Hob are written in lower case, as {}.", key,
+          lower_case(key)));
     }
     if (!seen.insert(key).second)
       return invalid_request_exception(fmt::format("The tag key '{}' is given twice.", key));

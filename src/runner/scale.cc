@@ -10,6 +10,14 @@ namespace {
 // More than any service may have; keeps a mad report from overflowing an int.
 constexpr double kSlotsMax = 1e6;
 
+// A share of a second more than one is how a single client's requests are measured.
+constexpr double kOneAtOnce = 1.25;
+
+double with_spare(double demand) {
+  if (demand <= kOneAtOnce) return std::min(demand, 1.0);
+  return demand + std::sqrt(demand - 1);
+}
+
 class Planning {
  public:
   Planning(const ScaleView& view, Instant now)
@@ -108,14 +116,18 @@ class Planning {
 double slots_needed(const Work& work, Duration start_time) {
   const double in_flight = work.running + work.waiting;
   if (in_flight <= 0 && work.demand <= 0) return 0;
-  if (work.service_time <= 0) return std::min(in_flight, kSlotsMax);
-  // Tasks that start now help those who wait then: faster than a start nothing drains.
-  const double patience =
-      std::chrono::duration<double>(std::max(kDrainPatience, start_time)).count();
-  const double drain = work.waiting * std::min(1.0, work.service_time / patience);
-  const double wanted = work.demand + drain;
-  const double held = work.running + (work.waiting > 0 ? 1 : 0);
-  return std::min(std::max(wanted + std::sqrt(wanted), held), kSlotsMax);
+  const double service_time = work.service_time > 0 ? work.service_time : kServiceTimeGuess;
+  const double start = std::chrono::duration<double>(start_time).count();
+  const double patience = std::max(std::chrono::duration<double>(kDrainPatience).count(),
+                                   start / kDrainShareOfStart);
+  // What will wait when a task that starts now is ready; nobody does where there is a place for all.
+  const double left_over =
+      work.waiting > 0 ? std::max(0.0, work.demand - work.places) / service_time * start : 0;
+  const double drain = (work.waiting + left_over) * std::min(1.0, service_time / patience);
+  // Where tasks hold requests and none has ended yet, they may be long: a place for each.
+  const bool may_be_long = work.service_time <= 0 && work.running > 0;
+  const double held = may_be_long ? in_flight : work.running + (work.waiting > 0 ? 1 : 0);
+  return std::min(std::max(with_spare(work.demand) + drain, held), kSlotsMax);
 }
 
 int tasks_for(double slots, int max_concurrency) {

@@ -17,7 +17,11 @@
 namespace hob::runner {
 
 inline constexpr Duration kKeep{300'000};           // what was needed stays provisioned so long
-inline constexpr Duration kDrainPatience{1'000};    // a queue shall be gone in this, or in a start
+// A queue shall be gone so long after the tasks ordered for it are ready, or in this share of a
+// start: whoever waited for the start waits little longer, and fewer are ordered for it.
+inline constexpr Duration kDrainPatience{500};
+inline constexpr double kDrainShareOfStart = 8;
+inline constexpr double kServiceTimeGuess = 0.25;   // seconds, before any request was served
 inline constexpr Duration kStopAfter{15 * 60'000};  // minimum size 0: the last task goes after it
 // Starts that failed in a row: each halves what is ordered next; from here on one is tried at a
 // time, cluster waits longer and longer between them, and the service's events say so.
@@ -29,11 +33,13 @@ struct Work {
   int running = 0;          // requests that tasks hold
   int waiting = 0;          // requests in the edges' queues
   double service_time = 0;  // seconds, without queueing; 0: not known yet
+  int places = 0;           // that ready tasks have, awake or asleep
 };
 
 // Room for so many requests at once is wanted: the demand and its square root, so that the spare
-// grows as chance does (square-root staffing); the queue, as far as a task that starts now can help
-// it; never less than what is held, and more than that while anything waits. Where no request has
+// grows as chance does (square-root staffing), but none for requests one after the other; the queue
+// as it will be when a task that starts now is ready, as far as that can help it; never less than
+// what is held, and more than that while anything waits. Where tasks hold requests and none has
 // ended yet, App Runner's rule: what is in flight.
 double slots_needed(const Work& work, Duration start_time);
 // Tasks for so many slots, when a task takes `max_concurrency`.

@@ -106,6 +106,12 @@ std::vector<std::string> Scaler::reported(const EdgeId& edge_id, const link::Edg
   return changed;
 }
 
+// Nobody was served yet: some guess is better than to see no demand until a task is ready.
+double Scaler::service_time_of(const Service& service, const link::ServiceLoad& load) {
+  const bool never_served = service.service_time <= 0 && load.queued == load.in_flight;
+  return never_served ? kServiceTimeGuess : service.service_time;
+}
+
 void Scaler::measure(Window& window, const link::ServiceLoad& load, Service& service, Instant now) {
   // A clock that was set back begins the window anew.
   const Duration span = std::max(now - window.begun_at, Duration(0));
@@ -137,11 +143,14 @@ void Scaler::measure(Window& window, const link::ServiceLoad& load, Service& ser
     // Requests that go on for longer than those that ended so far: each seen has lasted for
     // running x length / seen at least.
     const double seen = static_cast<double>(ended) + load.in_flight - load.queued;
+    const double known = service_time_of(service, load);
     const double service_time =
-        service.service_time <= 0
-            ? 0
-            : std::max(service.service_time, seen > 0 ? running * length / seen : 0);
-    window.demand = std::max(arrivals * service_time / length, running);
+        known <= 0 ? 0 : std::max(known, seen > 0 ? running * length / seen : 0);
+    // Where nobody waited, what tasks held is what was asked for, but for what chance does not
+    // explain: that is in the arrivals first.
+    const bool waited = window.first.queued > 0 || load.queued > 0;
+    const double believed = waited ? arrivals : arrivals - 2 * std::sqrt(arrivals);
+    window.demand = std::max(believed * service_time / length, running);
     window.begun_at = now;
     window.first = load;
     return;
@@ -151,7 +160,8 @@ void Scaler::measure(Window& window, const link::ServiceLoad& load, Service& ser
   const double sure = arrivals - 2 * std::sqrt(arrivals);
   if (sure > 0) {
     window.demand =
-        std::max(window.demand, sure * service.service_time / seconds(std::max(span, kBurstSpan)));
+        std::max(window.demand, sure * service_time_of(service, load) /
+                                    seconds(std::max(span, kBurstSpan)));
   }
 }
 
@@ -166,7 +176,8 @@ void Scaler::push(Service& service, double slots, Instant now) const {
 }
 
 Work Scaler::work_of(const std::string& id, const Service& service) const {
-  Work work{.service_time = service.service_time};
+  Work work{.service_time = service.service_time,
+            .places = service.fleet.ready * service.limits.max_concurrency};
   for (const auto& [edge_id, edge] : edges_) {
     const auto window = edge.windows.find(id);
     if (window == edge.windows.end()) continue;

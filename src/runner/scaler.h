@@ -68,6 +68,8 @@ class Scaler {
   void drop_silent(Instant now, std::set<std::string>& touched);
   // Takes a service's counters into the edge's window.
   void measure(Window& window, const link::ServiceLoad& load, Service& service, Instant now);
+  // Seconds; 0: not known, and tasks hold requests that may be long.
+  static double service_time_of(const Service& service, const link::ServiceLoad& load);
   void push(Service& service, double slots, Instant now) const;
   Work work_of(const std::string& id, const Service& service) const;
   Load load_of(const std::string& id, const Service& service, Instant now) const;

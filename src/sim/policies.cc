@@ -34,30 +34,30 @@ class HobPolicy final : public Policy {
   }
 
   Wish decide(const Sight& sight) override {
-    const bool is_short = sight.waiting > 0 && sight.asleep == 0;
     bool look = sight.now >= plan_at_;
-    if (sight.now >= report_at_ || (is_short && !was_short_)) {
-      look = !scaler_.reported(kEdge, report(sight, is_short), at(sight.now)).empty() || look;
-      report_at_ = sight.now + kReportEvery;
+    if (sight.now >= report_at_ || sight.is_short != was_short_) {
+      look = !scaler_.reported(kEdge, report(sight), at(sight.now)).empty() || look;
+      report_at_ = sight.now + (sight.is_short ? kReportShort : kReportEvery);
     }
-    was_short_ = is_short;
+    was_short_ = sight.is_short;
+    // Cluster's news are the controller's too: a start that ended, either way.
+    if (sight.starting != starting_ || sight.failed_in_row != failed_in_row_) look = true;
+    starting_ = sight.starting;
+    failed_in_row_ = sight.failed_in_row;
     if (look || first_) plan(sight);
     first_ = false;
     return {.provisioned = desired_,
-            .awake = std::min(settings_.min_size, 1),
-            .sleep_after = kSleepAfter,
-            .sleeps = true,
-            .wakes_on_demand = true,
+            .sleep = Sleep::kByEdge,
             .again = std::min(report_at_, plan_at_)};
   }
 
  private:
-  static constexpr double kReportEvery = 1;
-  static constexpr double kSleepAfter = 20;  // runner::kSleepAfter
+  static constexpr double kReportEvery = 1;  // edge.cc
+  static constexpr double kReportShort = 0.025;
   inline static const EdgeId kEdge{"edge"};
 
   // As an edge does: a service is named while it has load, and once more after.
-  link::EdgeReport report(const Sight& sight, bool is_short) {
+  link::EdgeReport report(const Sight& sight) {
     const bool idle = sight.running + sight.waiting == 0 && sight.ended == told_ended_;
     told_ended_ = sight.ended;
     if (idle) return {};
@@ -67,7 +67,7 @@ class HobPolicy final : public Policy {
                            .requests_total = sight.ended,
                            .in_flight_us = std::llround(sight.in_flight_seconds * 1e6),
                            .service_us = std::llround(sight.service_seconds * 1e6),
-                           .short_of_targets = is_short};
+                           .short_of_targets = sight.is_short};
     return {.services = {load}};
   }
 
@@ -78,6 +78,7 @@ class HobPolicy final : public Policy {
     const runner::Fleet fleet{.desired = desired_,
                               .ready = sight.awake + sight.asleep,
                               .starting = sight.starting,
+                              .failed_in_row = sight.failed_in_row,
                               .settled_at = at(0)};
     const runner::ScalePlan plan = runner::decide_scale(
         {.limits = limits, .load = scaler_.load(kService, at(sight.now)), .fleet = fleet},
@@ -94,6 +95,8 @@ class HobPolicy final : public Policy {
   double report_at_ = 0;
   double plan_at_ = kNever;
   bool was_short_ = false;
+  int starting_ = 0;
+  int failed_in_row_ = 0;
   long told_ended_ = 0;
   bool first_ = true;
 };
@@ -109,7 +112,7 @@ class KnativePolicy final : public Policy {
       tick(sight);
       tick_at_ = sight.now + kTick;
     }
-    return {.provisioned = desired_, .awake = desired_, .again = tick_at_};
+    return {.provisioned = desired_, .again = tick_at_};
   }
 
  private:
@@ -174,52 +177,39 @@ class KnativePolicy final : public Policy {
 
 class AppRunnerPolicy final : public Policy {
  public:
-  explicit AppRunnerPolicy(const SimSettings& settings) : settings_(settings) {}
+  AppRunnerPolicy(const SimSettings& settings, double active_least)
+      : settings_(settings), active_least_(active_least) {}
 
   Wish decide(const Sight& sight) override {
-    const int active = std::clamp(
-        (sight.running + sight.waiting + settings_.concurrency - 1) / settings_.concurrency, 1,
-        settings_.max_size);
-    const int wanted = std::max(active, kReserves);
-    if (wanted >= provisioned_) {
-      provisioned_ = wanted;
-      needed_at_ = sight.now;
-    } else if (sight.now - needed_at_ >= kScaleIn) {
+    const int active =
+        (sight.running + sight.waiting + settings_.concurrency - 1) / settings_.concurrency;
+    const int wanted = std::clamp(active, std::max(1, settings_.min_size), settings_.max_size);
+    if (wanted >= provisioned_ || sight.now - needed_at_ >= kScaleIn) {
       provisioned_ = wanted;
       needed_at_ = sight.now;
     }
     return {.provisioned = provisioned_,
-            .awake = 0,
-            .sleep_after = 0,
-            .sleeps = true,
-            .wakes_on_demand = true,
+            .sleep = Sleep::kIdle,
+            .active_least = active_least_,
             .again = needed_at_ + kScaleIn};
   }
 
  private:
   static constexpr double kScaleIn = 60;
   SimSettings settings_;
-  int provisioned_ = kReserves;
+  double active_least_;
+  int provisioned_ = 0;
   double needed_at_ = 0;
 };
 
 }  // namespace
 
-std::unique_ptr<Policy> hob_policy(const SimSettings& settings) {
-  return std::make_unique<HobPolicy>(settings);
-}
-std::unique_ptr<Policy> knative_policy(const SimSettings& settings) {
-  return std::make_unique<KnativePolicy>(settings);
-}
-std::unique_ptr<Policy> app_runner_policy(const SimSettings& settings) {
-  return std::make_unique<AppRunnerPolicy>(settings);
-}
-
 std::unique_ptr<Policy> make_policy(std::string_view name, const SimSettings& settings) {
-  if (name == "hob") return hob_policy(settings);
-  if (name == "knative") return knative_policy(settings);
-  HOB_ASSERT(name == "app runner");
-  return app_runner_policy(settings);
+  if (name == "hob") return std::make_unique<HobPolicy>(settings);
+  if (name == "knative") return std::make_unique<KnativePolicy>(settings);
+  if (name == "app runner") return std::make_unique<AppRunnerPolicy>(settings, 60);
+  HOB_ASSERT(name == "bare rule");
+  return std::make_unique<AppRunnerPolicy>(settings, 0);
 }
 
 }  // namespace hob::sim

@@ -1,5 +1,6 @@
 // Plays a trace to instances that a policy orders: one ideal queue, first come first served, each
-// request to the lowest-numbered instance that is awake and has a place. Pure.
+// request to an instance that is awake and has a place. For Hob the edge's part is played by its own
+// decide_awake(). Pure.
 #pragma once
 
 #include <vector>
@@ -15,12 +16,16 @@ struct Sample {
   int ready = 0;  // awake or asleep
   int asleep = 0;
   int waiting = 0;
+  double longest_wait = 0;   // seconds, of requests served in the second before
+  double awake_seconds = 0;  // so far
 };
 
 struct Outcome {
   double awake_seconds = 0;  // of instances: from ordered to asleep or stopped
   double asleep_gb_seconds = 0;
   long starts = 0;
+  long wakes = 0;      // of frozen ones
+  long reversals = 0;  // orders of more after fewer, or of fewer after more
   double p99 = 0;  // seconds that requests waited for an instance
   double p999 = 0;
   double longest = 0;

@@ -282,7 +282,7 @@ std::shared_ptr<edge::SharedTarget> SimEdge::try_target(
                     (fail_open && load >= edge::SharedTarget::kClosed)};
   };
   const auto picked =
-      edge::pick_target(targets.size(), service.route.max_concurrency, random_.bits(), view);
+      edge::pick_target(targets.size(), pool.route.near, service.route.max_concurrency, random_.bits(), view);
   if (!picked) return nullptr;
   const std::shared_ptr<edge::SharedTarget> target = targets[*picked];
   const int before = target->load.fetch_add(1);

@@ -20,9 +20,13 @@ struct Trace {
 };
 
 // Poisson arrivals at a rate that changes as the name says; exponential service times of 200 ms on
-// average ("heavy tailed": Pareto of 1.5 with that mean, 60 s at most).
+// average ("heavy tailed": Pareto of 1.5 with that mean, 60 s at most; "long requests": 30 s).
 inline constexpr std::string_view kTraces[] = {"step",   "spike",  "sawtooth",    "sine",
                                                "on-off", "sparse", "flash crowd", "heavy tailed"};
+// The rule was never tuned on these.
+inline constexpr std::string_view kHeldOutTraces[] = {"two ramps",     "double period", "lunch dip",
+                                                      "random on-off", "drift",         "bursts",
+                                                      "long requests"};
 Trace draw_trace(std::string_view name, uint64_t seed);
 
 }  // namespace hob::sim
