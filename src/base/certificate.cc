@@ -34,6 +34,16 @@ using Memory = std::unique_ptr<BIO, Freer<BIO_free_all>>;
 using Extension = std::unique_ptr<X509_EXTENSION, Freer<X509_EXTENSION_free>>;
 using Serial = std::unique_ptr<BIGNUM, Freer<BN_free>>;
 using Names = std::unique_ptr<GENERAL_NAMES, Freer<GENERAL_NAMES_free>>;
+using Request = std::unique_ptr<X509_REQ, Freer<X509_REQ_free>>;
+
+void free_extensions(STACK_OF(X509_EXTENSION) * extensions) {
+  sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
+}
+using Extensions = std::unique_ptr<STACK_OF(X509_EXTENSION), Freer<free_extensions>>;
+
+// pe-acmeIdentifier (RFC 8737 section 6.1), which OpenSSL has no name for.
+constexpr const char* kAcmeIdentifier = "1.3.6.1.5.5.7.1.31";
+constexpr Duration kAlpnAnswerLife = std::chrono::hours(24 * 7);
 
 std::unexpected<Error> failed(const char* doing) {
   char text[256] = "unknown";
@@ -128,6 +138,26 @@ Result<CertifiedKey> make_authority(const std::string& common_name, const std::s
   return written(x509, key.get());
 }
 
+namespace {
+
+// "DNS:a,DNS:b", as OpenSSL writes alternative names.
+std::string alternative_names(const std::vector<std::string>& host_names) {
+  std::string names;
+  for (const std::string& host : host_names) {
+    names += names.empty() ? "DNS:" : ",DNS:";
+    names += host;
+  }
+  return names;
+}
+
+Key key_in(std::string_view pem) {
+  Key key(PEM_read_bio_PrivateKey(memory_of(pem).get(), nullptr, nullptr, nullptr));
+  ERR_clear_error();
+  return key;
+}
+
+}  // namespace
+
 Result<CertifiedKey> issue_certificate(const CertifiedKey& authority,
                                        const std::vector<std::string>& host_names, Instant now,
                                        Duration validity) {
@@ -140,11 +170,7 @@ Result<CertifiedKey> issue_certificate(const CertifiedKey& authority,
   if (key == nullptr) return failed("making a key");
   const Certificate certificate = begin_certificate(key.get(), host_names.front(), now, validity);
   if (certificate == nullptr) return failed("making a certificate");
-  std::string names;
-  for (const std::string& host : host_names) {
-    names += names.empty() ? "DNS:" : ",DNS:";
-    names += host;
-  }
+  const std::string names = alternative_names(host_names);
   X509* x509 = certificate.get();
   const bool made = X509_set_issuer_name(x509, X509_get_subject_name(issuer.get())) == 1 &&
                     add_extension(x509, issuer.get(), NID_basic_constraints, "critical,CA:FALSE") &&
@@ -156,6 +182,109 @@ Result<CertifiedKey> issue_certificate(const CertifiedKey& authority,
                     X509_sign(x509, issuer_key.get(), EVP_sha256()) > 0;
   if (!made) return failed("issuing a certificate");
   return written(x509, key.get());
+}
+
+Result<std::string> make_private_key() {
+  const Key key(EVP_EC_gen("P-256"));
+  if (key == nullptr) return failed("making a key");
+  return pem_of([&](BIO* out) {
+    return PEM_write_bio_PrivateKey(out, key.get(), nullptr, nullptr, 0, nullptr, nullptr);
+  });
+}
+
+Result<std::string> make_signing_request(const std::string& key,
+                                         const std::vector<std::string>& host_names) {
+  HOB_ASSERT(!host_names.empty());
+  const Key private_key = key_in(key);
+  const Request request(X509_REQ_new());
+  if (private_key == nullptr || request == nullptr) return failed("reading a key");
+  // RFC 8555 section 7.4 takes the names from either place; the common name may not be as long.
+  X509_EXTENSION* names = X509V3_EXT_conf_nid(nullptr, nullptr, NID_subject_alt_name,
+                                              alternative_names(host_names).c_str());
+  STACK_OF(X509_EXTENSION)* made = nullptr;
+  if (names != nullptr) X509v3_add_ext(&made, names, -1);
+  X509_EXTENSION_free(names);
+  const Extensions extensions(made);
+  unsigned char* der = nullptr;
+  const bool done = extensions != nullptr && X509_REQ_set_version(request.get(), 0) == 1 &&
+                    X509_REQ_set_pubkey(request.get(), private_key.get()) == 1 &&
+                    X509_REQ_add_extensions(request.get(), extensions.get()) == 1 &&
+                    X509_REQ_sign(request.get(), private_key.get(), EVP_sha256()) > 0;
+  const int size = done ? i2d_X509_REQ(request.get(), &der) : 0;
+  if (size <= 0) return failed("making a signing request");
+  std::string bytes(reinterpret_cast<const char*>(der), static_cast<size_t>(size));
+  OPENSSL_free(der);
+  return bytes;
+}
+
+Result<CertifiedKey> make_alpn_answer(const std::string& host, const Sha256& authorization,
+                                      Instant now) {
+  const Key key(EVP_EC_gen("P-256"));
+  if (key == nullptr) return failed("making a key");
+  // A name in the subject is at most 64 characters long; the one that counts is below.
+  const Certificate certificate = begin_certificate(key.get(), "acme-tls/1", now, kAlpnAnswerLife);
+  if (certificate == nullptr) return failed("making a certificate");
+  // The extension's value is a DER OCTET STRING of 32 bytes.
+  std::string value("\x04\x20", 2);
+  value.append(reinterpret_cast<const char*>(authorization.data()), authorization.size());
+  const std::unique_ptr<ASN1_OBJECT, Freer<ASN1_OBJECT_free>> kind(OBJ_txt2obj(kAcmeIdentifier, 1));
+  const std::unique_ptr<ASN1_OCTET_STRING, Freer<ASN1_OCTET_STRING_free>> octets(
+      ASN1_OCTET_STRING_new());
+  if (kind == nullptr || octets == nullptr ||
+      ASN1_OCTET_STRING_set(octets.get(), reinterpret_cast<const unsigned char*>(value.data()),
+                            static_cast<int>(value.size())) != 1) {
+    return failed("making a certificate");
+  }
+  const Extension identifier(
+      X509_EXTENSION_create_by_OBJ(nullptr, kind.get(), 1, octets.get()));
+  X509* x509 = certificate.get();
+  const bool made = identifier != nullptr &&
+                    X509_set_issuer_name(x509, X509_get_subject_name(x509)) == 1 &&
+                    add_extension(x509, x509, NID_subject_alt_name, alternative_names({host})) &&
+                    X509_add_ext(x509, identifier.get(), -1) == 1 &&
+                    X509_sign(x509, key.get(), EVP_sha256()) > 0;
+  if (!made) return failed("making a certificate");
+  return written(x509, key.get());
+}
+
+Result<void> check_chain(const CertifiedKey& chain, Instant now) {
+  const Memory text = memory_of(chain.certificate);
+  std::vector<Certificate> certificates;
+  for (;;) {
+    Certificate next(PEM_read_bio_X509(text.get(), nullptr, nullptr, nullptr));
+    if (next == nullptr) break;
+    if (certificates.size() == kChainCertificatesMax)
+      return fail(Code::kInvalid, "there are more than {} certificates in it",
+                  kChainCertificatesMax);
+    certificates.push_back(std::move(next));
+  }
+  ERR_clear_error();
+  if (certificates.empty()) return fail(Code::kInvalid, "there is no certificate in it (PEM)");
+  const Key key = key_in(chain.key);
+  if (key == nullptr)
+    return fail(Code::kInvalid, "there is no private key in it (PEM, without a password)");
+  X509* leaf = certificates.front().get();
+  if (X509_check_private_key(leaf, key.get()) != 1) {
+    ERR_clear_error();
+    return fail(Code::kInvalid,
+                "the key is not the first certificate's: the chain begins with the server's own");
+  }
+  for (size_t i = 0; i + 1 < certificates.size(); ++i) {
+    X509* above = certificates[i + 1].get();
+    const bool signed_by = X509_check_issued(above, certificates[i].get()) == X509_V_OK &&
+                           X509_verify(certificates[i].get(), X509_get0_pubkey(above)) == 1;
+    ERR_clear_error();
+    if (!signed_by)
+      return fail(Code::kInvalid, "certificate {} in it did not sign certificate {}", i + 2, i + 1);
+  }
+  if (X509_check_purpose(leaf, X509_PURPOSE_SSL_SERVER, 0) != 1)
+    return fail(Code::kInvalid, "the first certificate is not one for servers");
+  HOB_TRY(const CertificateFacts facts, read_certificate(chain.certificate));
+  if (facts.host_names.empty())
+    return fail(Code::kInvalid, "the certificate names no host (subject alternative names)");
+  if (facts.not_after <= now) return fail(Code::kInvalid, "the certificate has expired");
+  if (facts.not_before > now) return fail(Code::kInvalid, "the certificate does not hold yet");
+  return {};
 }
 
 Result<CertificateFacts> read_certificate(std::string_view pem) {

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/digest.h"
 #include "base/result.h"
 #include "base/time.h"
 
@@ -35,8 +36,23 @@ Result<CertifiedKey> issue_certificate(const CertifiedKey& authority,
                                        const std::vector<std::string>& host_names, Instant now,
                                        Duration validity);
 
+// A fresh private key, as PEM: a secret.
+Result<std::string> make_private_key();
+// What an authority is asked to sign (PKCS #10, as DER): the key's certificate for these names, of
+// which there is at least one.
+Result<std::string> make_signing_request(const std::string& key,
+                                         const std::vector<std::string>& host_names);
+// What answers an ACME server's TLS-ALPN-01 question about `host` (RFC 8737 section 3).
+Result<CertifiedKey> make_alpn_answer(const std::string& host, const Sha256& authorization,
+                                      Instant now);
+
 // Of the first certificate in `pem`. kInvalid: there is none.
 Result<CertificateFacts> read_certificate(std::string_view pem);
+// Whether a server can show it: the key is the first certificate's, each other certificate in it
+// signed the one before it, the first is for servers, names hosts and holds at `now`. kInvalid: says
+// for people which of these is not so.
+inline constexpr int kChainCertificatesMax = 10;
+Result<void> check_chain(const CertifiedKey& chain, Instant now);
 // Whether the key is the certificate's own.
 bool is_pair(const CertifiedKey& pair);
 // Whether the first certificate in `pem` was signed by the authority.

@@ -38,7 +38,8 @@ class Cluster::Impl {
         ports_(std::move(ports)),
         cache_(store, executor,
                {std::string(kServicesPrefix), std::string(kTasksPrefix), std::string(kHostsPrefix),
-                std::string(kEdgesPrefix)},
+                std::string(kEdgesPrefix), std::string(kCertificatesPrefix),
+                std::string(kChallengesPrefix)},
                [this](const std::string& key, const store::Entry* entry) { changed(key, entry); }),
         expected_(executor),
         wake_(executor),
@@ -80,6 +81,8 @@ class Cluster::Impl {
     }
     session->close();
   }
+
+  const EdgeGateway& edges() const { return edges_; }
 
  private:
   void changed(const std::string& key, const store::Entry* entry) {
@@ -149,7 +152,17 @@ class Cluster::Impl {
       for (const std::string& task : state_.tasks_of_service(key))
         tasks[key].push_back(&state_.task(task)->record);
     }
-    edges_.publish(decide_routes(services, tasks), cache_.revision());
+    std::vector<link::AcmeChallenge> challenges;
+    for (const auto& [key, item] : state_.challenges()) {
+      challenges.push_back({.host_name = item.record.host_name,
+                            .token = item.record.token,
+                            .key_authorization = item.record.key_authorization});
+    }
+    std::map<std::string, const Certificate*> certificates;
+    for (const auto& [key, item] : state_.certificates()) certificates.emplace(key, &item.record);
+    // First: a name that is routed has its certificate.
+    edges_.publish(decide_certificates(services, certificates), cache_.revision());
+    edges_.publish(decide_routes(services, tasks), std::move(challenges), cache_.revision());
   }
 
   // ---- writing ----
@@ -499,6 +512,12 @@ Cluster::Cluster(store::Store& store, Executor executor, const Clock& clock, Ran
 Cluster::~Cluster() = default;
 void Cluster::start() { impl_->start(); }
 Async<> Cluster::stop() { return impl_->stop(); }
+bool Cluster::edges_answer(const link::AcmeChallenge& challenge) const {
+  return impl_->edges().all_answer(challenge);
+}
+bool Cluster::edges_show(const std::string& certificate, const std::string& host_name) const {
+  return impl_->edges().all_show(certificate, host_name);
+}
 Async<> Cluster::serve(std::shared_ptr<link::Session> session) {
   return impl_->serve(std::move(session));
 }

@@ -47,6 +47,10 @@ class Cluster {
   // Serves one link, a host's or an edge's as its first message says, until it ends; for
   // link::Listener.
   Async<> serve(std::shared_ptr<link::Session> session);
+  // Whether there are edges, and all of them do that now: what was written is there where it is
+  // seen.
+  bool edges_answer(const link::AcmeChallenge& challenge) const;
+  bool edges_show(const std::string& certificate, const std::string& host_name) const;
 
  private:
   class Impl;

@@ -104,14 +104,19 @@ struct TestHost {
 struct TestEdge {
   std::shared_ptr<TestSession> session{};
   link::RouteTable table{};
+  link::CertificateTable certificates{};
   bool lagging = false;
 
   bool step() {
     if (lagging) return false;
     const auto message = session->pull();
     if (!message) return false;
-    EXPECT_TRUE(decode(*message, table));
-    session->push(encode(link::EdgeReport{.applied_version = table.version}));
+    if (message->type == "CertificateTable")
+      EXPECT_TRUE(decode(*message, certificates));
+    else
+      EXPECT_TRUE(decode(*message, table));
+    session->push(encode(link::EdgeReport{.applied_version = table.version,
+                                          .certificates_version = certificates.version}));
     return true;
   }
 };
@@ -403,6 +408,39 @@ TEST_F(ClusterTest, TheFirstTableOfAnEmptyStoreIsFollowedByOthers) {
   write(wanted(1, {deployment("d1", "v1")}));
   settle({&h}, {&e});
   EXPECT_EQ(ready_targets(e), 1u);
+}
+
+TEST_F(ClusterTest, EdgesAreToldCertificatesAndQuestionsAndSayThatTheyHaveThem) {
+  const Certificate mine{.id = "c1", .account = "1", .certificate = "PEM", .key = "KEY"};
+  const Challenge question{.host_name = "new.test", .token = "t", .key_authorization = "t.k"};
+  const link::AcmeChallenge asked{"new.test", "t", "t.k"};
+  scope_.spawn("write", [&]() -> Async<> {
+    Certificate others = mine;
+    others.account = "2";
+    EXPECT_TRUE(co_await store_->commit({.put = {{certificate_key("1", "c1"), encode(mine)},
+                                                 {certificate_key("2", "c1"), encode(others)},
+                                                 {challenge_key("new.test"), encode(question)}}}));
+  });
+  Service service = wanted(0, {deployment("d1", "v1")});
+  service.routing.certificates = {{"shop.test", "c1"}, {"*.shop.test", "c1"}, {"a.test", "gone"}};
+  write(service);
+  TestEdge e = edge("e1");
+  poll();
+  EXPECT_FALSE(cluster_->edges_show("c1", "shop.test")) << "it has not said so yet";
+  EXPECT_FALSE(cluster_->edges_answer(asked));
+  settle({}, {&e});
+  ASSERT_EQ(e.certificates.certificates.size(), 1u) << "another account's is not shown";
+  EXPECT_EQ(e.certificates.certificates[0].host_names,
+            (std::vector<std::string>{"*.shop.test", "shop.test"}));
+  EXPECT_EQ(e.table.challenges, std::vector{asked});
+  EXPECT_TRUE(cluster_->edges_show("c1", "shop.test"));
+  EXPECT_FALSE(cluster_->edges_show("c1", "a.test"));
+  EXPECT_TRUE(cluster_->edges_answer(asked));
+  EXPECT_FALSE(cluster_->edges_answer({"new.test", "t", "other"}));
+  service.status = ServiceStatus::kDraining;
+  write(service);
+  settle({}, {&e});
+  EXPECT_TRUE(e.certificates.certificates.empty());
 }
 
 TEST_F(ClusterTest, ATaskThatIsNotKnownIsForgottenByItsHost) {

@@ -1,5 +1,6 @@
 #include "cluster/edge_gateway.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/log.h"
@@ -49,7 +50,10 @@ EdgeGateway::EdgeGateway(const ClusterPorts& ports, const Clock& clock, Instant 
 Async<> EdgeGateway::serve(std::shared_ptr<link::Session> session, link::EdgeHello hello) {
   const Registration registration(*this, hello, session);
   log::info("edge connected", {{"edge", hello.edge.value}, {"version", hello.version}});
-  if (published_) send(*session);
+  if (published_) {
+    send(*session);
+    send_certificates(*session);
+  }
   changed_();
   for (;;) {
     Result<link::Message> message = co_await session->receive();
@@ -60,6 +64,9 @@ Async<> EdgeGateway::serve(std::shared_ptr<link::Session> session, link::EdgeHel
       session->close();
       break;
     }
+    Link& link = links_[hello.edge];
+    link.applied_version = report.applied_version;
+    link.certificates_version = report.certificates_version;
     if (tracker_.reported(hello.edge, report)) changed_();
     if (const auto told = outcomes_.reported(hello.edge, report, clock_.now()); !told.empty())
       told_(told);
@@ -68,14 +75,59 @@ Async<> EdgeGateway::serve(std::shared_ptr<link::Session> session, link::EdgeHel
   log::info("edge disconnected", {{"edge", hello.edge.value}});
 }
 
-void EdgeGateway::publish(std::vector<link::Route> routes, int64_t revision) {
+void EdgeGateway::publish(std::vector<link::Route> routes,
+                          std::vector<link::AcmeChallenge> challenges, int64_t revision) {
   const int64_t version =
       revision + 1;  // an empty store is at revision 0, which means "none" as a version
-  if (published_ && (routes == table_.routes || version <= table_.version)) return;
-  table_ = {.version = version, .routes = std::move(routes)};
+  const bool same = routes == table_.routes && challenges == table_.challenges;
+  if (published_ && (same || version <= table_.version)) return;
+  table_ = {
+      .version = version, .routes = std::move(routes), .challenges = std::move(challenges)};
   published_ = true;
   tracker_.sent(table_, clock_.now());
   for (auto& [edge, link] : links_) send(*link.session);
+}
+
+void EdgeGateway::publish(std::vector<link::EdgeCertificate> certificates, int64_t revision) {
+  if (certificates_.version > 0 && certificates == certificates_.certificates) return;
+  certificates_ = {.version = revision + 1, .certificates = std::move(certificates)};
+  for (auto& [edge, link] : links_) send_certificates(*link.session);
+}
+
+bool EdgeGateway::all_answer(const link::AcmeChallenge& challenge) const {
+  const auto applied = [this](const auto& item) {
+    return item.second.applied_version >= table_.version;
+  };
+  return !links_.empty() && std::ranges::find(table_.challenges, challenge) !=
+                                table_.challenges.end() && std::ranges::all_of(links_, applied);
+}
+
+bool EdgeGateway::all_show(const std::string& certificate, const std::string& host_name) const {
+  const auto applied = [this](const auto& item) {
+    return item.second.certificates_version >= certificates_.version;
+  };
+  const auto found =
+      std::ranges::find(certificates_.certificates, certificate, &link::EdgeCertificate::id);
+  return !links_.empty() && found != certificates_.certificates.end() &&
+         std::ranges::find(found->host_names, host_name) != found->host_names.end() &&
+         std::ranges::all_of(links_, applied);
+}
+
+void EdgeGateway::send_certificates(link::Session& session) {
+  const auto& all = certificates_.certificates;
+  for (size_t from = 0;;) {
+    const size_t to = std::min(all.size(), from + kCertificatesPerMessage);
+    link::CertificateTable part{.version = certificates_.version, .more = to < all.size()};
+    part.certificates.assign(all.begin() + static_cast<std::ptrdiff_t>(from),
+                             all.begin() + static_cast<std::ptrdiff_t>(to));
+    if (const Result<void> sent = session.send(encode(part)); !sent) {
+      log::error("edge link ended", {{"error", sent.error().message}});
+      session.close();
+      return;
+    }
+    if (!part.more) return;
+    from = to;
+  }
 }
 
 void EdgeGateway::send(link::Session& session) {

@@ -19,6 +19,10 @@
 
 namespace hob::cluster {
 
+// A frame of the link carries so many certificates with all that they may have: it is at most
+// 16 MiB.
+inline constexpr size_t kCertificatesPerMessage = 64;
+
 class EdgeGateway {
  public:
   // `changed` is called when some task's Traffic may have changed, `told` with the services of
@@ -31,7 +35,14 @@ class EdgeGateway {
   Async<> serve(std::shared_ptr<link::Session> session, link::EdgeHello hello);
   // The routes that are so at the store's `revision`; sent if they differ from those sent last. The
   // table's version follows from that revision, so that it grows over control's restarts, too.
-  void publish(std::vector<link::Route> routes, int64_t revision);
+  void publish(std::vector<link::Route> routes, std::vector<link::AcmeChallenge> challenges,
+               int64_t revision);
+  // The certificates, likewise.
+  void publish(std::vector<link::EdgeCertificate> certificates, int64_t revision);
+  // Whether there are edges, and all of them answer that question, or show that certificate for the
+  // host name, now.
+  bool all_answer(const link::AcmeChallenge& challenge) const;
+  bool all_show(const std::string& certificate, const std::string& host_name) const;
   // Edges that an earlier control knew, before any is served.
   void expect(const std::vector<EdgeId>& edges);
   // Those linked now.
@@ -45,6 +56,8 @@ class EdgeGateway {
   class Registration;
   // The table as it is.
   void send(link::Session& session);
+  void send_certificates(link::Session& session);
+
   const ClusterPorts& ports_;
   const Clock& clock_;
   std::function<void()> changed_;
@@ -53,9 +66,12 @@ class EdgeGateway {
   OutcomeTracker outcomes_{};
   link::RouteTable table_{};
   bool published_ = false;
+  link::CertificateTable certificates_{};
   struct Link {
     std::shared_ptr<link::Session> session{};
     Edge edge{};
+    int64_t applied_version = 0;  // as it last said, as the next
+    int64_t certificates_version = 0;
   };
   std::map<EdgeId, Link> links_;
 };

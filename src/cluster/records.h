@@ -6,6 +6,7 @@
 
 #include <boost/describe.hpp>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -99,11 +100,13 @@ struct Routing {
   Duration sleep_after{20'000};
   Duration queue_timeout{10'000};
   Duration sticky{0};
+  // By host name ("*.domain" too): the id of the account's Certificate that edges show for it.
+  std::map<std::string, std::string> certificates{};
   bool operator==(const Routing&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Routing, (),
                       (host_names, service_name, state, max_concurrency, request_timeout,
-                       idle_timeout, awake_min, sleep_after, queue_timeout, sticky))
+                       idle_timeout, awake_min, sleep_after, queue_timeout, sticky, certificates))
 
 enum class ServiceStatus { kActive, kDraining, kInactive };
 BOOST_DESCRIBE_ENUM(ServiceStatus, kActive, kDraining, kInactive)
@@ -196,10 +199,30 @@ struct Edge {
 };
 BOOST_DESCRIBE_STRUCT(Edge, (), (id, zone, version))
 
+// What edges may show for names of the account's services; the routings say for which.
+struct Certificate {
+  std::string id{};
+  std::string account{};
+  std::string certificate{};  // PEM, with those above it
+  std::string key{};          // PEM; secret: never logged
+  Instant created_at{};
+};
+BOOST_DESCRIBE_STRUCT(Certificate, (), (id, account, certificate, key, created_at))
+
+// What edges answer an ACME server that asks about a host name, one question at a time.
+struct Challenge {
+  std::string host_name{};
+  std::string token{};
+  std::string key_authorization{};
+};
+BOOST_DESCRIBE_STRUCT(Challenge, (), (host_name, token, key_authorization))
+
 std::string encode(const Service& service);
 std::string encode(const Task& task);
 std::string encode(const Host& host);
 std::string encode(const Edge& edge);
+std::string encode(const Certificate& certificate);
+std::string encode(const Challenge& challenge);
 // Over what was read, so that fields a newer version wrote are kept.
 std::string encode_over(const Service& service, std::string_view previous);
 std::string encode_over(const Task& task, std::string_view previous);
@@ -207,5 +230,7 @@ Result<Service> decode_service(std::string_view json);
 Result<Task> decode_task(std::string_view json);
 Result<Host> decode_host(std::string_view json);
 Result<Edge> decode_edge(std::string_view json);
+Result<Certificate> decode_certificate(std::string_view json);
+Result<Challenge> decode_challenge(std::string_view json);
 
 }  // namespace hob::cluster

@@ -25,5 +25,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   check(text, hob::cluster::decode_task);
   check(text, hob::cluster::decode_host);
   check(text, hob::cluster::decode_edge);
+  check(text, hob::cluster::decode_certificate);
+  check(text, hob::cluster::decode_challenge);
   return 0;
 }

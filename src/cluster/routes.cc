@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "cluster/keys.h"
 #include "cluster/task_state.h"
 #include "cluster/traffic_decision.h"
 
@@ -97,6 +98,29 @@ std::vector<link::Route> decide_routes(
     routes.push_back(std::move(route));
   }
   return routes;
+}
+
+std::vector<link::EdgeCertificate> decide_certificates(
+    const std::map<std::string, const Service*>& services,
+    const std::map<std::string, const Certificate*>& certificates) {
+  std::map<std::string, std::vector<std::string>> shown;  // host names, by the certificate's key
+  for (const auto& [key, service] : services) {
+    if (service->status != ServiceStatus::kActive) continue;
+    for (const auto& [host, id] : service->routing.certificates)
+      shown[certificate_key(service->account, id)].push_back(host);
+  }
+  std::vector<link::EdgeCertificate> told;
+  for (auto& [key, host_names] : shown) {
+    const auto found = certificates.find(key);
+    if (found == certificates.end()) continue;
+    const Certificate& certificate = *found->second;
+    std::ranges::sort(host_names);
+    told.push_back({.id = certificate.id,
+                    .host_names = std::move(host_names),
+                    .certificate = certificate.certificate,
+                    .key = certificate.key});
+  }
+  return told;
 }
 
 }  // namespace hob::cluster

@@ -21,4 +21,10 @@ std::vector<link::Route> decide_routes(
     const std::map<std::string, const Service*>& services,
     const std::map<std::string, std::vector<const Task*>>& tasks);
 
+// The certificates that the services' routings name, each with the host names it is shown for, in
+// order of their keys. A service being deleted shows none. `certificates`: by key.
+std::vector<link::EdgeCertificate> decide_certificates(
+    const std::map<std::string, const Service*>& services,
+    const std::map<std::string, const Certificate*>& certificates);
+
 }  // namespace hob::cluster

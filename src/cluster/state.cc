@@ -57,6 +57,14 @@ std::string State::apply(const std::string& key, const store::Entry* entry) {
     read(edges_, decode_edge);
     return {};
   }
+  if (key.starts_with(kCertificatesPrefix)) {
+    read(certificates_, decode_certificate);
+    return {};
+  }
+  if (key.starts_with(kChallengesPrefix)) {
+    read(challenges_, decode_challenge);
+    return {};
+  }
   if (!key.starts_with(kTasksPrefix)) return {};
   std::string service;
   if (const auto old = tasks_.find(key); old != tasks_.end()) {

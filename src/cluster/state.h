@@ -31,6 +31,8 @@ class State {
   const std::map<std::string, Item<Task>>& tasks() const { return tasks_; }
   const std::map<std::string, Item<Host>>& hosts() const { return hosts_; }
   const std::map<std::string, Item<Edge>>& edges() const { return edges_; }
+  const std::map<std::string, Item<Certificate>>& certificates() const { return certificates_; }
+  const std::map<std::string, Item<Challenge>>& challenges() const { return challenges_; }
   const Item<Service>* service(const std::string& key) const;
   const Item<Task>* task(const std::string& key) const;
   const Item<Task>* task(const TaskId& id) const;
@@ -49,6 +51,8 @@ class State {
   std::map<std::string, Item<Task>> tasks_;
   std::map<std::string, Item<Host>> hosts_;
   std::map<std::string, Item<Edge>> edges_;
+  std::map<std::string, Item<Certificate>> certificates_;
+  std::map<std::string, Item<Challenge>> challenges_;
   std::map<TaskId, std::string> by_id_;
   std::map<std::string, std::set<std::string>> by_service_;
   std::map<HostId, std::set<std::string>> by_host_;

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/time.h"
+#include "edge/acme_answers.h"
 #include "edge/rewrite.h"
 #include "edge/tls.h"
 
@@ -88,6 +89,13 @@ Admission admit(Worker& worker, std::string_view raw, const Origin& origin) {
   const std::string_view host = normal_host(head.host, host_room);
   if (origin.tls != nullptr && !origin.tls->covers(host)) {
     refuse(Refusal::kMisdirected, 421);
+    return admission;
+  }
+  // By plain HTTP alone, as RFC 8555 has it; what is not asked by an authority is the service's.
+  if (origin.tls == nullptr && head.path.starts_with(kAcmePath) &&
+      worker.find_acme_answer(host, head.path)) {
+    admission.why = Refusal::kAcmeAnswer;
+    admission.status = 200;
     return admission;
   }
   const Destination* destination = worker.find(host);

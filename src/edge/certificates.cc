@@ -80,11 +80,38 @@ int choose_protocol(SSL*, const unsigned char** chosen, unsigned char* chosen_si
   return SSL_TLSEXT_ERR_OK;
 }
 
+// An ACME server that asks by TLS-ALPN-01 (RFC 8737) offers its protocol alone, and is shown what
+// answers it. Whoever offers it for another name finds no protocol in common.
+int answer_acme(SSL* ssl, int*, void*) {
+  constexpr std::string_view kAcmeAlone("\0\x0b\x0a" "acme-tls/1", 13);
+  const unsigned char* offered = nullptr;
+  size_t size = 0;
+  if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation, &offered,
+                                &size) != 1 ||
+      std::string_view(reinterpret_cast<const char*>(offered), size) != kAcmeAlone ||
+      SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &offered, &size) != 1) {
+    return SSL_CLIENT_HELLO_SUCCESS;
+  }
+  // A list of one: its length, the kind (0: a host's), the name's length, the name.
+  constexpr size_t kBeforeName = 5;
+  if (size <= kBeforeName) return SSL_CLIENT_HELLO_SUCCESS;
+  TlsFilter& filter = *static_cast<TlsFilter*>(SSL_get_app_data(ssl));
+  if (SSL_CTX* context = filter.acme_answer(
+          {reinterpret_cast<const char*>(offered) + kBeforeName, size - kBeforeName})) {
+    SSL_set_SSL_CTX(ssl, context);
+    // Of the connection, not of the context; nobody comes back.
+    SSL_set_num_tickets(ssl, 0);
+    SSL_set_options(ssl, SSL_OP_NO_TICKET);
+  }
+  return SSL_CLIENT_HELLO_SUCCESS;
+}
+
 int choose_certificate(SSL* ssl, int*, void* argument) {
   const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
   if (name == nullptr) return SSL_TLSEXT_ERR_OK;
   const auto& certificates = *static_cast<const Certificates*>(argument);
   TlsFilter& filter = *static_cast<TlsFilter*>(SSL_get_app_data(ssl));
+  if (filter.answers_acme()) return SSL_TLSEXT_ERR_OK;
   const Certificates::Entry& entry = certificates.find(filter.asked_for(name));
   filter.shows(entry);
   SSL_set_SSL_CTX(ssl, entry.context);
@@ -111,14 +138,19 @@ bool Certificates::Entry::covers(std::string_view host) const {
                      [&](const std::string& name) { return host_matches(name, host); });
 }
 
-std::shared_ptr<const Certificates> Certificates::make(const std::vector<CertifiedKey>& keys,
-                                                       const TicketKeys& tickets) {
+std::shared_ptr<const Certificates> Certificates::make(
+    const std::vector<CertifiedKey>& files, const std::vector<link::EdgeCertificate>& told,
+    const TicketKeys& tickets) {
   const std::shared_ptr<Certificates> made(new Certificates(tickets));
-  for (const CertifiedKey& key : keys) {
-    if (made->entries_.size() == kCertificatesMax) break;
-    if (auto added = made->add(key); !added)
-      log::error("certificate cannot be used", {{"error", added.error().message}});
-  }
+  const auto add = [&](const CertifiedKey& key, const link::EdgeCertificate* of) {
+    if (made->entries_.size() == kCertificatesMax) return;
+    if (auto added = made->add(key, of); !added)
+      log::error("certificate cannot be used",
+                 {{"id", of != nullptr ? of->id : "file"}, {"error", added.error().message}});
+  };
+  for (const CertifiedKey& key : files) add(key, nullptr);
+  for (const link::EdgeCertificate& each : told)
+    add({.certificate = each.certificate, .key = each.key}, &each);
   if (made->entries_.empty()) return nullptr;
   return made;
 }
@@ -127,30 +159,22 @@ Certificates::~Certificates() {
   for (const Entry& entry : entries_) SSL_CTX_free(entry.context);
 }
 
-Result<void> Certificates::add(const CertifiedKey& key) {
-  HOB_TRY(const CertificateFacts facts, read_certificate(key.certificate));
-  std::unique_ptr<SSL_CTX, Freer<SSL_CTX_free>> context(SSL_CTX_new(TLS_server_method()));
-  HOB_ASSERT(context != nullptr);
-  SSL_CTX* ctx = context.get();
+SSL_CTX* new_server_context() {
+  SSL_CTX* ctx = SSL_CTX_new(TLS_server_method());
+  HOB_ASSERT(ctx != nullptr);
   SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
   SSL_CTX_set_cipher_list(ctx, kCiphers);
   // Tickets alone: a cache would be a lock that loops share.
   SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-  SSL_CTX_set_timeout(ctx,
-                      std::chrono::duration_cast<std::chrono::seconds>(kTicketKeyLife).count());
   SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
   SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                             SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_max_early_data(ctx, 0);  // 0-RTT can be replayed
-  static constexpr unsigned char kSessionContext[] = "hob";
-  SSL_CTX_set_session_id_context(ctx, kSessionContext, sizeof kSessionContext - 1);
-  SSL_CTX_set_app_data(ctx, this);
-  SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, use_ticket_key);
-  SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, nullptr);
-  SSL_CTX_set_tlsext_servername_callback(ctx, choose_certificate);
-  SSL_CTX_set_tlsext_servername_arg(ctx, this);
+  return ctx;
+}
 
+Result<void> use_certified_key(SSL_CTX* ctx, const CertifiedKey& key) {
   const std::unique_ptr<BIO, Freer<BIO_free_all>> chain(
       BIO_new_mem_buf(key.certificate.data(), static_cast<int>(key.certificate.size())));
   for (bool leaf = true;; leaf = false) {
@@ -169,10 +193,34 @@ Result<void> Certificates::add(const CertifiedKey& key) {
   if (SSL_CTX_use_PrivateKey(ctx, private_key.get()) != 1)
     return refused("its private key is another certificate's");
   ERR_clear_error();  // the end of the chain was one
+  return {};
+}
 
-  for (const std::string& name : facts.host_names)
-    by_name_.emplace(name.starts_with("*.") ? name.substr(1) : name, entries_.size());
-  entries_.push_back({.context = context.release(), .host_names = facts.host_names});
+Result<void> Certificates::add(const CertifiedKey& key, const link::EdgeCertificate* told) {
+  HOB_TRY(const CertificateFacts facts, read_certificate(key.certificate));
+  std::unique_ptr<SSL_CTX, Freer<SSL_CTX_free>> context(new_server_context());
+  SSL_CTX* ctx = context.get();
+  SSL_CTX_set_timeout(ctx,
+                      std::chrono::duration_cast<std::chrono::seconds>(kTicketKeyLife).count());
+  static constexpr unsigned char kSessionContext[] = "hob";
+  SSL_CTX_set_session_id_context(ctx, kSessionContext, sizeof kSessionContext - 1);
+  SSL_CTX_set_app_data(ctx, this);
+  SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, use_ticket_key);
+  SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, nullptr);
+  SSL_CTX_set_client_hello_cb(ctx, answer_acme, nullptr);
+  SSL_CTX_set_tlsext_servername_callback(ctx, choose_certificate);
+  SSL_CTX_set_tlsext_servername_arg(ctx, this);
+  HOB_CHECK(use_certified_key(ctx, key));
+
+  const Entry& entry = entries_.emplace_back(Entry{.context = context.release(),
+                                             .host_names = facts.host_names,
+                                             .not_before = facts.not_before});
+  for (const std::string& name : told != nullptr ? told->host_names : facts.host_names) {
+    const auto [known, fresh] = by_name_.try_emplace(
+        name.starts_with("*.") ? name.substr(1) : name, entries_.size() - 1);
+    if (!fresh && entries_[known->second].not_before < entry.not_before)
+      known->second = entries_.size() - 1;
+  }
   return {};
 }
 

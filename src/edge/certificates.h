@@ -19,6 +19,7 @@
 #include "base/certificate.h"
 #include "base/ids.h"
 #include "base/result.h"
+#include "link/messages.h"
 
 struct ssl_ctx_st;
 
@@ -46,9 +47,11 @@ TicketKeys rotated(const TicketKeys& keys, Random& random, Instant now);
 
 class Certificates {
  public:
-  // The first is shown to who asks for no name, or for an unknown one. What cannot be used is left
-  // out and logged. nullptr: none is left.
-  static std::shared_ptr<const Certificates> make(const std::vector<CertifiedKey>& keys,
+  // `files` are shown for all their names, `told` (control's) for those that it says. Of two for one
+  // name the one that was issued later is shown; to who asks for no name, or for an unknown one, the
+  // first of all. What cannot be used is left out and logged. nullptr: none is left.
+  static std::shared_ptr<const Certificates> make(const std::vector<CertifiedKey>& files,
+                                                  const std::vector<link::EdgeCertificate>& told,
                                                   const TicketKeys& tickets);
   ~Certificates();
   Certificates(const Certificates&) = delete;
@@ -56,7 +59,8 @@ class Certificates {
 
   struct Entry {
     ssl_ctx_st* context = nullptr;
-    std::vector<std::string> host_names{};
+    std::vector<std::string> host_names{};  // the certificate's own
+    Instant not_before{};
     bool covers(std::string_view host) const;
   };
   const Entry& first() const { return entries_.front(); }
@@ -67,7 +71,7 @@ class Certificates {
 
  private:
   explicit Certificates(const TicketKeys& tickets) : tickets_(tickets) {}
-  Result<void> add(const CertifiedKey& key);
+  Result<void> add(const CertifiedKey& key, const link::EdgeCertificate* told);
 
   struct Hash {
     using is_transparent = void;
@@ -77,6 +81,11 @@ class Certificates {
   std::vector<Entry> entries_;
   std::unordered_map<std::string, size_t, Hash, std::equal_to<>> by_name_;  // "*.x" as ".x"
 };
+
+// A context as all of ours are: versions, ciphers, buffers. The caller owns it.
+ssl_ctx_st* new_server_context();
+// The chain and its key, into the context. kInvalid: they are not a pair, or not for TLS.
+Result<void> use_certified_key(ssl_ctx_st* context, const CertifiedKey& key);
 
 // Every *.pem in `directory`, each a private key and its certificate with those above it, in the
 // order of their names. Blocks. What cannot be read is left out and logged.

@@ -40,7 +40,7 @@ void ClientConnection::open(int fd) {
   const Times& times = worker_.context().times;
   uint64_t wait = times.keep_alive_client;
   if (listener_ >= worker_.context().tls_from) {
-    auto filter = std::make_unique<TlsFilter>(*this, loop_, worker_.certificates());
+    auto filter = std::make_unique<TlsFilter>(*this, loop_, worker_.certificates(), worker_.acme());
     tls_ = filter.get();
     set_filter(std::move(filter));
     wait = times.handshake;
@@ -56,6 +56,11 @@ uint64_t ClientConnection::patience(uint64_t usual) const {
 }
 
 void ClientConnection::on_secured() {
+  if (tls_->answers_acme()) {
+    // The handshake was the answer.
+    linger();
+    return;
+  }
   if (tls_->protocol() == "h2") {
     begin_http2({});
     return;
@@ -500,6 +505,7 @@ void ClientConnection::answer_refusal(Refusal why, int status) {
             .close = !keep_alive_,
             .keep_alive_named = keep_alive_ && !minor_one_};
   if (why == Refusal::kUnknownHost) page.host = worker_.request_head().host;
+  if (why == Refusal::kAcmeAnswer) page.text = worker_.acme_answer();
   if (!out().append(worker_.buffers(), write_page(page))) {
     close();
     return;

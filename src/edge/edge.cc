@@ -13,6 +13,7 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "edge/access_log.h"
+#include "edge/acme_answers.h"
 #include "edge/awake_controller.h"
 #include "edge/certificates.h"
 #include "edge/host_link.h"
@@ -25,6 +26,7 @@ namespace {
 
 constexpr size_t kIdDigits = 32;
 constexpr size_t kRouteTableBytesMax = 64 * 1024 * 1024;
+constexpr size_t kCertificateTableBytesMax = 512 * 1024 * 1024;
 constexpr Duration kReportInterval{1'000};
 // While requests wait for targets that do not exist yet: control follows how fast they come.
 constexpr Duration kReportIntervalShort{25};
@@ -100,7 +102,8 @@ class Edge::Impl {
       workers_.push_back(std::make_unique<Worker>(std::move(loop), i, context_, ports));
     }
     load_kept_table();
-    if (listeners.size() > context_.tls_from) {
+    if (speaks_tls()) {
+      load_kept_certificates();
       certified_keys_ = read_certificates(options_.certificates);
       use_certificates(new_ticket_keys(random, SystemClock().now()));
       scope_.spawn("edge certificates", [this] { return keep_certificates(); });
@@ -175,9 +178,23 @@ class Edge::Impl {
     const std::shared_ptr<const Routes> routes = book_.compile(table);
     awake_->update(*routes, book_);
     has_table_.set();
+    // Before the routes: who is told that a table is applied counts on its answers.
+    if (table.challenges != challenges_) {
+      challenges_ = table.challenges;
+      const auto answers = AcmeAnswers::make(challenges_, speaks_tls());
+      for (auto& worker : workers_)
+        worker->loop().post([&w = *worker, answers] { w.set_acme(answers); });
+    }
     for (auto& worker : workers_) {
       worker->loop().post([&w = *worker, routes] { w.apply(*routes); });
     }
+  }
+
+  void apply(link::CertificateTable table) {
+    certificates_version_ = table.version;
+    if (!speaks_tls() || table.certificates == told_certificates_) return;
+    told_certificates_ = std::move(table.certificates);
+    use_certificates(tickets_);
   }
 
   Async<> reload_certificates() {
@@ -194,6 +211,7 @@ class Edge::Impl {
 
   link::EdgeReport report() {
     link::EdgeReport report{.applied_version = INT64_MAX, .leaving = handed_over_};
+    report.certificates_version = certificates_version_;
     for (const auto& worker : workers_)
       report.applied_version = std::min(report.applied_version, worker->applied_version());
     for (const auto& [key, target] : book_.targets()) {
@@ -258,6 +276,8 @@ class Edge::Impl {
 
  private:
   std::string table_path() const { return options_.directory + "/routes.json"; }
+  std::string certificates_path() const { return options_.directory + "/certificates.json"; }
+  bool speaks_tls() const { return options_.http_listeners.size() > context_.tls_from; }
 
   void run_loops() {
     for (auto& worker : workers_) {
@@ -283,7 +303,8 @@ class Edge::Impl {
 
   void use_certificates(const TicketKeys& tickets) {
     tickets_ = tickets;
-    const std::shared_ptr<const Certificates> made = Certificates::make(certified_keys_, tickets_);
+    const std::shared_ptr<const Certificates> made =
+        Certificates::make(certified_keys_, told_certificates_, tickets_);
     log::info("edge has certificates", {{"count", made != nullptr ? made->size() : 0}});
     for (auto& worker : workers_)
       worker->loop().post([&w = *worker, made] { w.set_certificates(made); });
@@ -311,6 +332,25 @@ class Edge::Impl {
     // Control's numbering may have begun anew; what it says next holds.
     version_ = -1;
     has_table_.reset();
+  }
+
+  void load_kept_certificates() {
+    if (options_.directory.empty()) return;
+    auto text = read_file(certificates_path(), kCertificateTableBytesMax);
+    if (!text) return;  // control never told any
+    auto table = link::decode_certificate_table(*text);
+    if (table)
+      told_certificates_ = std::move(table->certificates);
+    else
+      log::error("kept certificates cannot be read",
+                 {{"path", certificates_path()}, {"error", table.error().message}});
+  }
+
+  // On the pool, as keep_table(). They hold keys: nobody else may read them.
+  void keep_certificate_table(const link::CertificateTable& table) const {
+    if (options_.directory.empty()) return;
+    const auto kept = write_file_durably(certificates_path(), link::encode_json(table), 0600);
+    if (!kept) log::error("certificates cannot be kept", {{"error", kept.error().message}});
   }
 
   // On the pool: it waits for the disk.
@@ -384,9 +424,24 @@ class Edge::Impl {
   // Until the link ends.
   Async<> follow(Backoff& backoff) {
     const std::shared_ptr<link::Session> session = session_;
+    link::CertificateTable certificates;
     for (;;) {
       auto message = co_await session->receive();
       if (!message) co_return;
+      if (message->type == "CertificateTable") {
+        link::CertificateTable part;
+        if (auto decoded = link::decode(*message, part); !decoded) {
+          log::error("certificates cannot be read", {{"error", decoded.error().message}});
+          co_return;
+        }
+        if (!collect(std::move(part), certificates)) continue;
+        const link::CertificateTable whole = std::exchange(certificates, {});
+        const bool changed = whole.certificates != told_certificates_;
+        apply(whole);
+        report_soon_->set();
+        if (changed) co_await on_pool(pool_, [this, whole] { keep_certificate_table(whole); });
+        continue;
+      }
       if (message->type != "RouteTable") continue;  // a newer control's
       link::RouteTable table;
       if (auto decoded = link::decode(*message, table); !decoded) {
@@ -399,6 +454,16 @@ class Edge::Impl {
       // Who has handed over must not overwrite what its successor keeps.
       if (!handed_over_) co_await on_pool(pool_, [this, table] { keep_table(table); });
     }
+  }
+
+  // True: `whole` is. What is beyond kCertificatesMax is left out.
+  static bool collect(link::CertificateTable part, link::CertificateTable& whole) {
+    whole.version = part.version;
+    for (link::EdgeCertificate& each : part.certificates) {
+      if (whole.certificates.size() == kCertificatesMax) break;
+      whole.certificates.push_back(std::move(each));
+    }
+    return !part.more;
   }
 
   Async<> keep_measuring() {
@@ -425,7 +490,10 @@ class Edge::Impl {
   }
 
   Options options_;
-  std::vector<CertifiedKey> certified_keys_;  // as they were last read
+  std::vector<CertifiedKey> certified_keys_;             // as they were last read
+  std::vector<link::EdgeCertificate> told_certificates_;  // by control
+  int64_t certificates_version_ = 0;
+  std::vector<link::AcmeChallenge> challenges_;  // of the last table
   TicketKeys tickets_;
   Executor executor_;
   BlockingPool pool_{1};
@@ -458,6 +526,7 @@ Async<> Edge::serving() { return impl_->serving(); }
 Async<> Edge::hand_over() { return impl_->hand_over(); }
 Async<> Edge::stop(Duration grace) { return impl_->stop(grace); }
 void Edge::apply(const link::RouteTable& table) { impl_->apply(table); }
+void Edge::apply(link::CertificateTable table) { impl_->apply(std::move(table)); }
 Async<> Edge::reload_certificates() { return impl_->reload_certificates(); }
 link::EdgeReport Edge::report() { return impl_->report(); }
 std::string Edge::io_name() const { return impl_->io_name(); }

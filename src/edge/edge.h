@@ -64,6 +64,8 @@ class Edge {
 
   // A table as it comes down the link. Older versions than the last are ignored.
   void apply(const link::RouteTable& table);
+  // All certificates that control has for this edge; connections from now on are shown these.
+  void apply(link::CertificateTable table);
   // Reads the certificates again now; connections from the next ones on have them.
   Async<> reload_certificates();
   // What goes up the link.

@@ -36,6 +36,7 @@ enum class Refusal {
   kTimeout,         // 504: the target did not answer in time
   kClientTooSlow,   // 408
   kStopped,         // 503: the service went away meanwhile
+  kAcmeAnswer,      // 200: an ACME server asked, which is no service's matter
 };
 
 // The client's side, as the exchange sees it.

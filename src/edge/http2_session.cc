@@ -112,6 +112,7 @@ void Http2Stream::answer_refusal(Refusal why, int status) {
             .json = wants_json_,
             .head_method = head_method_};
   if (why == Refusal::kUnknownHost) page.host = worker_.request_head().host;
+  if (why == Refusal::kAcmeAnswer) page.text = worker_.acme_answer();
   const std::string text = write_page(page);
   http::ResponseHead& head = worker_.fresh_response_head();
   const http::Parsed parsed = http::parse(text, head, head_method_ ? "HEAD" : "GET");

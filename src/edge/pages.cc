@@ -73,6 +73,7 @@ Words words(const Page& page) {
       return {"The request took too long", "The request did not arrive in the time it may take.",
               "client"};
     case Refusal::kBadRequest:
+    case Refusal::kAcmeAnswer:
     case Refusal::kNone:
       break;
   }
@@ -134,7 +135,11 @@ std::string escape_json(std::string_view text) {
 std::string write_page(const Page& page) {
   const Words said = words(page);
   std::string body;
-  if (page.json) {
+  const char* type = page.json ? "application/json" : "text/html; charset=utf-8";
+  if (page.why == Refusal::kAcmeAnswer) {
+    body = page.text;
+    type = "application/octet-stream";  // RFC 8555 section 8.3
+  } else if (page.json) {
     body = fmt::format(
         "{{\"status\":{},\"error\":\"{}\",\"message\":\"{}\",\"side\":\"{}\",\"requestId\":\"{}\"}}"
         "\n",
@@ -150,8 +155,7 @@ std::string write_page(const Page& page) {
   std::string out = fmt::format(
       "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n"
       "x-amzn-requestid: {}\r\n",
-      page.status, http::reason_phrase(page.status),
-      page.json ? "application/json" : "text/html; charset=utf-8", body.size(), page.request_id);
+      page.status, http::reason_phrase(page.status), type, body.size(), page.request_id);
   if (page.status == 503) out += "Retry-After: 1\r\n";
   if (page.close) {
     out += "Connection: close\r\n";

@@ -15,6 +15,7 @@ struct Page {
   std::string_view host{};     // as asked for; escaped when shown
   std::string_view service{};  // its name; empty: none
   std::string_view request_id{};
+  std::string_view text{};  // kAcmeAnswer: all that the body is
   bool json = false;
   bool head_method = false;       // no body
   bool close = false;             // Connection: close

@@ -432,6 +432,16 @@ class Rig {
     await([&]() -> Async<> { co_await edge_->hand_over(); });
   }
   Fd listen_too() const { return Fd(::dup(listener_.get())); }
+  // What control would tell.
+  void apply(link::CertificateTable table) {
+    on_loop([&] { edge_->apply(std::move(table)); });
+  }
+  void ask(link::AcmeChallenge challenge, const link::Route& route) {
+    link::RouteTable table{
+        .version = ++version_, .routes = {route}, .challenges = {std::move(challenge)}};
+    on_loop([&] { edge_->apply(table); });
+    wait_until([&] { return report().applied_version == version_; });
+  }
   void reload_certificates() {
     await([&]() -> Async<> { co_await edge_->reload_certificates(); });
   }

@@ -43,10 +43,12 @@ const BIO_METHOD* wire_method() {
 
 }  // namespace
 
-TlsFilter::TlsFilter(Socket& socket, Loop& loop, std::shared_ptr<const Certificates> certificates)
+TlsFilter::TlsFilter(Socket& socket, Loop& loop, std::shared_ptr<const Certificates> certificates,
+                     std::shared_ptr<const AcmeAnswers> acme)
     : socket_(socket),
       loop_(loop),
       certificates_(std::move(certificates)),
+      acme_(std::move(acme)),
       shown_(&certificates_->first()),
       ssl_(SSL_new(shown_->context)) {
   HOB_ASSERT(ssl_ != nullptr);
@@ -77,6 +79,12 @@ std::string_view TlsFilter::asked_for(std::string_view name) {
   return server_name_;
 }
 
+ssl_ctx_st* TlsFilter::acme_answer(std::string_view name) {
+  ssl_ctx_st* answer = acme_ == nullptr ? nullptr : acme_->by_tls(asked_for(name));
+  answers_acme_ = answer != nullptr;
+  return answer;
+}
+
 bool TlsFilter::covers(std::string_view host) const {
   return host == server_name_ || shown_->covers(host);
 }
@@ -102,6 +110,7 @@ void TlsFilter::shake_hands() {
   if (!wire_.empty()) loop_.flush(socket_);
   if (done == 1) {
     secured_ = true;
+    acme_.reset();
     secured(socket_);
     return;
   }

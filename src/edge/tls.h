@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 
+#include "edge/acme_answers.h"
 #include "edge/certificates.h"
 #include "edge/loop.h"
 
@@ -27,7 +28,9 @@ inline constexpr uint64_t kBurstEndsAfterMs = 1'000;   // nothing sent for so lo
 class TlsFilter final : public Filter {
  public:
   // `socket` hears on_secured() when the handshake is done.
-  TlsFilter(Socket& socket, Loop& loop, std::shared_ptr<const Certificates> certificates);
+  // `acme`: nullptr while nobody asks.
+  TlsFilter(Socket& socket, Loop& loop, std::shared_ptr<const Certificates> certificates,
+            std::shared_ptr<const AcmeAnswers> acme);
   ~TlsFilter() override;
 
   void received(Slice data) override;
@@ -44,6 +47,10 @@ class TlsFilter final : public Filter {
   // The name the client asked for, in lower case.
   std::string_view asked_for(std::string_view name);
   void shows(const Certificates::Entry& entry) { shown_ = &entry; }
+  // What answers an ACME server that asks about the name; nullptr: nothing. From then on the
+  // connection is good for nothing else.
+  ssl_ctx_st* acme_answer(std::string_view name);
+  bool answers_acme() const { return answers_acme_; }
   // ---- from OpenSSL's side of the wire ----
   size_t read_wire(char* into, size_t size);  // 0: nothing left
   bool write_wire(std::string_view bytes);
@@ -57,6 +64,7 @@ class TlsFilter final : public Filter {
   Socket& socket_;
   Loop& loop_;
   std::shared_ptr<const Certificates> certificates_;
+  std::shared_ptr<const AcmeAnswers> acme_;
   const Certificates::Entry* shown_;
   ssl_st* ssl_;
   Slice input_;  // from the wire, not read yet
@@ -65,6 +73,7 @@ class TlsFilter final : public Filter {
   size_t burst_bytes_ = 0;
   bool secured_ = false;
   bool broken_ = false;
+  bool answers_acme_ = false;
 };
 
 }  // namespace hob::edge

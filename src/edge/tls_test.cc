@@ -46,6 +46,7 @@ class Authority {
     ASSERT_TRUE(
         write_file_durably(certificates() + "/" + file, issued->certificate + issued->key, 0600));
   }
+  const CertifiedKey& key() const { return key_; }
   std::string ca() const { return (directory_ / "ca.pem").string(); }
   std::string certificates() const { return (directory_ / "certificates").string(); }
   std::string file(const std::string& name) const { return (directory_ / name).string(); }
@@ -214,6 +215,85 @@ TEST_P(Tls, NewCertificatesLoseNoConnection) {
   EXPECT_EQ(rig_->usage().upstream_opened, 1u);
   const std::string shown = s_client("", kGetAndClose);
   EXPECT_NE(shown.find("subject=CN = new.local"), std::string::npos) << shown;
+}
+
+TEST_P(Tls, WhatControlTellsIsShownAtOnceForTheNamesItSays) {
+  const auto issue = [&](const std::vector<std::string>& names, Duration validity) {
+    auto issued = issue_certificate(authority_.key(), names, SystemClock().now(), validity);
+    EXPECT_TRUE(issued.has_value());
+    return *issued;
+  };
+  const auto told = [](const std::string& id, const std::vector<std::string>& names,
+                       const CertifiedKey& key) {
+    return link::EdgeCertificate{
+        .id = id, .host_names = names, .certificate = key.certificate, .key = key.key};
+  };
+  const CertifiedKey wide = issue({"*.shop.local", "*.other.local"}, 2h);
+  const CertifiedKey narrow = issue({"www.shop.local"}, 2h);
+  link::Route route = rig_->route({&backend_});
+  route.host_names = {"test.local", "*.shop.local", "www.shop.local", "a.other.local"};
+  rig_->apply({route});
+  rig_->apply(link::CertificateTable{
+      .version = 7,
+      .certificates = {told("1", {"*.shop.local"}, wide), told("2", {"www.shop.local"}, narrow)}});
+  EXPECT_EQ(rig_->report().certificates_version, 7);
+  struct Case {
+    const char* host;
+    const char* subject;
+  };
+  for (const Case& c : {
+           Case{"www.shop.local", "CN = www.shop.local"},
+           Case{"a.shop.local", "CN = *.shop.local"},
+           Case{"b.a.shop.local", "CN = test.local"},
+           // The certificate has it; nobody said that it is to be shown for it.
+           Case{"a.other.local", "CN = test.local"},
+           Case{"test.local", "CN = test.local"},
+       }) {
+    const std::string seen = s_client(fmt::format("-servername {}", c.host), kGetAndClose);
+    EXPECT_NE(seen.find(fmt::format("subject={}", c.subject)), std::string::npos) << c.host << seen;
+  }
+  EXPECT_EQ(curl("", "/hello", "a.shop.local"), "hello") << "a wildcard is routed, too";
+  EXPECT_EQ(curl("-k -o /dev/null -w '%{http_code}'", "/hello", "b.a.shop.local"), "404");
+  rig_->apply(link::CertificateTable{.version = 8});
+  EXPECT_NE(s_client("-servername www.shop.local", kGetAndClose).find("CN = test.local"),
+            std::string::npos);
+}
+
+TEST_P(Tls, AnswersAcmeServersAndNobodyElse) {
+  const link::Route route = rig_->route({&backend_});
+  rig_->ask({.host_name = "new.local", .token = "tok", .key_authorization = "tok.thumb"}, route);
+  const auto get = [&](const std::string& host, const std::string& path) {
+    return output_of(fmt::format("curl -sS --max-time 60 -w ' %{{http_code}}' -H 'Host: {}' "
+                                 "'http://127.0.0.1:{}{}'",
+                                 host, rig_->port(), path));
+  };
+  EXPECT_EQ(get("new.local", "/.well-known/acme-challenge/tok"), "tok.thumb 200");
+  EXPECT_EQ(get("NEW.local:80", "/.well-known/acme-challenge/tok"), "tok.thumb 200");
+  for (const char* path : {"/.well-known/acme-challenge/tok2", "/.well-known/acme-challenge/",
+                           "/.well-known/acme-challenge/x/tok", "/"}) {
+    EXPECT_TRUE(get("new.local", path).ends_with(" 404")) << path << " of no service yet";
+  }
+  // A service's own questions are its own.
+  EXPECT_EQ(get("test.local", "/hello"), "hello 200");
+  EXPECT_EQ(get("test.local", "/.well-known/acme-challenge/tok"), " 404");
+
+  const std::string shown = output_of(
+      fmt::format("echo | timeout 60 openssl s_client -connect 127.0.0.1:{} -servername New.local "
+                  "-alpn acme-tls/1 | openssl x509 -noout -text",
+                  rig_->https_port()));
+  EXPECT_NE(shown.find("DNS:new.local"), std::string::npos) << shown;
+  EXPECT_NE(shown.find("1.3.6.1.5.5.7.1.31: critical"), std::string::npos) << shown;
+  for (const char* options : {"-servername test.local -alpn acme-tls/1", "-alpn acme-tls/1 -noservername",
+                              "-servername new.local -alpn acme-tls/1,h2"}) {
+    const std::string seen = output_of(
+        fmt::format("echo | timeout 60 openssl s_client -connect 127.0.0.1:{} {}",
+                    rig_->https_port(), options));
+    EXPECT_EQ(seen.find("ALPN protocol: acme-tls/1"), std::string::npos) << options << seen;
+  }
+  // What was asked lately is nobody's question now.
+  rig_->apply({route});
+  EXPECT_TRUE(get("new.local", "/.well-known/acme-challenge/tok").ends_with(" 404"));
+  EXPECT_EQ(curl("", "/hello"), "hello");
 }
 
 TEST_P(Tls, WithoutCertificatesThereIsNoConnection) {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/ids.h"
+#include "edge/acme_answers.h"
 #include "edge/client_connection.h"
 #include "edge/exchange.h"
 #include "edge/stickiness.h"
@@ -98,7 +99,8 @@ void Worker::apply(const Routes& routes) {
     service->route = route;
     apply_pools(*service, route, dropped);
     for (const std::string& host : route.host_names)
-      by_host_.insert_or_assign(host, Destination{.service = service});
+      by_host_.insert_or_assign(host.starts_with("*.") ? host.substr(1) : host,
+                                Destination{.service = service});
     for (size_t i = 0; i < route.pools.size(); ++i) {
       for (const std::string& host : route.pools[i].host_names)
         by_host_.insert_or_assign(host, Destination{.service = service, .pool = service->pools[i]});
@@ -189,8 +191,17 @@ void Worker::dispatch_waiting(Pool& pool, bool pinned) {
 }
 
 const Destination* Worker::find(std::string_view host) const {
-  const auto found = by_host_.find(host);
+  auto found = by_host_.find(host);
+  if (found == by_host_.end()) {
+    const size_t dot = host.find('.');
+    if (dot != std::string_view::npos && dot > 0) found = by_host_.find(host.substr(dot));
+  }
   return found != by_host_.end() ? &found->second : nullptr;
+}
+
+bool Worker::find_acme_answer(std::string_view host, std::string_view path) {
+  acme_answer_ = acme_ == nullptr ? std::string_view() : acme_->by_http(host, path);
+  return !acme_answer_.empty();
 }
 
 void Worker::on_accept(int fd, size_t listener) {

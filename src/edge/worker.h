@@ -21,6 +21,7 @@
 namespace hob::edge {
 
 class AccessLog;
+class AcmeAnswers;
 class Certificates;
 class ClientConnection;
 class Exchange;
@@ -126,6 +127,12 @@ class Worker final : public Listener {
     certificates_ = std::move(certificates);
   }
   const std::shared_ptr<const Certificates>& certificates() const { return certificates_; }
+  // nullptr: nobody asks.
+  void set_acme(std::shared_ptr<const AcmeAnswers> acme) { acme_ = std::move(acme); }
+  const std::shared_ptr<const AcmeAnswers>& acme() const { return acme_; }
+  // Whether the request is an ACME server's question; acme_answer() is good until the next turn.
+  bool find_acme_answer(std::string_view host, std::string_view path);
+  std::string_view acme_answer() const { return acme_answer_; }
   // Stops accepting. kStop: closes idle connections, and the others after their answer. kHandOver:
   // a client learns with an answer that there is no next one, and idle ones keep their time: who
   // sends a request just now must not find its connection closed.
@@ -137,7 +144,8 @@ class Worker final : public Listener {
   // The target is going to sleep: closes the connections kept to it.
   void close_idle(SharedTarget* of);
 
-  // nullptr: no service has that name. `host`: lower case, without a port. Good until apply().
+  // What has this very name, else what has a wildcard for it; nullptr: nothing. `host`: lower case,
+  // without a port. Good until apply().
   const Destination* find(std::string_view host) const;
   // What the cookie in the head's scratch says of the exchange's target and version.
   void recall(Exchange& exchange, const Destination& destination) const;
@@ -207,6 +215,8 @@ class Worker final : public Listener {
   WorkerContext& context_;
   std::vector<uint16_t> ports_;
   std::shared_ptr<const Certificates> certificates_;
+  std::shared_ptr<const AcmeAnswers> acme_;
+  std::string_view acme_answer_;
   WorkerCounts counts_;
   std::atomic<int64_t> applied_ = -1;
   std::atomic<bool> listening_ = true;
@@ -214,7 +224,7 @@ class Worker final : public Listener {
   bool aborting_ = false;
   ClientConnection* first_client_ = nullptr;
   size_t clients_ = 0;
-  std::unordered_map<std::string, Destination, Hash, std::equal_to<>> by_host_;
+  std::unordered_map<std::string, Destination, Hash, std::equal_to<>> by_host_;  // "*.x" as ".x"
   std::unordered_map<std::string, std::shared_ptr<Service>> services_;  // by id
   std::unordered_map<SharedTarget*, std::shared_ptr<Target>> targets_;
   std::vector<std::unique_ptr<Exchange>> spare_exchanges_;

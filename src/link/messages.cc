@@ -20,5 +20,9 @@ std::string encode_json(const RouteTable& message) { return record::encode(messa
 Result<RouteTable> decode_route_table(std::string_view json) {
   return record::decode<RouteTable>(json);
 }
+std::string encode_json(const CertificateTable& message) { return record::encode(message); }
+Result<CertificateTable> decode_certificate_table(std::string_view json) {
+  return record::decode<CertificateTable>(json);
+}
 
 }  // namespace hob::link

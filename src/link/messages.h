@@ -3,8 +3,8 @@
 //
 // Order of a host's stream: HostHello up; HostWelcome down (the whole of what it should run);
 // TaskReport up for every task it has, and then again at each change; AssignmentChange down at each
-// change. An edge's: EdgeHello up; RouteTable down (the whole, again at each change: versions only
-// grow); EdgeReport up every second and when a drained target is idle. Between an edge and a host,
+// change. An edge's: EdgeHello up; RouteTable and CertificateTable down (the whole, again at each
+// change: versions only grow); EdgeReport up every second and when a drained target is idle. Between an edge and a host,
 // without control: EdgeHello up; TargetHold up (the whole at first, then changes); TargetsAwake
 // down in answer (docs/decisions/sleep.md). Fields are only added, each with a default that means
 // what its absence meant (style.md §12).
@@ -298,6 +298,24 @@ struct RouteTable {
 };
 BOOST_DESCRIBE_STRUCT(RouteTable, (), (version, routes, challenges))
 
+// A certificate that edges show for names of services, beside those that they have in files.
+struct EdgeCertificate {
+  std::string id{};
+  std::vector<std::string> host_names{};  // that it is shown for; "*.domain" stands for one label
+  std::string certificate{};              // PEM, with those above it
+  std::string key{};                      // PEM; secret: never logged
+  bool operator==(const EdgeCertificate&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(EdgeCertificate, (), (id, host_names, certificate, key))
+
+struct CertificateTable {
+  int64_t version = 0;
+  std::vector<EdgeCertificate> certificates{};  // all of this edge's
+  bool more = false;  // another CertificateTable follows: only all of them together are the whole
+  bool operator==(const CertificateTable&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(CertificateTable, (), (version, certificates, more))
+
 struct TargetLoad {
   TaskId task{};
   int in_flight = 0;
@@ -335,8 +353,11 @@ struct EdgeReport {
   // Another edge has taken its listening sockets over, and it ends with its last connection: once
   // its link has ended, nobody need wait for it.
   bool leaving = false;
+  int64_t certificates_version = 0;  // new connections are shown this table's; 0: none came
 };
-BOOST_DESCRIBE_STRUCT(EdgeReport, (), (applied_version, targets, services, versions, leaving))
+BOOST_DESCRIBE_STRUCT(EdgeReport, (),
+                      (applied_version, targets, services, versions, leaving,
+                       certificates_version))
 
 // ---- edge and host ----
 
@@ -368,7 +389,8 @@ struct Message {
   X(HostWelcome)             \
   X(AssignmentChange)        \
   X(TaskReport)              \
-  X(LogBatch) X(LogAck) X(EdgeHello) X(RouteTable) X(EdgeReport) X(TargetHold) X(TargetsAwake)
+  X(LogBatch) X(LogAck) X(EdgeHello) X(RouteTable) X(EdgeReport) X(TargetHold) X(TargetsAwake) \
+  X(CertificateTable)
 #define HOB_LINK_DECLARE(T)         \
   Message encode(const T& message); \
   Result<void> decode(const Message& message, T& into);
@@ -378,5 +400,7 @@ HOB_LINK_MESSAGES(HOB_LINK_DECLARE)
 // For an edge's own disk, where it keeps what it was last told.
 std::string encode_json(const RouteTable& message);
 Result<RouteTable> decode_route_table(std::string_view json);
+std::string encode_json(const CertificateTable& message);
+Result<CertificateTable> decode_certificate_table(std::string_view json);
 
 }  // namespace hob::link

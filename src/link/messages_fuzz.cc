@@ -30,5 +30,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 #undef HOB_LINK_CHECK
   if (const auto table = decode_route_table(body))
     HOB_ASSERT(decode_route_table(encode_json(*table)).has_value());
+  if (const auto table = decode_certificate_table(body))
+    HOB_ASSERT(decode_certificate_table(encode_json(*table)).has_value());
   return 0;
 }
