@@ -65,7 +65,7 @@ TEST(AwakeDecision, Decides) {
                 1,
                 0,
                 0,
-                "hold 2, again in 1000"},
+                "hold 2, again in 15"},
            Case{"a request wakes one", {asleep(), asleep()}, 0, 1, 0, "hold 0, again in 1000"},
            Case{"eleven want two",
                 {asleep(), asleep(), asleep()},
