@@ -18,7 +18,7 @@ def held():
     hob = Hob()
     try:
         hob.up()
-        hob.deploy("held", "--env", "VERSION=0", "--min-size", "4", "--sleep-after", "off")
+        hob.deploy("held", "--env", "VERSION=0", "--min-size", "4", "--sleep-after", "off", "--keep-previous", "off")
         yield hob
         hob.down()
         assert hob.remains() == []
