@@ -1,9 +1,13 @@
 # A room: src/NAME/*.cc as a static library, its *_test.cc as one test program, each *_fuzz.cc as a fuzz target.
 #
-# hob_room(NAME USES rooms... LIBRARIES others... GENERATED files...)
+# hob_room(NAME USES rooms... LIBRARIES others... GENERATED files... FOLDERS within...): of src/NAME/FOLDER/, too.
 function(hob_room name)
-  cmake_parse_arguments(ROOM "" "" "USES;LIBRARIES;GENERATED" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cc)
+  cmake_parse_arguments(ROOM "" "" "USES;LIBRARIES;GENERATED;FOLDERS" ${ARGN})
+  set(patterns ${CMAKE_SOURCE_DIR}/src/${name}/*.cc)
+  foreach(folder ${ROOM_FOLDERS})
+    list(APPEND patterns ${CMAKE_SOURCE_DIR}/src/${name}/${folder}/*.cc)
+  endforeach()
+  file(GLOB sources CONFIGURE_DEPENDS ${patterns})
   set(tests ${sources})
   set(fuzzers ${sources})
   list(FILTER sources EXCLUDE REGEX "(_test|_fuzz|/main)\\.cc$")

@@ -1,0 +1,385 @@
+#include "microvm/api/api.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "microvm/layout.h"
+
+namespace hob::microvm {
+namespace {
+
+constexpr std::string_view kDefaultArguments =
+    "reboot=k panic=1 nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd "
+    "swiotlb=noforce";
+
+HttpResponse done() { return {}; }
+HttpResponse shown(const Json& json) { return {.status = 200, .body = json.text()}; }
+Json text(std::string_view value) { return Json(Json::Value(std::string(value))); }
+
+// The id of "/drives/ID"; empty for "/drives".
+std::string_view id_of(std::string_view path) {
+  const size_t slash = path.find('/', 1);
+  return slash == std::string_view::npos ? std::string_view() : path.substr(slash + 1);
+}
+
+Result<void> check_id(std::string_view id) {
+  if (id.empty()) return fail(Code::kInvalid, "The ID cannot be empty.");
+  const bool plain = std::ranges::all_of(id, [](char c) {
+    return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+  });
+  if (!plain)
+    return fail(Code::kInvalid,
+                "API Resource IDs can only contain alphanumeric characters and underscores.");
+  return {};
+}
+
+Result<Fd> open_file(const std::string& path, int flags, std::string_view otherwise) {
+  Fd file(::open(path.c_str(), flags | O_CLOEXEC));
+  if (!file) {
+    auto error = fail_errno(errno, path);
+    return fail(Code::kInvalid, "{}: {}", otherwise, error.error().message);
+  }
+  return file;
+}
+
+Result<Fd> another(const Fd& file) {
+  Fd copy(fcntl(file.get(), F_DUPFD_CLOEXEC, 0));
+  if (!copy) return fail_errno(errno, "duplicating a descriptor");
+  return copy;
+}
+
+// Names the member function's error as Firecracker prefixes it.
+template <class T>
+Result<T> prefixed(Result<T> result, std::string_view prefix) {
+  if (!result) result.error().message = fmt::format("{}: {}", prefix, result.error().message);
+  return result;
+}
+
+template <class T>
+Result<T> body_of(Result<T> result) {
+  return prefixed(std::move(result),
+                  "An error occurred when deserializing the json body of a request");
+}
+
+}  // namespace
+
+struct MicrovmApi::Route {
+  std::string_view method;
+  std::string_view path;  // "/drives/" also stands for "/drives/ID"
+  When when = When::kAlways;
+  Answer (MicrovmApi::*handle)(const HttpRequest&, const Json&) = nullptr;  // null: not built
+};
+
+const std::vector<MicrovmApi::Route>& MicrovmApi::routes() {
+  static const std::vector<Route> kRoutes = {
+      {"GET", "/", When::kAlways, &MicrovmApi::get_instance},
+      {"GET", "/version", When::kAlways, &MicrovmApi::get_version},
+      {"GET", "/machine-config", When::kAlways, &MicrovmApi::get_machine},
+      {"PUT", "/machine-config", When::kBeforeBoot, &MicrovmApi::put_machine},
+      {"PATCH", "/machine-config", When::kBeforeBoot, &MicrovmApi::patch_machine},
+      {"GET", "/vm/config", When::kAlways, &MicrovmApi::get_configuration},
+      {"PATCH", "/vm", When::kAfterBoot, &MicrovmApi::patch_vm},
+      {"PUT", "/boot-source", When::kBeforeBoot, &MicrovmApi::put_boot_source},
+      {"PUT", "/drives/", When::kBeforeBoot, &MicrovmApi::put_drive},
+      {"PUT", "/actions", When::kAlways, &MicrovmApi::put_action},
+      {"PATCH", "/drives/"},
+      {"DELETE", "/drives/"},
+      {"GET", "/balloon"},
+      {"PUT", "/balloon"},
+      {"PATCH", "/balloon"},
+      {"GET", "/balloon/statistics"},
+      {"PATCH", "/balloon/statistics"},
+      {"PATCH", "/balloon/hinting/start"},
+      {"GET", "/balloon/hinting/status"},
+      {"PATCH", "/balloon/hinting/stop"},
+      {"PUT", "/cpu-config"},
+      {"PUT", "/pmem/"},
+      {"PATCH", "/pmem/"},
+      {"DELETE", "/pmem/"},
+      {"PUT", "/logger"},
+      {"PUT", "/metrics"},
+      {"GET", "/mmds"},
+      {"PUT", "/mmds"},
+      {"PATCH", "/mmds"},
+      {"PUT", "/mmds/config"},
+      {"PUT", "/entropy"},
+      {"PUT", "/serial"},
+      {"GET", "/hotplug/memory"},
+      {"PUT", "/hotplug/memory"},
+      {"PATCH", "/hotplug/memory"},
+      {"PUT", "/network-interfaces/"},
+      {"PATCH", "/network-interfaces/"},
+      {"DELETE", "/network-interfaces/"},
+      {"PUT", "/snapshot/create"},
+      {"PUT", "/snapshot/load"},
+      {"PUT", "/vsock"},
+  };
+  return kRoutes;
+}
+
+MicrovmApi::MicrovmApi(std::string id, Loop& loop, std::function<void(const VcpuEnd&)> on_end)
+    : id_(std::move(id)), loop_(loop), on_end_(std::move(on_end)) {}
+MicrovmApi::~MicrovmApi() = default;
+
+HttpResponse MicrovmApi::handle(const HttpRequest& request) {
+  const auto matches = [&](const Route& route) {
+    if (route.method != request.method) return false;
+    if (!route.path.ends_with('/') || route.path.size() == 1) return route.path == request.path;
+    return request.path == route.path.substr(0, route.path.size() - 1) ||
+           (request.path.starts_with(route.path) &&
+            request.path.find('/', route.path.size()) == std::string::npos);
+  };
+  // The body's presence comes before the path's meaning.
+  if (!request.body && (request.method == "PUT" || request.method == "PATCH"))
+    return fault(400, fmt::format("Empty {} request.", request.method));
+  if (request.body && request.method == "GET") return fault(400, "GET request cannot have a body.");
+  if (request.body && request.method == "DELETE") return fault(400, "Empty Delete request.");
+  const auto route = std::ranges::find_if(routes(), matches);
+  if (route == routes().end())
+    return fault(400, fmt::format("Invalid request method and/or path: {} {}.", request.method,
+                                  request.path.substr(1)));
+  if (route->handle == nullptr)
+    return fault(400, fmt::format("{} {} is not built in hob-vmm.", request.method, route->path));
+  if (route->path.ends_with('/') && route->path.size() > 1) {
+    if (const auto id = check_id(id_of(request.path)); !id) return fault(400, id.error().message);
+  }
+  Json body;
+  if (request.body) {
+    auto parsed = body_of(Json::parse(*request.body));
+    if (!parsed) return fault(400, parsed.error().message + ".");
+    body = *std::move(parsed);
+  }
+  if (route->when == When::kBeforeBoot && machine_)
+    return fault(400, "The requested operation is not supported after starting the microVM.");
+  if (route->when == When::kAfterBoot && !machine_)
+    return fault(400, "The requested operation is not supported before starting the microVM.");
+  auto answer = (this->*route->handle)(request, body);
+  return answer ? *std::move(answer) : fault(400, answer.error().message);
+}
+
+MicrovmApi::Answer MicrovmApi::get_instance(const HttpRequest&, const Json&) {
+  const std::string_view state = !machine_             ? "Not started"
+                                 : machine_->running() ? "Running"
+                                                       : "Paused";
+  return shown(Json(Json::Object{{"id", text(id_)},
+                                 {"state", text(state)},
+                                 {"vmm_version", text(kFirecrackerVersion)},
+                                 {"app_name", text("Firecracker")}}));
+}
+
+MicrovmApi::Answer MicrovmApi::get_version(const HttpRequest&, const Json&) {
+  return shown(Json(Json::Object{{"firecracker_version", text(kFirecrackerVersion)}}));
+}
+
+MicrovmApi::Answer MicrovmApi::get_machine(const HttpRequest&, const Json&) {
+  return shown(show(configuration_));
+}
+
+MicrovmApi::Answer MicrovmApi::get_configuration(const HttpRequest&, const Json&) {
+  Json::Array drives;
+  for (const OpenDrive& open : drives_) drives.push_back(show(open.drive));
+  const Json empty(Json::Array{});
+  return shown(Json(Json::Object{{"balloon", Json()},
+                                 {"drives", Json(std::move(drives))},
+                                 {"boot-source", show(boot_source_)},
+                                 {"cpu-config", Json()},
+                                 {"logger", Json()},
+                                 {"machine-config", show(configuration_)},
+                                 {"metrics", Json()},
+                                 {"mmds-config", Json()},
+                                 {"network-interfaces", empty},
+                                 {"vsock", Json()},
+                                 {"entropy", Json()},
+                                 {"pmem", empty},
+                                 {"memory-hotplug", Json()}}));
+}
+
+MicrovmApi::Answer MicrovmApi::put_machine(const HttpRequest&, const Json& body) {
+  HOB_TRY(const MachineConfiguration machine, body_of(read_machine(body)));
+  HOB_CHECK(prefixed(check(machine), "Machine config error"));
+  configuration_ = machine;
+  return done();
+}
+
+MicrovmApi::Answer MicrovmApi::patch_machine(const HttpRequest&, const Json& body) {
+  HOB_TRY(const MachineUpdate update, body_of(read_machine_update(body)));
+  if (update.empty()) return fail(Code::kInvalid, "Empty PATCH request.");
+  MachineConfiguration machine = configuration_;
+  machine.vcpu_count = update.vcpu_count.value_or(machine.vcpu_count);
+  machine.memory_mib = update.memory_mib.value_or(machine.memory_mib);
+  machine.smt = update.smt.value_or(machine.smt);
+  machine.track_dirty_pages = update.track_dirty_pages.value_or(machine.track_dirty_pages);
+  machine.huge_pages = update.huge_pages.value_or(machine.huge_pages);
+  HOB_CHECK(prefixed(check(machine), "Machine config error"));
+  configuration_ = machine;
+  return done();
+}
+
+Result<void> MicrovmApi::set_boot_source(BootSource source) {
+  HOB_TRY(Fd kernel, open_file(source.kernel_path, O_RDONLY, "The kernel file cannot be opened"));
+  Fd initrd;
+  if (source.initrd_path) {
+    HOB_TRY(
+        initrd,
+        open_file(*source.initrd_path, O_RDONLY,
+                  "The initrd file cannot be opened due to invalid path or invalid permissions"));
+  }
+  if (source.arguments && source.arguments->size() >= layout::kCommandLineBytes)
+    return fail(Code::kInvalid, "The kernel command line is invalid: it is longer than {} bytes",
+                layout::kCommandLineBytes - 1);
+  kernel_ = std::move(kernel);
+  initrd_ = std::move(initrd);
+  boot_source_ = std::move(source);
+  return {};
+}
+
+MicrovmApi::Answer MicrovmApi::put_boot_source(const HttpRequest&, const Json& body) {
+  HOB_TRY(BootSource source, body_of(read_boot_source(body)));
+  HOB_CHECK(prefixed(set_boot_source(std::move(source)), "Boot source error"));
+  return done();
+}
+
+Result<void> MicrovmApi::set_drive(Drive drive) {
+  const auto same =
+      std::ranges::find(drives_, drive.id, [](const OpenDrive& open) { return open.drive.id; });
+  const auto root =
+      std::ranges::find(drives_, true, [](const OpenDrive& open) { return open.drive.root; });
+  if (drive.root && root != drives_.end() && root != same)
+    return fail(Code::kInvalid, "A root block device already exists!");
+  HOB_TRY(Fd file, open_file(drive.path, drive.read_only ? O_RDONLY : O_RDWR,
+                             "Error manipulating the backing file"));
+  OpenDrive open{.drive = std::move(drive), .file = std::move(file)};
+  const bool is_root = open.drive.root;
+  if (same != drives_.end()) {
+    *same = std::move(open);
+    if (is_root) std::rotate(drives_.begin(), same, same + 1);
+  } else {
+    drives_.insert(is_root ? drives_.begin() : drives_.end(), std::move(open));
+  }
+  return {};
+}
+
+MicrovmApi::Answer MicrovmApi::put_drive(const HttpRequest& request, const Json& body) {
+  HOB_TRY(Drive drive, body_of(read_drive(body)));
+  if (drive.id != id_of(request.path))
+    return fail(Code::kInvalid, "The id from the path does not match the id from the body!");
+  HOB_CHECK(prefixed(set_drive(std::move(drive)), "Drive config error"));
+  return done();
+}
+
+MicrovmApi::Answer MicrovmApi::put_action(const HttpRequest&, const Json& body) {
+  size_t action = 0;
+  std::string given;
+  Fields fields(body, "struct ActionBody", {"action_type"});
+  fields.required("action_type", given);
+  fields.variant("action_type", {"FlushMetrics", "InstanceStart", "SendCtrlAltDel"}, action);
+  HOB_CHECK(body_of(fields.finish()));
+  if (action == 0) return fail(Code::kInvalid, "FlushMetrics is not built in hob-vmm.");
+  if (action == 1) {
+    if (machine_)
+      return fail(Code::kInvalid,
+                  "The requested operation is not supported after starting the microVM.");
+    HOB_CHECK(prefixed(start(), "Start microvm error"));
+    return done();
+  }
+  if (!machine_)
+    return fail(Code::kInvalid,
+                "The requested operation is not supported before starting the microVM.");
+  if (!machine_->type_ctrl_alt_del())
+    return fail(Code::kInvalid, "Internal VMM error: the guest does not read its keyboard.");
+  return done();
+}
+
+MicrovmApi::Answer MicrovmApi::patch_vm(const HttpRequest&, const Json& body) {
+  size_t state = 0;
+  std::string given;
+  Fields fields(body, "struct Vm", {"state"});
+  fields.required("state", given);
+  fields.variant("state", {"Paused", "Resumed"}, state);
+  HOB_CHECK(body_of(fields.finish()));
+  if (state == 0)
+    machine_->pause();
+  else
+    machine_->resume();
+  return done();
+}
+
+Result<void> MicrovmApi::start() {
+  if (!boot_source_)
+    return fail(Code::kInvalid, "Cannot start microvm without kernel configuration.");
+  MachineOptions options{
+      .vcpus = configuration_.vcpu_count,
+      .smt = configuration_.smt,
+      .memory_mib = configuration_.memory_mib,
+      .track_dirty = configuration_.track_dirty_pages,
+      .boot_arguments = boot_source_->arguments.value_or(std::string(kDefaultArguments))};
+  switch (configuration_.huge_pages) {
+    case HugePages::kNone:
+      options.pages = GuestMemory::Pages::kNormal;
+      break;
+    case HugePages::kTransparent:
+      options.pages = GuestMemory::Pages::kTransparentHuge;
+      break;
+    case HugePages::k2M:
+      options.pages = GuestMemory::Pages::kHuge;
+      break;
+  }
+  // Copies: a start that fails leaves everything to be tried again.
+  HOB_TRY(options.kernel, another(kernel_));
+  if (initrd_) {
+    HOB_TRY(options.initrd, another(initrd_));
+  }
+  for (const OpenDrive& open : drives_) {
+    HOB_TRY(Fd file, another(open.file));
+    options.drives.push_back({.id = open.drive.id,
+                              .file = std::move(file),
+                              .read_only = open.drive.read_only,
+                              .flushes = open.drive.write_back,
+                              .root = open.drive.root,
+                              .partition = open.drive.partition.value_or("")});
+  }
+  HOB_TRY(machine_, Machine::build(std::move(options), loop_, on_end_));
+  machine_->resume();
+  return {};
+}
+
+Result<void> MicrovmApi::start_from(std::string_view configuration_file) {
+  HOB_TRY(const Json json, Json::parse(configuration_file));
+  Fields fields(json, "struct VmmConfig", {"boot-source", "drives", "machine-config"},
+                Fields::Unknown::kIgnored);
+  HOB_CHECK(fields.finish());
+  const Json* source = fields.find("boot-source");
+  const Json* drives = fields.find("drives");
+  if (source == nullptr || drives == nullptr)
+    return fail(Code::kInvalid, "{}",
+                Fields::missing(source == nullptr ? "boot-source" : "drives"));
+  for (const std::string_view name :
+       {"balloon", "network-interfaces", "vsock", "logger", "metrics", "mmds-config", "entropy",
+        "pmem", "memory-hotplug", "cpu-config"}) {
+    const Json* other = fields.find(name);
+    const bool asks = other != nullptr && !other->is_null() &&
+                      !(other->as<Json::Array>() != nullptr && other->as<Json::Array>()->empty());
+    if (asks) return fail(Code::kInvalid, "`{}` is not built in hob-vmm", name);
+  }
+  if (const Json* machine = fields.find("machine-config");
+      machine != nullptr && !machine->is_null()) {
+    HOB_TRY(const MachineConfiguration configuration, read_machine(*machine));
+    HOB_CHECK(check(configuration));
+    configuration_ = configuration;
+  }
+  HOB_TRY(BootSource boot, read_boot_source(*source));
+  HOB_CHECK(prefixed(set_boot_source(std::move(boot)), "Boot source error"));
+  const auto* list = drives->as<Json::Array>();
+  if (list == nullptr) return fail(Code::kInvalid, "`drives` is no list");
+  for (const Json& entry : *list) {
+    HOB_TRY(Drive drive, read_drive(entry));
+    HOB_CHECK(check_id(drive.id));
+    HOB_CHECK(prefixed(set_drive(std::move(drive)), "Drive config error"));
+  }
+  return prefixed(start(), "Start microvm error");
+}
+
+}  // namespace hob::microvm

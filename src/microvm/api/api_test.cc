@@ -1,0 +1,222 @@
+// Firecracker's rules, one row each: what is asked, in which state, what is answered (facts of its
+// version 1.17).
+#include "microvm/api/api.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <fstream>
+
+#include "microvm/api/json.h"
+
+namespace hob::microvm {
+namespace {
+
+class MicrovmApiTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto loop = Loop::create();
+    ASSERT_TRUE(loop);
+    loop_ = *std::move(loop);
+    api_ = std::make_unique<MicrovmApi>("vm-1", *loop_, [](const VcpuEnd&) {});
+    char name[] = "/tmp/hob-vmm-test-XXXXXX";
+    folder_ = mkdtemp(name);
+    for (const char* file : {"/kernel", "/disk", "/disk2"})
+      std::ofstream(folder_ + file) << std::string(1024, 'x');
+  }
+  void TearDown() override { EXPECT_TRUE(remove_tree(folder_)); }
+  HttpResponse ask(const std::string& method, const std::string& path,
+                   std::optional<std::string> body = {}) {
+    return api_->handle({.method = method, .path = path, .body = std::move(body)});
+  }
+  std::string drive(const std::string& id, bool root, const std::string& file = "disk") {
+    return R"({"drive_id":")" + id + R"(","is_root_device":)" + (root ? "true" : "false") +
+           R"(,"path_on_host":")" + folder_ + "/" + file + "\"}";
+  }
+  std::string boot_source() { return R"({"kernel_image_path":")" + folder_ + R"(/kernel"})"; }
+
+  std::unique_ptr<Loop> loop_;
+  std::unique_ptr<MicrovmApi> api_;
+  std::string folder_;
+};
+
+TEST_F(MicrovmApiTest, RefusalsInTheirOrder) {
+  struct Case {
+    const char* name;
+    const char* method;
+    const char* path;
+    std::optional<std::string> body;
+    const char* part;
+  };
+  const std::string id_differs = drive("other", true);
+  for (const Case& c : std::initializer_list<Case>{
+           {"no such path", "PUT", "/nothing", "{}",
+            "Invalid request method and/or path: PUT nothing."},
+           {"no such verb there",
+            "GET",
+            "/drives",
+            {},
+            "Invalid request method and/or path: GET drives."},
+           {"no body", "PUT", "/actions", {}, "Empty PUT request."},
+           {"no body", "PATCH", "/vm", {}, "Empty PATCH request."},
+           {"a body where none may be", "GET", "/", "{}", "GET request cannot have a body."},
+           {"no id", "PUT", "/drives", "{}", "The ID cannot be empty."},
+           {"a bad id", "PUT", "/drives/a-b", "{}",
+            "can only contain alphanumeric characters and underscores."},
+           {"no JSON", "PUT", "/vm/config", "x", "Invalid request method"},
+           {"no JSON", "PUT", "/machine-config", "{,}",
+            "deserializing the json body of a request: key must be a string"},
+           {"a field left out", "PUT", "/machine-config", R"({"vcpu_count":1})",
+            "missing field `mem_size_mib`"},
+           {"a field unknown", "PUT", "/boot-source", R"({"kernel_image_path":"/x","y":1})",
+            "unknown field `y`"},
+           {"a field twice", "PUT", "/actions",
+            R"({"action_type":"InstanceStart","action_type":"InstanceStart"})",
+            "duplicate field `action_type`"},
+           {"another type", "PUT", "/machine-config", R"({"vcpu_count":"1","mem_size_mib":1})",
+            "invalid type: string"},
+           {"not an integer", "PUT", "/machine-config", R"({"vcpu_count":1.0,"mem_size_mib":1})",
+            "floating point"},
+           {"null is no default", "PUT", "/machine-config",
+            R"({"vcpu_count":1,"mem_size_mib":1,"smt":null})", "invalid type: null"},
+           {"an unknown word", "PUT", "/actions", R"({"action_type":"Explode"})",
+            "unknown variant `Explode`"},
+           {"after boot only", "PATCH", "/vm", R"({"state":"Paused"})",
+            "not supported before starting the microVM."},
+           {"no vCPU", "PUT", "/machine-config", R"({"vcpu_count":0,"mem_size_mib":128})",
+            "Machine config error: The number of vCPUs must be greater than 0"},
+           {"too many", "PUT", "/machine-config", R"({"vcpu_count":33,"mem_size_mib":128})",
+            "Machine config error"},
+           {"beyond a byte", "PUT", "/machine-config", R"({"vcpu_count":256,"mem_size_mib":128})",
+            "invalid value"},
+           {"odd with SMT", "PUT", "/machine-config",
+            R"({"vcpu_count":3,"mem_size_mib":128,"smt":true})", "even number"},
+           {"no memory", "PUT", "/machine-config", R"({"vcpu_count":1,"mem_size_mib":0})",
+            "is either 0, or not a multiple"},
+           {"nothing to change", "PATCH", "/machine-config", "{}", "Empty PATCH request."},
+           {"no such kernel", "PUT", "/boot-source", R"({"kernel_image_path":"/no/such"})",
+            "Boot source error: The kernel file cannot be opened"},
+           {"no such file", "PUT", "/drives/d",
+            R"({"drive_id":"d","is_root_device":true,"path_on_host":"/no/such"})",
+            "Drive config error: Error manipulating the backing file"},
+           {"neither file nor socket", "PUT", "/drives/d",
+            R"({"drive_id":"d","is_root_device":true})", "Invalid block config."},
+           {"ids that differ", "PUT", "/drives/d", id_differs,
+            "The id from the path does not match the id from the body!"},
+           {"no kernel yet", "PUT", "/actions", R"({"action_type":"InstanceStart"})",
+            "Cannot start microvm without kernel configuration."},
+           {"not built", "PUT", "/balloon", "{}", "PUT /balloon is not built in hob-vmm."}}) {
+    const HttpResponse response = ask(c.method, c.path, c.body);
+    EXPECT_EQ(response.status, 400) << c.name;
+    EXPECT_NE(response.body.find(c.part), std::string::npos) << c.name << ": " << response.body;
+  }
+}
+
+TEST_F(MicrovmApiTest, WhatIsSetIsShown) {
+  EXPECT_EQ(
+      ask("GET", "/").body,
+      R"({"id":"vm-1","state":"Not started","vmm_version":"1.17.0","app_name":"Firecracker"})");
+  EXPECT_EQ(
+      ask("GET", "/machine-config").body,
+      R"({"vcpu_count":1,"mem_size_mib":128,"smt":false,"track_dirty_pages":false,"huge_pages":"None"})");
+  EXPECT_EQ(
+      ask("PUT", "/machine-config", R"({"vcpu_count":2,"mem_size_mib":256,"smt":true})").status,
+      204);
+  EXPECT_EQ(ask("PATCH", "/machine-config", R"({"mem_size_mib":512,"smt":null})").status, 204);
+  EXPECT_EQ(ask("PATCH", "/machine-config", R"({"vcpu_count":3})").status, 400);
+  EXPECT_EQ(
+      ask("GET", "/machine-config").body,
+      R"({"vcpu_count":2,"mem_size_mib":512,"smt":true,"track_dirty_pages":false,"huge_pages":"None"})");
+}
+
+TEST_F(MicrovmApiTest, TheRootStandsFirstAndAlone) {
+  EXPECT_EQ(ask("PUT", "/drives/data", drive("data", false, "disk2")).status, 204);
+  EXPECT_EQ(ask("PUT", "/drives/root", drive("root", true)).status, 204);
+  EXPECT_NE(ask("PUT", "/drives/root2", drive("root2", true))
+                .body.find("A root block device already exists!"),
+            std::string::npos);
+  EXPECT_EQ(ask("PUT", "/drives/root", drive("root", true, "disk2")).status, 204);
+  const auto shown = Json::parse(ask("GET", "/vm/config").body);
+  ASSERT_TRUE(shown);
+  Fields fields(*shown, "object", {"drives"}, Fields::Unknown::kIgnored);
+  const auto& drives = *fields.find("drives")->as<Json::Array>();
+  ASSERT_EQ(drives.size(), 2u);
+  EXPECT_NE(drives[0].text().find(R"("drive_id":"root")"), std::string::npos);
+  EXPECT_NE(drives[0].text().find("disk2"), std::string::npos);
+}
+
+TEST_F(MicrovmApiTest, AKernelThatIsNoneLeavesItConfigurable) {
+  ASSERT_EQ(ask("PUT", "/boot-source", boot_source()).status, 204);
+  const HttpResponse refused = ask("PUT", "/actions", R"({"action_type":"InstanceStart"})");
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_NE(refused.body.find("Start microvm error: "), std::string::npos) << refused.body;
+  EXPECT_EQ(ask("PUT", "/boot-source", boot_source()).status, 204);
+}
+
+TEST(VmmJson, OnlyWhatTheStandardHas) {
+  for (const char* text : {"",       "{",         "[1,]",        "{\"a\":1,}", "01",
+                           "1.",     "-",         "+1",          "NaN",        "'a'",
+                           "\"\t\"", "\"\\x\"",   "\"\\ud800\"", "1 2",        "\xef\xbb\xbf{}",
+                           "tru",    "{\"a\" 1}", "\"\xff\"",    "1e999",      "/**/1"})
+    EXPECT_FALSE(Json::parse(text)) << text;
+  const std::string deep(kJsonDepthMax, '[');
+  EXPECT_FALSE(Json::parse("[" + deep + std::string(kJsonDepthMax + 1, ']')));
+  for (const char* text :
+       {"null", "true", "-7", "18446744073709551615", "[1,\"a\",{}]", R"({"a":"\u0001\"\\"})"}) {
+    const auto json = Json::parse(text);
+    ASSERT_TRUE(json) << text;
+    EXPECT_EQ(json->text(), text);
+  }
+  EXPECT_EQ(Json::parse(R"("\u00e9\ud83d\ude00")")->text(), "\"é😀\"");
+}
+
+TEST(VmmHttp, RequestsAsTheyCome) {
+  HttpParser parser(100);
+  const std::string_view bytes =
+      "PUT //a/ HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET http://h/b HTTP/1.0\r\n\r\n";
+  std::vector<std::string> seen;
+  for (const char byte : bytes) {
+    parser.feed({&byte, 1});
+    while (parser.next() == HttpParser::Step::kRequest)
+      seen.push_back(parser.request.method + parser.request.path +
+                     parser.request.body.value_or("-"));
+  }
+  EXPECT_EQ(seen, (std::vector<std::string>{"PUT/aabc", "GET/b-"}));
+}
+
+TEST(VmmHttp, WhatItRefuses) {
+  struct Case {
+    std::string bytes;
+    const char* part;
+  };
+  for (const Case& c : std::initializer_list<Case>{
+           {"POST / HTTP/1.1\r\n", "method"},
+           {"get / HTTP/1.1\r\n", "method"},
+           {"GET / HTTP/2.0\r\n", "version"},
+           {"GET /\r\n", "malformed"},
+           {"GET  / HTTP/1.1\r\n", "malformed"},
+           {"GET x HTTP/1.1\r\n", "URI"},
+           {"GET / HTTP/1.1\r\nno colon\r\n", "colon"},
+           {"GET / HTTP/1.1\r\nContent-Length: 4294967296\r\n", "Content-Length"},
+           {"GET / HTTP/1.1\r\nContent-Length: -1\r\n", "Content-Length"},
+           {"GET / HTTP/1.1\r\nAccept-Encoding: identity;q=0\r\n", "Accept-Encoding"},
+           {"PUT / HTTP/1.1\r\nContent-Length: 101\r\n\r\n",
+            "size 101 is larger than the limit of 100"},
+           {"GET /" + std::string(kHttpLineBytesMax, 'a'), "too long"},
+           {"GET / HTTP/1.1\r\na: " + std::string(kHttpLineBytesMax, 'a'), "too long"}}) {
+    HttpParser parser(100);
+    parser.feed(c.bytes);
+    EXPECT_EQ(parser.next(), HttpParser::Step::kRefused) << c.bytes.substr(0, 60);
+    EXPECT_NE(parser.reason.find(c.part), std::string::npos) << parser.reason;
+    parser.feed("GET /next HTTP/1.1\r\n\r\n");
+    EXPECT_EQ(parser.next(), HttpParser::Step::kRequest);
+  }
+  HttpParser parser(100);
+  parser.feed("PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n");
+  EXPECT_EQ(parser.next(), HttpParser::Step::kContinue);
+  parser.feed("x");
+  EXPECT_EQ(parser.next(), HttpParser::Step::kRequest);
+}
+
+}  // namespace
+}  // namespace hob::microvm

@@ -1,0 +1,146 @@
+#include "microvm/api/configuration.h"
+
+#include "microvm/machine/machine.h"
+
+namespace hob::microvm {
+namespace {
+
+constexpr std::initializer_list<std::string_view> kHugePagesWords = {"None", "Transparent", "2M"};
+constexpr std::initializer_list<std::string_view> kMachineFields = {
+    "vcpu_count", "mem_size_mib", "smt", "cpu_template", "track_dirty_pages", "huge_pages"};
+constexpr uint64_t kHugePageMib = 2;
+
+Json text(std::string_view value) { return Json(Json::Value(std::string(value))); }
+Json number(uint64_t value) { return Json(Json::Value(value)); }
+Json flag(bool value) { return Json(Json::Value(value)); }
+Json text_or_null(const std::optional<std::string>& value) { return value ? text(*value) : Json(); }
+
+// Templates mask features that our CPUs do not show a template for yet; "None" asks for nothing.
+void refuse_template(Fields& fields) {
+  std::optional<std::string> name;
+  fields.optional("cpu_template", name);
+  if (name && *name != "None") fields.fail_with("CPU templates are not built in hob-vmm");
+}
+
+}  // namespace
+
+bool MachineUpdate::empty() const {
+  return !vcpu_count && !memory_mib && !smt && !track_dirty_pages && !huge_pages;
+}
+
+Result<MachineConfiguration> read_machine(const Json& json) {
+  MachineConfiguration machine;
+  Fields fields(json, "struct MachineConfig", kMachineFields);
+  fields.required("vcpu_count", machine.vcpu_count);
+  fields.required("mem_size_mib", machine.memory_mib);
+  fields.defaulted("smt", machine.smt);
+  refuse_template(fields);
+  fields.defaulted("track_dirty_pages", machine.track_dirty_pages);
+  size_t pages = 0;
+  fields.variant("huge_pages", kHugePagesWords, pages);
+  machine.huge_pages = static_cast<HugePages>(pages);
+  HOB_CHECK(fields.finish());
+  return machine;
+}
+
+Result<MachineUpdate> read_machine_update(const Json& json) {
+  MachineUpdate update;
+  Fields fields(json, "struct MachineConfigUpdate", kMachineFields);
+  fields.optional("vcpu_count", update.vcpu_count);
+  fields.optional("mem_size_mib", update.memory_mib);
+  fields.optional("smt", update.smt);
+  refuse_template(fields);
+  fields.optional("track_dirty_pages", update.track_dirty_pages);
+  if (const Json* given = fields.find("huge_pages"); given != nullptr && !given->is_null()) {
+    size_t pages = 0;
+    fields.variant("huge_pages", kHugePagesWords, pages);
+    update.huge_pages = static_cast<HugePages>(pages);
+  }
+  HOB_CHECK(fields.finish());
+  return update;
+}
+
+Result<BootSource> read_boot_source(const Json& json) {
+  BootSource source;
+  Fields fields(json, "struct BootSourceConfig", {"kernel_image_path", "initrd_path", "boot_args"});
+  fields.required("kernel_image_path", source.kernel_path);
+  fields.optional("initrd_path", source.initrd_path);
+  fields.optional("boot_args", source.arguments);
+  HOB_CHECK(fields.finish());
+  return source;
+}
+
+Result<Drive> read_drive(const Json& json) {
+  Drive drive;
+  std::optional<std::string> path;
+  std::optional<std::string> socket;
+  std::optional<bool> read_only;
+  size_t cache = 0;
+  size_t engine = 0;
+  Fields fields(json, "struct BlockDeviceConfig",
+                {"drive_id", "partuuid", "is_root_device", "cache_type", "is_read_only",
+                 "path_on_host", "rate_limiter", "io_engine", "socket"});
+  fields.required("drive_id", drive.id);
+  fields.optional("partuuid", drive.partition);
+  fields.required("is_root_device", drive.root);
+  fields.variant("cache_type", {"Unsafe", "Writeback"}, cache);
+  fields.optional("is_read_only", read_only);
+  fields.optional("path_on_host", path);
+  fields.variant("io_engine", {"Sync", "Async"}, engine);
+  fields.optional("socket", socket);
+  if (const Json* limiter = fields.find("rate_limiter"); limiter != nullptr && !limiter->is_null())
+    fields.fail_with("rate limiters are not built in hob-vmm");
+  HOB_CHECK(fields.finish());
+  if (path.has_value() == socket.has_value()) return fail(Code::kInvalid, "Invalid block config.");
+  if (socket) return fail(Code::kInvalid, "vhost-user drives are not built in hob-vmm");
+  if (engine != 0) return fail(Code::kInvalid, "the Async engine is not built in hob-vmm");
+  drive.path = *path;
+  drive.read_only = read_only.value_or(false);
+  drive.write_back = cache == 1;
+  return drive;
+}
+
+Result<void> check(const MachineConfiguration& machine) {
+  if (machine.vcpu_count == 0)
+    return fail(Code::kInvalid, "The number of vCPUs must be greater than 0.");
+  if (machine.vcpu_count > kVcpusMax)
+    return fail(Code::kInvalid, "The number of vCPUs must be less than or equal to {}.", kVcpusMax);
+  if (machine.smt && machine.vcpu_count > 1 && machine.vcpu_count % 2 != 0)
+    return fail(Code::kInvalid,
+                "The number of vCPUs must be 1 or an even number when SMT is enabled.");
+  const bool fits = machine.huge_pages != HugePages::k2M || machine.memory_mib % kHugePageMib == 0;
+  if (machine.memory_mib == 0 || machine.memory_mib > kMemoryMibMax || !fits)
+    return fail(
+        Code::kInvalid,
+        "The memory size (MiB) is either 0, or not a multiple of the configured page size.");
+  return {};
+}
+
+Json show(const MachineConfiguration& machine) {
+  return Json(Json::Object{
+      {"vcpu_count", number(machine.vcpu_count)},
+      {"mem_size_mib", number(machine.memory_mib)},
+      {"smt", flag(machine.smt)},
+      {"track_dirty_pages", flag(machine.track_dirty_pages)},
+      {"huge_pages", text(kHugePagesWords.begin()[static_cast<size_t>(machine.huge_pages)])}});
+}
+
+Json show(const std::optional<BootSource>& source) {
+  return Json(Json::Object{{"kernel_image_path", text(source ? source->kernel_path : "")},
+                           {"initrd_path", source ? text_or_null(source->initrd_path) : Json()},
+                           {"boot_args", source ? text_or_null(source->arguments) : Json()}});
+}
+
+Json show(const Drive& drive) {
+  return Json(Json::Object{{"drive_id", text(drive.id)},
+                           {"partuuid", text_or_null(drive.partition)},
+                           {"is_root_device", flag(drive.root)},
+                           {"cache_type", text(drive.write_back ? "Writeback" : "Unsafe")},
+                           {"is_read_only", flag(drive.read_only)},
+                           {"path_on_host", text(drive.path)},
+                           {"rate_limiter", Json()},
+                           {"io_engine", text("Sync")},
+                           {"socket", Json()}});
+}
+
+}  // namespace hob::microvm

@@ -1,0 +1,62 @@
+// What the API was told before boot, as it was told it, and how that reads as JSON (both ways).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "base/result.h"
+#include "microvm/api/json.h"
+
+namespace hob::microvm {
+
+enum class HugePages { kNone, kTransparent, k2M };
+
+struct MachineConfiguration {
+  uint8_t vcpu_count = 1;
+  uint64_t memory_mib = 128;
+  bool smt = false;
+  bool track_dirty_pages = false;
+  HugePages huge_pages = HugePages::kNone;
+};
+
+struct BootSource {
+  std::string kernel_path{};
+  std::optional<std::string> initrd_path{};
+  std::optional<std::string> arguments{};
+};
+
+struct Drive {
+  std::string id{};
+  std::string path{};
+  std::optional<std::string> partition{};
+  bool root = false;
+  bool read_only = false;
+  bool write_back = false;  // cache type
+};
+
+// Each reads a request's body; what it refuses is worded as Firecracker does.
+struct MachineUpdate {
+  std::optional<uint8_t> vcpu_count{};
+  std::optional<uint64_t> memory_mib{};
+  std::optional<bool> smt{};
+  std::optional<bool> track_dirty_pages{};
+  std::optional<HugePages> huge_pages{};
+  bool empty() const;
+};
+Result<MachineConfiguration> read_machine(
+    const Json& json);  // PUT: what is left out has its default
+Result<MachineUpdate> read_machine_update(const Json& json);  // PATCH
+Result<BootSource> read_boot_source(const Json& json);
+Result<Drive> read_drive(const Json& json);
+
+// Rules between values. kInvalid.
+Result<void> check(const MachineConfiguration& machine);
+
+Json show(const MachineConfiguration& machine);
+Json show(const std::optional<BootSource>& source);
+Json show(const Drive& drive);
+
+}  // namespace hob::microvm

@@ -1,0 +1,89 @@
+#include "microvm/loop.h"
+
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+
+#include "base/assert.h"
+
+namespace hob::microvm {
+
+Result<std::unique_ptr<Loop>> Loop::create() {
+  std::unique_ptr<Loop> loop(new Loop);
+  loop->epoll_ = Fd(epoll_create1(EPOLL_CLOEXEC));
+  if (!loop->epoll_) return fail_errno(errno, "making an epoll instance");
+  return loop;
+}
+
+Result<void> Loop::watch(int fd, uint32_t events, Callback callback) {
+  epoll_event event{};
+  event.events = events;
+  event.data.fd = fd;
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) < 0)
+    return fail_errno(errno, "watching a file");
+  callbacks_[fd] = std::make_shared<Callback>(std::move(callback));
+  return {};
+}
+
+Result<void> Loop::change(int fd, uint32_t events) {
+  epoll_event event{};
+  event.events = events;
+  event.data.fd = fd;
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) < 0)
+    return fail_errno(errno, "watching a file");
+  return {};
+}
+
+void Loop::forget(int fd) {
+  if (callbacks_.erase(fd) > 0) epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+}
+
+void Loop::run() {
+  std::array<epoll_event, 32> events{};
+  while (!stopped_) {
+    const int count = epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), -1);
+    if (count < 0) {
+      HOB_ASSERT(errno == EINTR);
+      continue;
+    }
+    for (int i = 0; i < count && !stopped_; ++i) {
+      // One before it in this turn may have forgotten it.
+      const auto found = callbacks_.find(events[static_cast<size_t>(i)].data.fd);
+      if (found == callbacks_.end()) continue;
+      const std::shared_ptr<Callback> callback = found->second;
+      (*callback)(events[static_cast<size_t>(i)].events);
+    }
+  }
+}
+
+Result<std::unique_ptr<Timer>> Timer::create(Loop& loop, std::function<void()> callback) {
+  Fd fd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!fd) return fail_errno(errno, "making a timer");
+  const int number = fd.get();
+  HOB_CHECK(loop.watch(number, EPOLLIN, [number, callback = std::move(callback)](uint32_t) {
+    uint64_t expirations = 0;
+    // Moved meanwhile: it has not come.
+    if (read(number, &expirations, sizeof expirations) == sizeof expirations) callback();
+  }));
+  return std::unique_ptr<Timer>(new Timer(loop, std::move(fd)));
+}
+
+Timer::~Timer() { loop_.forget(fd_.get()); }
+
+void Timer::set_in(uint64_t nanoseconds) {
+  constexpr uint64_t kSecond = 1'000'000'000;
+  if (nanoseconds == 0) nanoseconds = 1;  // 0 would switch it off
+  itimerspec when{};
+  when.it_value.tv_sec = static_cast<time_t>(nanoseconds / kSecond);
+  when.it_value.tv_nsec = static_cast<long>(nanoseconds % kSecond);
+  HOB_ASSERT(timerfd_settime(fd_.get(), 0, &when, nullptr) == 0);
+}
+
+void Timer::cancel() {
+  const itimerspec never{};
+  HOB_ASSERT(timerfd_settime(fd_.get(), 0, &never, nullptr) == 0);
+}
+
+}  // namespace hob::microvm

@@ -1,0 +1,210 @@
+#include "microvm/machine/kvm.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "base/assert.h"
+#include "microvm/layout.h"
+
+namespace hob::microvm {
+namespace {
+
+constexpr int kInterfaceVersion = 12;  // the only one there has been since Linux 2.6.22
+
+int ioctl_retrying(int fd, unsigned long request, void* argument) {
+  int answer = 0;
+  do {
+    answer = ioctl(fd, request, argument);
+  } while (answer < 0 && errno == EINTR);
+  return answer;
+}
+
+// Linux's structs that end in an array have another size in C++ than in C (its macro for such
+// arrays puts an empty struct in front, which takes a byte here), and with it the requests another
+// number: so these are their heads, spelt out.
+struct CpuidHead {
+  uint32_t nent = 0;
+  uint32_t padding = 0;
+};
+struct MsrsHead {
+  uint32_t nmsrs = 0;
+  uint32_t padding = 0;
+};
+struct MsrListHead {
+  uint32_t nmsrs = 0;
+};
+constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, CpuidHead);
+constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, CpuidHead);
+constexpr unsigned long kSetMsrs = _IOW(KVMIO, 0x89, MsrsHead);
+constexpr unsigned long kGetMsrIndexList = _IOWR(KVMIO, 0x02, MsrListHead);
+
+// A struct that ends in an array whose length the caller chooses, as KVM likes them. Raw memory, so
+// that what the kernel and we write through either type is seen through the other.
+template <class Header, class Entry>
+class WithEntries {
+ public:
+  explicit WithEntries(size_t count)
+      : memory_(std::calloc(1, sizeof(Header) + count * sizeof(Entry)), &std::free) {
+    HOB_ASSERT(memory_ != nullptr);
+  }
+  Header* header() { return static_cast<Header*>(memory_.get()); }
+  Entry* entries() {
+    return reinterpret_cast<Entry*>(static_cast<std::byte*>(memory_.get()) + sizeof(Header));
+  }
+
+ private:
+  std::unique_ptr<void, void (*)(void*)> memory_;
+};
+
+}  // namespace
+
+Result<Kvm> Kvm::open() {
+  Kvm kvm;
+  kvm.fd_ = Fd(::open("/dev/kvm", O_RDWR | O_CLOEXEC));
+  if (!kvm.fd_) return fail_errno(errno, "opening /dev/kvm");
+  const int version = ioctl(kvm.fd(), KVM_GET_API_VERSION, 0);
+  if (version != kInterfaceVersion)
+    return fail(Code::kInvalid, "/dev/kvm speaks version {}, this program {}", version,
+                kInterfaceVersion);
+  const int run_bytes = ioctl(kvm.fd(), KVM_GET_VCPU_MMAP_SIZE, 0);
+  if (run_bytes < static_cast<int>(sizeof(kvm_run)))
+    return fail_errno(errno, "KVM_GET_VCPU_MMAP_SIZE");
+  kvm.run_bytes_ = static_cast<size_t>(run_bytes);
+  return kvm;
+}
+
+int Kvm::extension(unsigned long capability) const {
+  const int answer = ioctl(fd(), KVM_CHECK_EXTENSION, capability);
+  return answer < 0 ? 0 : answer;
+}
+
+Result<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
+  WithEntries<CpuidHead, kvm_cpuid_entry2> cpuid(kCpuidEntriesMax);
+  cpuid.header()->nent = kCpuidEntriesMax;
+  if (ioctl_retrying(fd(), kGetSupportedCpuid, cpuid.header()) < 0)
+    return fail_errno(errno, "KVM_GET_SUPPORTED_CPUID");
+  return std::vector<kvm_cpuid_entry2>(cpuid.entries(), cpuid.entries() + cpuid.header()->nent);
+}
+
+Result<std::vector<uint32_t>> Kvm::saved_msrs() const {
+  MsrListHead asked{};
+  if (ioctl(fd(), kGetMsrIndexList, &asked) == 0) return std::vector<uint32_t>{};
+  if (errno != E2BIG) return fail_errno(errno, "KVM_GET_MSR_INDEX_LIST");
+  WithEntries<MsrListHead, uint32_t> list(asked.nmsrs);
+  list.header()->nmsrs = asked.nmsrs;
+  if (ioctl_retrying(fd(), kGetMsrIndexList, list.header()) < 0)
+    return fail_errno(errno, "KVM_GET_MSR_INDEX_LIST");
+  return std::vector<uint32_t>(list.entries(), list.entries() + list.header()->nmsrs);
+}
+
+KvmVcpu::KvmVcpu(KvmVcpu&& other) noexcept
+    : fd_(std::move(other.fd_)),
+      run_(std::exchange(other.run_, nullptr)),
+      run_bytes_(other.run_bytes_) {}
+
+KvmVcpu::~KvmVcpu() {
+  if (run_ != nullptr) munmap(run_, run_bytes_);
+}
+
+int KvmVcpu::enter() { return ioctl(fd_.get(), KVM_RUN, 0) < 0 ? errno : 0; }
+
+Result<void> KvmVcpu::call(unsigned long request, void* argument, const char* name) const {
+  if (ioctl_retrying(fd_.get(), request, argument) < 0) return fail_errno(errno, name);
+  return {};
+}
+
+Result<void> KvmVcpu::set_cpuid(std::span<const kvm_cpuid_entry2> entries) {
+  WithEntries<CpuidHead, kvm_cpuid_entry2> cpuid(entries.size());
+  cpuid.header()->nent = static_cast<uint32_t>(entries.size());
+  std::memcpy(cpuid.entries(), entries.data(), entries.size_bytes());
+  return call(kSetCpuid2, cpuid.header(), "KVM_SET_CPUID2");
+}
+
+Result<size_t> KvmVcpu::set_msrs(std::span<const kvm_msr_entry> entries) {
+  WithEntries<MsrsHead, kvm_msr_entry> msrs(entries.size());
+  msrs.header()->nmsrs = static_cast<uint32_t>(entries.size());
+  std::memcpy(msrs.entries(), entries.data(), entries.size_bytes());
+  const int taken = ioctl_retrying(fd_.get(), kSetMsrs, msrs.header());
+  if (taken < 0) return fail_errno(errno, "KVM_SET_MSRS");
+  return static_cast<size_t>(taken);
+}
+
+Result<KvmVm> KvmVm::create(const Kvm& kvm) {
+  int fd = -1;
+  do {
+    fd = ioctl(kvm.fd(), KVM_CREATE_VM, 0);
+  } while (fd < 0 && errno == EINTR);
+  if (fd < 0) return fail_errno(errno, "KVM_CREATE_VM");
+  KvmVm vm{Fd(fd)};
+  if (ioctl(fd, KVM_SET_TSS_ADDR, layout::kKvmTss) < 0)
+    return fail_errno(errno, "KVM_SET_TSS_ADDR");
+  uint64_t identity_map = layout::kKvmIdentityMap;
+  HOB_CHECK(vm.call(KVM_SET_IDENTITY_MAP_ADDR, &identity_map, "KVM_SET_IDENTITY_MAP_ADDR"));
+  return vm;
+}
+
+Result<KvmVcpu> KvmVm::create_vcpu(const Kvm& kvm, uint32_t id) {
+  Fd vcpu(ioctl(fd(), KVM_CREATE_VCPU, id));
+  if (!vcpu) return fail_errno(errno, fmt::format("KVM_CREATE_VCPU {}", id));
+  void* run = mmap(nullptr, kvm.run_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, vcpu.get(), 0);
+  if (run == MAP_FAILED) return fail_errno(errno, "mapping a vCPU's kvm_run");
+  return KvmVcpu(std::move(vcpu), static_cast<kvm_run*>(run), kvm.run_bytes());
+}
+
+Result<void> KvmVm::call(unsigned long request, void* argument, const char* name) const {
+  if (ioctl_retrying(fd(), request, argument) < 0) return fail_errno(errno, name);
+  return {};
+}
+
+Result<void> KvmVm::set_memory(uint32_t slot, uint64_t guest_base, uint64_t bytes, void* host,
+                               bool log_dirty) {
+  kvm_userspace_memory_region region{};
+  region.slot = slot;
+  region.flags = log_dirty ? KVM_MEM_LOG_DIRTY_PAGES : 0;
+  region.guest_phys_addr = guest_base;
+  region.memory_size = bytes;
+  region.userspace_addr = reinterpret_cast<uint64_t>(host);
+  return call(KVM_SET_USER_MEMORY_REGION, &region, "KVM_SET_USER_MEMORY_REGION");
+}
+
+Result<void> KvmVm::create_irqchip() {
+  return call(KVM_CREATE_IRQCHIP, nullptr, "KVM_CREATE_IRQCHIP");
+}
+
+Result<void> KvmVm::notify_on_write(uint64_t address, uint32_t bytes, uint32_t value, int event) {
+  kvm_ioeventfd request{};
+  request.addr = address;
+  request.len = bytes;
+  request.fd = event;
+  if (bytes != 0) {
+    request.datamatch = value;
+    request.flags = KVM_IOEVENTFD_FLAG_DATAMATCH;
+  }
+  return call(KVM_IOEVENTFD, &request, "KVM_IOEVENTFD");
+}
+
+Result<void> KvmVm::raise_by(int event, uint32_t gsi, int resample) {
+  kvm_irqfd request{};
+  request.fd = static_cast<uint32_t>(event);
+  request.gsi = gsi;
+  if (resample >= 0) {
+    request.resamplefd = static_cast<uint32_t>(resample);
+    request.flags = KVM_IRQFD_FLAG_RESAMPLE;
+  }
+  return call(KVM_IRQFD, &request, "KVM_IRQFD");
+}
+
+Result<void> KvmVm::set_line(uint32_t gsi, bool high) {
+  kvm_irq_level level{};
+  level.irq = gsi;
+  level.level = high ? 1 : 0;
+  return call(KVM_IRQ_LINE, &level, "KVM_IRQ_LINE");
+}
+
+}  // namespace hob::microvm

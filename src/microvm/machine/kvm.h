@@ -1,0 +1,97 @@
+// Linux's KVM, each call an Error that says what was tried. Mechanism only: what to put in is
+// decided elsewhere.
+//
+// KvmVcpu's calls come from the thread that runs it. Everything else from any thread.
+#pragma once
+
+#include <linux/kvm.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/file.h"
+#include "base/result.h"
+
+namespace hob::microvm {
+
+inline constexpr size_t kCpuidEntriesMax = 256;
+
+class Kvm {
+ public:
+  // kUnavailable: no /dev/kvm, or not ours to use; kInvalid: another version of its interface.
+  static Result<Kvm> open();
+
+  int fd() const { return fd_.get(); }
+  int extension(unsigned long capability) const;  // KVM_CHECK_EXTENSION: 0 means no
+  size_t run_bytes() const { return run_bytes_; }
+  Result<std::vector<kvm_cpuid_entry2>> supported_cpuid() const;
+  Result<std::vector<uint32_t>> saved_msrs() const;  // that a snapshot must hold
+
+ private:
+  Fd fd_;
+  size_t run_bytes_ = 0;
+};
+
+class KvmVcpu {
+ public:
+  KvmVcpu(Fd fd, kvm_run* run, size_t run_bytes)
+      : fd_(std::move(fd)), run_(run), run_bytes_(run_bytes) {}
+  KvmVcpu(KvmVcpu&& other) noexcept;
+  KvmVcpu& operator=(KvmVcpu&&) = delete;
+  ~KvmVcpu();
+
+  int fd() const { return fd_.get(); }
+  kvm_run& run() { return *run_; }
+  // KVM_RUN's errno; 0: it stopped for run().exit_reason.
+  int enter();
+
+  // ioctl by name: `get` fills `into`, `set` gives.
+  template <class T>
+  Result<T> get(unsigned long request, const char* name) const {
+    T value{};
+    HOB_CHECK(call(request, &value, name));
+    return value;
+  }
+  template <class T>
+  Result<void> set(unsigned long request, const T& value, const char* name) {
+    return call(request, const_cast<T*>(&value), name);
+  }
+  Result<void> set_cpuid(std::span<const kvm_cpuid_entry2> entries);
+  // How many of them were taken; fewer where KVM does not know one.
+  Result<size_t> set_msrs(std::span<const kvm_msr_entry> entries);
+
+ private:
+  Result<void> call(unsigned long request, void* argument, const char* name) const;
+  Fd fd_;
+  kvm_run* run_;
+  size_t run_bytes_;
+};
+
+class KvmVm {
+ public:
+  static Result<KvmVm> create(const Kvm& kvm);
+
+  int fd() const { return fd_.get(); }
+  Result<KvmVcpu> create_vcpu(const Kvm& kvm, uint32_t id);
+  Result<void> set_memory(uint32_t slot, uint64_t guest_base, uint64_t bytes, void* host,
+                          bool log_dirty);
+  // In the kernel: IOAPIC, PIC, LAPICs.
+  Result<void> create_irqchip();
+  // A guest's write of `bytes` (0: any) with `value` at an MMIO address makes `event` readable,
+  // without an exit to us.
+  Result<void> notify_on_write(uint64_t address, uint32_t bytes, uint32_t value, int event);
+  // Each write to `event` raises the interrupt, from any thread, without a call of ours. `resample`
+  // -1: edge.
+  Result<void> raise_by(int event, uint32_t gsi, int resample = -1);
+  Result<void> set_line(uint32_t gsi, bool high);
+
+ private:
+  explicit KvmVm(Fd fd) : fd_(std::move(fd)) {}
+  Result<void> call(unsigned long request, void* argument, const char* name) const;
+  Fd fd_;
+};
+
+}  // namespace hob::microvm

@@ -1,0 +1,234 @@
+#include "microvm/machine/machine.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/assert.h"
+#include "microvm/boot/acpi.h"
+#include "microvm/boot/boot_records.h"
+#include "microvm/boot/kernel_image.h"
+#include "microvm/layout.h"
+#include "microvm/machine/cpuid.h"
+
+namespace hob::microvm {
+namespace {
+
+// Model-specific registers at the start, as firmware would leave them.
+constexpr uint32_t kMsrMiscEnable = 0x1a0;
+constexpr uint64_t kFastStrings = 1;
+constexpr uint32_t kMsrMtrrDefaultType = 0x2ff;
+constexpr uint64_t kMtrrWriteBack = 1 << 11 | 6;
+constexpr std::array<uint32_t, 9> kMsrsZero = {
+    0x174, 0x175, 0x176, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000102, 0x10};
+// The local APIC's LINT0 and LINT1: external interrupts, and NMI.
+constexpr size_t kLvt0 = 0x350;
+constexpr size_t kLvt1 = 0x360;
+constexpr uint32_t kDeliveryModeBits = 0x700;
+constexpr uint32_t kDeliverExternal = 0x700;
+constexpr uint32_t kDeliverNmi = 0x400;
+
+std::vector<GuestMemory::Region> memory_ranges(uint64_t bytes) {
+  std::vector<GuestMemory::Region> ranges = {
+      {.base = 0, .bytes = std::min(bytes, layout::kMmioHole)}};
+  if (bytes > layout::kMmioHole)
+    ranges.push_back({.base = layout::kFourGib, .bytes = bytes - layout::kMmioHole});
+  return ranges;
+}
+
+void set_lvt(kvm_lapic_state& lapic, size_t at, uint32_t mode) {
+  uint32_t value = 0;
+  std::memcpy(&value, lapic.regs + at, sizeof value);
+  value = (value & ~kDeliveryModeBits) | mode;
+  std::memcpy(lapic.regs + at, &value, sizeof value);
+}
+
+Result<void> prepare_vcpu(KvmVcpu& vcpu, const Kernel& kernel,
+                          std::span<const kvm_cpuid_entry2> cpuid) {
+  HOB_CHECK(vcpu.set_cpuid(cpuid));
+  std::vector<kvm_msr_entry> msrs;
+  for (const uint32_t index : kMsrsZero) msrs.push_back({.index = index, .reserved = 0, .data = 0});
+  msrs.push_back({.index = kMsrMiscEnable, .reserved = 0, .data = kFastStrings});
+  msrs.push_back({.index = kMsrMtrrDefaultType, .reserved = 0, .data = kMtrrWriteBack});
+  HOB_TRY(const size_t taken, vcpu.set_msrs(msrs));
+  if (taken != msrs.size())
+    return fail(Code::kUnavailable, "KVM does not take MSR {:#x}", msrs[taken].index);
+  HOB_TRY(const kvm_sregs initial, vcpu.get<kvm_sregs>(KVM_GET_SREGS, "KVM_GET_SREGS"));
+  // All CPUs get them; those after the first wait for its start-up message anyway.
+  const BootRegisters boot = boot_registers(kernel, initial);
+  HOB_CHECK(vcpu.set(KVM_SET_FPU, boot.fpu, "KVM_SET_FPU"));
+  HOB_CHECK(vcpu.set(KVM_SET_SREGS, boot.sregs, "KVM_SET_SREGS"));
+  HOB_CHECK(vcpu.set(KVM_SET_REGS, boot.regs, "KVM_SET_REGS"));
+  HOB_TRY(kvm_lapic_state lapic, vcpu.get<kvm_lapic_state>(KVM_GET_LAPIC, "KVM_GET_LAPIC"));
+  set_lvt(lapic, kLvt0, kDeliverExternal);
+  set_lvt(lapic, kLvt1, kDeliverNmi);
+  return vcpu.set(KVM_SET_LAPIC, lapic, "KVM_SET_LAPIC");
+}
+
+}  // namespace
+
+Result<MmioPlace> mmio_place(size_t index) {
+  if (index > layout::kLastDeviceGsi - layout::kFirstDeviceGsi)
+    return fail(Code::kLimit, "more than {} devices",
+                layout::kLastDeviceGsi - layout::kFirstDeviceGsi + 1);
+  return MmioPlace{
+      .base = static_cast<uint32_t>(layout::kVirtioMmio + index * layout::kVirtioMmioBytes),
+      .gsi = static_cast<uint32_t>(layout::kFirstDeviceGsi + index)};
+}
+
+Result<std::string> command_line(const MachineOptions& options) {
+  std::string line = options.boot_arguments;
+  const auto add = [&line](std::string_view argument) {
+    if (!line.empty()) line += ' ';
+    line += argument;
+  };
+  add("pci=off");
+  for (const DriveFile& drive : options.drives) {
+    if (!drive.root) continue;
+    add(drive.partition.empty() ? "root=/dev/vda"
+                                : fmt::format("root=PARTUUID={}", drive.partition));
+    add(drive.read_only ? "ro" : "rw");
+  }
+  // For kernels without ACPI; others find the same in its tables.
+  for (size_t i = 0; i < options.drives.size(); ++i) {
+    HOB_TRY(const MmioPlace place, mmio_place(i));
+    add(fmt::format("virtio_mmio.device=4K@{:#x}:{}", place.base, place.gsi));
+  }
+  if (line.size() >= layout::kCommandLineBytes)
+    return fail(Code::kInvalid, "the boot arguments are longer than {} bytes",
+                layout::kCommandLineBytes - 1);
+  if (std::ranges::any_of(line, [](char c) { return c < 0x20 || c > 0x7e; }))
+    return fail(Code::kInvalid, "the boot arguments have characters other than printable ASCII");
+  return line;
+}
+
+Result<std::unique_ptr<Machine>> Machine::build(MachineOptions options, Loop& loop,
+                                                std::function<void(const VcpuEnd&)> on_end) {
+  HOB_ASSERT(options.vcpus >= 1 && options.vcpus <= kVcpusMax && options.memory_mib >= 1);
+  HOB_TRY(const std::string line, command_line(options));
+  HOB_TRY(GuestMemory memory, GuestMemory::create(memory_ranges(options.memory_mib << 20),
+                                                  options.pages, options.track_dirty));
+  std::unique_ptr<Machine> machine(new Machine(loop, std::move(memory)));
+  Machine& self = *machine;
+  self.on_end_ = std::move(on_end);
+
+  HOB_TRY(Kvm kvm, Kvm::open());
+  self.kvm_ = std::make_unique<Kvm>(std::move(kvm));
+  HOB_TRY(KvmVm vm, KvmVm::create(*self.kvm_));
+  self.vm_ = std::make_unique<KvmVm>(std::move(vm));
+  HOB_CHECK(self.vm_->create_irqchip());
+  uint32_t slot = 0;
+  for (const GuestMemory::Region& region : self.memory_.regions())
+    HOB_CHECK(
+        self.vm_->set_memory(slot++, region.base, region.bytes, region.host, options.track_dirty));
+
+  HOB_TRY(const Kernel kernel,
+          context(load_kernel(options.kernel.get(), self.memory_, Loading::kMapped), "the kernel"));
+  std::optional<Initrd> initrd;
+  if (options.initrd) {
+    HOB_TRY(initrd,
+            context(load_initrd(options.initrd.get(), self.memory_, kernel.end), "the initrd"));
+  }
+
+  HOB_TRY(Event serial_interrupt, Event::create());
+  self.serial_interrupt_ = std::make_unique<Event>(std::move(serial_interrupt));
+  HOB_CHECK(self.vm_->raise_by(self.serial_interrupt_->fd(), layout::kSerialGsi));
+  self.serial_ = std::make_unique<Serial>(
+      *self.serial_interrupt_,
+      [fd = options.console](std::byte byte) { return fd < 0 || ::write(fd, &byte, 1) == 1; });
+  self.ports_.insert(layout::kSerialPort, 8, *self.serial_);
+  HOB_TRY(Event keyboard_interrupt, Event::create());
+  self.keyboard_interrupt_ = std::make_unique<Event>(std::move(keyboard_interrupt));
+  HOB_CHECK(self.vm_->raise_by(self.keyboard_interrupt_->fd(), layout::kI8042Gsi));
+  self.keyboard_ = std::make_unique<I8042>(*self.keyboard_interrupt_, [&self] {
+    self.ended({.reason = "the guest reset the machine"});
+  });
+  self.ports_.insert(layout::kI8042Data, layout::kI8042Command - layout::kI8042Data + 1,
+                     *self.keyboard_);
+
+  HOB_TRY(Event end_event, Event::create());
+  self.end_event_ = std::make_unique<Event>(std::move(end_event));
+  HOB_CHECK(loop.watch(self.end_event_->fd(), EPOLLIN, [&self](uint32_t) {
+    self.end_event_->take();
+    std::optional<VcpuEnd> end;
+    {
+      const std::lock_guard lock(self.end_mutex_);
+      end = self.end_;
+    }
+    self.on_end_(*end);
+  }));
+
+  AcpiDevices acpi{.vcpus = static_cast<int>(options.vcpus)};
+  HOB_CHECK(self.attach_drives(std::move(options.drives)));
+  for (size_t i = 0; i < self.transports_.size(); ++i) {
+    HOB_TRY(const MmioPlace place, mmio_place(i));
+    acpi.virtio.push_back({.base = place.base, .gsi = place.gsi});
+  }
+  HOB_CHECK(write_acpi(self.memory_, acpi));
+  HOB_CHECK(write_boot_records(self.memory_, kernel, line, initrd));
+  HOB_CHECK(self.start_vcpus(options, kernel));
+  return machine;
+}
+
+Result<void> Machine::attach_drives(std::vector<DriveFile> drives) {
+  for (DriveFile& drive : drives) {
+    HOB_TRY(
+        std::unique_ptr<Block> block,
+        Block::create(std::move(drive.file),
+                      {.id = drive.id, .read_only = drive.read_only, .flushes = drive.flushes}));
+    HOB_TRY(const MmioPlace place, mmio_place(transports_.size()));
+    HOB_TRY(std::unique_ptr<VirtioMmio> transport,
+            VirtioMmio::create(*block, memory_, *vm_, loop_, place.base, place.gsi));
+    mmio_.insert(place.base, layout::kVirtioMmioBytes, *transport);
+    devices_.push_back(std::move(block));
+    transports_.push_back(std::move(transport));
+  }
+  return {};
+}
+
+Result<void> Machine::start_vcpus(const MachineOptions& options, const Kernel& kernel) {
+  HOB_TRY(const std::vector<kvm_cpuid_entry2> supported, kvm_->supported_cpuid());
+  const bool deadline = kvm_->extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0;
+  Vcpu::install_kick();
+  for (uint32_t i = 0; i < options.vcpus; ++i) {
+    HOB_TRY(KvmVcpu kvm, vm_->create_vcpu(*kvm_, i));
+    const auto cpuid = shape_cpuid(
+        supported,
+        {.index = i, .vcpus = options.vcpus, .smt = options.smt, .tsc_deadline = deadline});
+    HOB_CHECK(prepare_vcpu(kvm, kernel, cpuid));
+    auto vcpu = std::make_unique<Vcpu>(i, std::move(kvm), VcpuBuses{.ports = ports_, .mmio = mmio_},
+                                       [this](const VcpuEnd& end) { ended(end); });
+    HOB_CHECK(vcpu->start([] { return Result<void>(); }));
+    vcpus_.push_back(std::move(vcpu));
+  }
+  return {};
+}
+
+Machine::~Machine() {
+  for (const auto& vcpu : vcpus_) vcpu->stop();
+  if (end_event_) loop_.forget(end_event_->fd());
+}
+
+void Machine::ended(const VcpuEnd& end) {
+  {
+    const std::lock_guard lock(end_mutex_);
+    if (end_) return;
+    end_ = end;
+  }
+  end_event_->signal();
+}
+
+void Machine::resume() {
+  for (const auto& vcpu : vcpus_) vcpu->resume();
+  running_ = true;
+}
+
+void Machine::pause() {
+  for (const auto& vcpu : vcpus_) vcpu->pause();
+  running_ = false;
+}
+
+}  // namespace hob::microvm

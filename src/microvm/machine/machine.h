@@ -1,0 +1,103 @@
+// One virtual machine: memory, vCPUs, devices and the loop they live on. Built whole and paused,
+// then resumed.
+//
+// Everything here is called on the loop's thread.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "microvm/devices/bus.h"
+#include "microvm/devices/i8042.h"
+#include "microvm/devices/serial.h"
+#include "microvm/loop.h"
+#include "microvm/machine/kvm.h"
+#include "microvm/machine/vcpu.h"
+#include "microvm/memory/guest_memory.h"
+#include "microvm/virtio/block.h"
+#include "microvm/virtio/mmio.h"
+
+namespace hob::microvm {
+
+inline constexpr uint32_t kVcpusMax = 32;
+inline constexpr uint64_t kMemoryMibMax = 16ull
+                                          << 20;  // 16 TiB: below what any CPU of ours can address
+
+struct DriveFile {
+  std::string id{};
+  Fd file{};
+  bool read_only = false;
+  bool flushes = false;
+  bool root = false;
+  std::string partition{};  // PARTUUID of the root; empty: the whole drive
+};
+
+struct MachineOptions {
+  uint32_t vcpus = 1;  // 1..kVcpusMax
+  bool smt = false;
+  uint64_t memory_mib = 128;  // at least 1
+  GuestMemory::Pages pages = GuestMemory::Pages::kNormal;
+  bool track_dirty = false;
+  Fd kernel{};
+  Fd initrd{};                      // none: -1
+  std::string boot_arguments{};     // as given; what devices need is appended
+  std::vector<DriveFile> drives{};  // the root first
+  int console = 1;                  // where COM1's output goes; -1: nowhere
+};
+
+class Machine {
+ public:
+  // Paused, its first instruction not run. `on_end`: on the loop, when a CPU ended by itself, with
+  // its reason.
+  static Result<std::unique_ptr<Machine>> build(MachineOptions options, Loop& loop,
+                                                std::function<void(const VcpuEnd&)> on_end);
+  ~Machine();
+
+  void resume();
+  void pause();
+  bool running() const { return running_; }
+  // False: the guest does not read its keyboard.
+  bool type_ctrl_alt_del() { return keyboard_->type_ctrl_alt_del(); }
+  Serial& console() { return *serial_; }
+  GuestMemory& memory() { return memory_; }
+
+ private:
+  Machine(Loop& loop, GuestMemory memory) : loop_(loop), memory_(std::move(memory)) {}
+  Result<void> attach_drives(std::vector<DriveFile> drives);
+  Result<void> start_vcpus(const MachineOptions& options, const struct Kernel& kernel);
+  void ended(const VcpuEnd& end);
+
+  Loop& loop_;
+  GuestMemory memory_;
+  std::unique_ptr<Kvm> kvm_;
+  std::unique_ptr<KvmVm> vm_;
+  Bus ports_;
+  Bus mmio_;
+  std::unique_ptr<Event> serial_interrupt_;
+  std::unique_ptr<Event> keyboard_interrupt_;
+  std::unique_ptr<Serial> serial_;
+  std::unique_ptr<I8042> keyboard_;
+  std::vector<std::unique_ptr<VirtioDevice>> devices_;
+  std::vector<std::unique_ptr<VirtioMmio>> transports_;
+  std::unique_ptr<Event> end_event_;
+  std::mutex end_mutex_;
+  std::optional<VcpuEnd> end_;  // the first
+  std::function<void(const VcpuEnd&)> on_end_;
+  bool running_ = false;
+  std::vector<std::unique_ptr<Vcpu>> vcpus_;  // last: they use all of the above
+};
+
+// Bases and interrupts are given in turn: the i-th device in the virtio-mmio window.
+struct MmioPlace {
+  uint32_t base = 0;
+  uint32_t gsi = 0;
+};
+Result<MmioPlace> mmio_place(size_t index);
+
+// `given` with what the devices need behind it. kInvalid: too long, or not printable text.
+Result<std::string> command_line(const MachineOptions& options);
+
+}  // namespace hob::microvm

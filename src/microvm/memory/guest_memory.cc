@@ -1,0 +1,155 @@
+#include "microvm/memory/guest_memory.h"
+
+#include <linux/mman.h>
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "base/assert.h"
+
+namespace hob::microvm {
+namespace {
+
+// An access that the compiler may neither repeat nor split, where the hardware has one of that
+// size.
+template <class Word>
+void load_word(void* into, const std::byte* from) {
+  const Word value = __atomic_load_n(reinterpret_cast<const Word*>(from), __ATOMIC_RELAXED);
+  std::memcpy(into, &value, sizeof value);
+}
+template <class Word>
+void store_word(std::byte* to, const void* from) {
+  Word value;
+  std::memcpy(&value, from, sizeof value);
+  __atomic_store_n(reinterpret_cast<Word*>(to), value, __ATOMIC_RELAXED);
+}
+
+bool aligned(const std::byte* pointer, size_t bytes) {
+  return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
+}
+
+}  // namespace
+
+void DirtyPages::mark(uint64_t first_page, uint64_t count) {
+  for (uint64_t page = first_page; page < first_page + count; ++page) {
+    std::atomic<uint64_t>& word = words_[page / 64];
+    const uint64_t bit = uint64_t{1} << (page % 64);
+    if ((word.load(std::memory_order_relaxed) & bit) == 0)
+      word.fetch_or(bit, std::memory_order_relaxed);
+  }
+}
+
+std::vector<uint64_t> DirtyPages::take() {
+  std::vector<uint64_t> taken(words_.size());
+  for (size_t i = 0; i < words_.size(); ++i)
+    taken[i] = words_[i].exchange(0, std::memory_order_relaxed);
+  return taken;
+}
+
+Result<GuestMemory> GuestMemory::create(std::span<const Region> ranges, Pages pages,
+                                        bool track_dirty) {
+  GuestMemory memory;
+  memory.regions_.reserve(ranges.size());
+  for (const Region& range : ranges) {
+    HOB_ASSERT(range.bytes > 0 && range.base % kPageBytes == 0 && range.bytes % kPageBytes == 0);
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    if (pages == Pages::kHuge) flags |= MAP_HUGETLB | MAP_HUGE_2MB;
+    void* host = mmap(nullptr, range.bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (host == MAP_FAILED)
+      return fail_errno(errno, fmt::format("mapping {} bytes of guest memory", range.bytes));
+    if (pages == Pages::kTransparentHuge) madvise(host, range.bytes, MADV_HUGEPAGE);
+    // A core file of ours holds nothing of the guest's.
+    madvise(host, range.bytes, MADV_DONTDUMP);
+    memory.regions_.push_back(
+        {.base = range.base, .bytes = range.bytes, .host = static_cast<std::byte*>(host)});
+    if (track_dirty) memory.dirty_.emplace_back(range.bytes / kPageBytes);
+  }
+  return memory;
+}
+
+GuestMemory::~GuestMemory() {
+  for (const Region& region : regions_) munmap(region.host, region.bytes);
+}
+
+uint64_t GuestMemory::bytes() const {
+  uint64_t sum = 0;
+  for (const Region& region : regions_) sum += region.bytes;
+  return sum;
+}
+
+std::byte* GuestMemory::find(GuestAddress address, uint64_t bytes) const {
+  for (const Region& region : regions_) {
+    if (address < region.base || address - region.base >= region.bytes) continue;
+    const uint64_t offset = address - region.base;
+    if (bytes == 0 || bytes > region.bytes - offset) return nullptr;
+    return region.host + offset;
+  }
+  return nullptr;
+}
+
+void GuestMemory::load(void* into, const std::byte* from, size_t bytes) {
+  if (bytes == 1) return load_word<uint8_t>(into, from);
+  if (bytes == 2 && aligned(from, 2)) return load_word<uint16_t>(into, from);
+  if (bytes == 4 && aligned(from, 4)) return load_word<uint32_t>(into, from);
+  if (bytes == 8 && aligned(from, 8)) return load_word<uint64_t>(into, from);
+  std::memcpy(into, from, bytes);
+}
+
+void GuestMemory::store(std::byte* to, const void* from, size_t bytes) {
+  if (bytes == 1) return store_word<uint8_t>(to, from);
+  if (bytes == 2 && aligned(to, 2)) return store_word<uint16_t>(to, from);
+  if (bytes == 4 && aligned(to, 4)) return store_word<uint32_t>(to, from);
+  if (bytes == 8 && aligned(to, 8)) return store_word<uint64_t>(to, from);
+  std::memcpy(to, from, bytes);
+}
+
+bool GuestMemory::read_bytes(GuestAddress address, std::span<std::byte> into) const {
+  if (into.empty()) return true;
+  const std::byte* from = find(address, into.size());
+  if (from == nullptr) return false;
+  std::memcpy(into.data(), from, into.size());
+  return true;
+}
+
+bool GuestMemory::write_bytes(GuestAddress address, std::span<const std::byte> from) {
+  if (from.empty()) return true;
+  std::byte* to = find(address, from.size());
+  if (to == nullptr) return false;
+  std::memcpy(to, from.data(), from.size());
+  mark_dirty(address, from.size());
+  return true;
+}
+
+std::optional<iovec> GuestMemory::io_range(GuestAddress address, uint64_t bytes) const {
+  std::byte* host = find(address, bytes);
+  if (host == nullptr) return std::nullopt;
+  return iovec{.iov_base = host, .iov_len = bytes};
+}
+
+void GuestMemory::mark_dirty(GuestAddress address, uint64_t bytes) {
+  if (dirty_.empty() || bytes == 0) return;
+  for (size_t i = 0; i < regions_.size(); ++i) {
+    const Region& region = regions_[i];
+    if (address < region.base || address - region.base >= region.bytes) continue;
+    const uint64_t offset = address - region.base;
+    HOB_ASSERT(bytes <= region.bytes - offset);
+    const uint64_t first = offset / kPageBytes;
+    dirty_[i].mark(first, (offset + bytes - 1) / kPageBytes - first + 1);
+    return;
+  }
+}
+
+Result<void> GuestMemory::map_file(GuestAddress address, int fd, uint64_t offset, uint64_t bytes) {
+  HOB_ASSERT(address % kPageBytes == 0 && offset % kPageBytes == 0 && bytes % kPageBytes == 0);
+  std::byte* host = find(address, bytes);
+  if (host == nullptr)
+    return fail(Code::kInvalid, "{} bytes at {:#x} are outside of the guest's memory", bytes,
+                address);
+  if (mmap(host, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd,
+           static_cast<off_t>(offset)) == MAP_FAILED)
+    return fail_errno(errno, "mapping a file into the guest's memory");
+  return {};
+}
+
+}  // namespace hob::microvm

@@ -1,0 +1,63 @@
+// virtio over memory-mapped registers, version 2 (virtio 1.2, section 4.2).
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "microvm/devices/bus.h"
+#include "microvm/devices/event.h"
+#include "microvm/loop.h"
+#include "microvm/machine/kvm.h"
+#include "microvm/memory/guest_memory.h"
+#include "microvm/virtio/device.h"
+
+namespace hob::microvm {
+
+class VirtioMmio final : public BusDevice, public DeviceInterrupt {
+ public:
+  // All must outlive it. Notifications of queues come through `loop`.
+  static Result<std::unique_ptr<VirtioMmio>> create(VirtioDevice& device, GuestMemory& memory,
+                                                    KvmVm& vm, Loop& loop, uint64_t base,
+                                                    uint32_t gsi);
+  ~VirtioMmio() override;
+
+  void read(uint64_t offset, std::span<std::byte> data) override;
+  void write(uint64_t offset, std::span<const std::byte> data) override;
+
+  void queue_used() override;
+  void configuration_changed() override;
+  void needs_reset() override;
+
+  // Held while the device is used from outside of its transport (the API, a timer).
+  std::mutex& mutex() { return mutex_; }
+
+ private:
+  VirtioMmio(VirtioDevice& device, GuestMemory& memory, Loop& loop);
+  uint32_t read_register(uint64_t offset);
+  void write_register(uint64_t offset, uint32_t value);
+  void write_status(uint32_t value);
+  void reset();
+  Queue* selected();
+  void notified(size_t index);
+
+  VirtioDevice& device_;
+  GuestMemory& memory_;
+  Loop& loop_;
+  std::mutex mutex_;
+  Event interrupt_;
+  std::vector<Event> notifications_;  // one a queue
+  std::vector<Queue> queues_;
+  uint64_t driver_features_ = 0;
+  uint32_t device_features_select_ = 0;
+  uint32_t driver_features_select_ = 0;
+  uint32_t queue_select_ = 0;
+  uint32_t status_ = 0;
+  bool active_ = false;
+  std::atomic<uint32_t> interrupt_status_ = 0;
+  std::atomic<uint32_t> configuration_generation_ = 0;
+  std::atomic<bool> needs_reset_ = false;
+};
+
+}  // namespace hob::microvm

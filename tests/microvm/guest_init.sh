@@ -1,0 +1,32 @@
+#!/bin/busybox sh
+# The init of the test's guests: does what hob.test= on its command line says, then resets the machine.
+busybox=/bin/busybox
+$busybox mkdir -p /proc /sys /dev
+$busybox mount -t proc proc /proc
+$busybox mount -t sysfs sys /sys
+$busybox mount -t devtmpfs dev /dev
+for module in virtio_ring virtio virtio_mmio virtio_blk; do
+  $busybox insmod /modules/$module.ko
+done
+test=$($busybox sed -n 's/.*hob\.test=\([a-z]*\).*/\1/p' /proc/cmdline)
+case "$test" in
+  disk)
+    echo "read: $($busybox head -c 15 /dev/vda)"
+    echo -n written-by-guest | $busybox dd of=/dev/vda bs=512 seek=1 conv=fsync 2>/dev/null
+    $busybox tr '\0' y </dev/zero | $busybox dd of=/dev/vda bs=1M seek=1 count=1 iflag=fullblock conv=fsync 2>/dev/null
+    $busybox blkdiscard -o 2097152 -l 1048576 /dev/vda
+    ;;
+  write)
+    $busybox dd if=/dev/zero of=/dev/vda bs=512 count=1 conv=fsync 2>/dev/null || echo "write failed"
+    ;;
+  cpus) echo "cpus: $($busybox nproc)" ;;
+  tick)
+    count=0
+    while :; do
+      count=$((count + 1))
+      echo "tick $count"
+      $busybox sleep 1
+    done
+    ;;
+esac
+$busybox reboot -f

@@ -1,0 +1,14 @@
+#!/bin/busybox sh
+# The init of the emulated machine in which KVM works: loads KVM, runs the suite on real guests, says how it went.
+busybox=/bin/busybox
+$busybox mkdir -p /proc /sys /dev /tmp
+$busybox mount -t proc proc /proc
+$busybox mount -t sysfs sys /sys
+$busybox mount -t devtmpfs dev /dev
+$busybox mount -t tmpfs tmp /tmp
+for module in irqbypass kvm kvm-amd; do
+  $busybox insmod /modules/$module.ko
+done
+/vmm_guest_suite /files --gtest_color=no
+echo "suite ended with $?"
+$busybox poweroff -f

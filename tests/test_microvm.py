@@ -1,0 +1,92 @@
+"""hob-vmm with real guests: the suite of tests/microvm in an emulated machine where KVM works.
+
+The machine is QEMU's with AMD's virtualization emulated, so that Linux's own kvm_amd runs in it; what it boots, and what its
+guests boot, is Debian's cloud kernel as the package has it. Emulation is slow: this takes about two minutes.
+"""
+import os
+import pathlib
+import re
+import shutil
+import struct
+import subprocess
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent / "microvm"
+BUILD = pathlib.Path(os.environ.get("HOB_BUILD", "build")).resolve()
+SECONDS_MAX = 900
+GUEST_MODULES = ["virtio_ring", "virtio", "virtio_mmio", "virtio_blk"]
+HOST_MODULES = ["irqbypass", "kvm", "kvm-amd"]
+
+
+def kernel_package(folder):
+    """The unpacked package that linux-image-cloud-amd64 depends on; fetched once for each build directory."""
+    unpacked = folder / "package"
+    if not unpacked.exists():
+        depends = subprocess.run(["apt-cache", "depends", "linux-image-cloud-amd64"], capture_output=True, text=True, check=True)
+        name = re.search(r"Depends: (linux-image-\S+)", depends.stdout).group(1)
+        subprocess.run(["apt-get", "download", "-qq", name], cwd=folder, check=True)
+        fresh = folder / "package.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        subprocess.run(["dpkg", "-x", next(folder.glob(f"{name}_*.deb")), fresh], check=True)
+        fresh.rename(unpacked)
+    return unpacked
+
+
+def extract_vmlinux(bzimage, path):
+    """The ELF file inside: the payload, whose place the setup header tells, is LZ4 in Debian's kernels."""
+    image = bzimage.read_bytes()
+    setup_sectors = image[0x1F1] or 4
+    offset, length = struct.unpack_from("<II", image, 0x248)
+    start = (setup_sectors + 1) * 512 + offset
+    packed = path.with_suffix(".lz4")
+    packed.write_bytes(image[start:start + length - 4])  # the last word is the unpacked size
+    subprocess.run(["lz4", "-d", "-q", "-f", packed, path], check=True)
+    assert path.read_bytes()[:4] == b"\x7fELF"
+
+
+def archive(root, path):
+    """An initial RAM disk of what is under `root`."""
+    names = "\n".join(str(p.relative_to(root)) for p in sorted(root.rglob("*")))
+    packed = subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], input=names.encode(), cwd=root, capture_output=True, check=True)
+    path.write_bytes(packed.stdout)
+
+
+def make_root(root, init, package, modules):
+    (root / "bin").mkdir(parents=True)
+    (root / "modules").mkdir()
+    shutil.copy("/bin/busybox", root / "bin/busybox")
+    shutil.copy(init, root / "init")
+    (root / "init").chmod(0o755)
+    for module in modules:
+        shutil.copy(next(package.rglob(f"{module}.ko")), root / "modules")
+
+
+@pytest.mark.skipif(not (BUILD / "tests/vmm_guest_suite").exists(), reason="a sanitized build has no static programs")
+def test_real_guests(tmp_path):
+    folder = BUILD / "microvm"
+    folder.mkdir(exist_ok=True)
+    package = kernel_package(folder)
+    vmlinux = tmp_path / "vmlinux"
+    bzimage = next((package / "boot").glob("vmlinuz-*"))
+    extract_vmlinux(bzimage, vmlinux)
+    guest = tmp_path / "guest"
+    make_root(guest, HERE / "guest_init.sh", package, GUEST_MODULES)
+    host = tmp_path / "host"
+    make_root(host, HERE / "host_init.sh", package, HOST_MODULES)
+    (host / "files").mkdir()
+    archive(guest, host / "files/initrd")
+    shutil.copy(vmlinux, host / "files/vmlinux")
+    shutil.copy(bzimage, host / "files/bzimage")
+    shutil.copy(BUILD / "bin/hob-vmm", host / "files/hob-vmm")
+    subprocess.run(["strip", "-o", host / "vmm_guest_suite", BUILD / "tests/vmm_guest_suite"], check=True)
+    archive(host, tmp_path / "host.cpio")
+    machine = subprocess.run(
+        ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu", "EPYC-v1,+svm,-xsaves", "-m", "1536", "-nodefaults",
+         "-display", "none", "-no-reboot", "-serial", "stdio", "-kernel", vmlinux, "-initrd", tmp_path / "host.cpio",
+         "-append", "console=ttyS0 nokaslr panic=-1 reboot=t quiet loglevel=3"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=SECONDS_MAX)
+    print(machine.stdout[-20000:])
+    assert "suite ended with 0" in machine.stdout
+    passed = re.findall(r"\[       OK \] VmmGuest\.(\w+)", machine.stdout)
+    assert len(passed) == 7, passed
