@@ -22,8 +22,7 @@ inline constexpr uint64_t kUnknownRetry =
 inline constexpr uint64_t kAwakeCheckMin = 10;  // between two looks at a load that may fall
 inline constexpr uint64_t kAwakeCheckMax = 1'000;
 // A target beyond the first that was not needed for so long goes to sleep, or after sleep_after
-// where that is shorter. bench/scale (step): at twice as much they are awake 3 % longer, and nobody
-// waits less.
+// where that is shorter. Waking takes a millisecond, so keeping them longer buys little.
 inline constexpr uint64_t kSurplusAfter = 250;
 // What is awake beyond the load is this share of its square root, and none for one request after
 // the other: enough for those that come while a target wakes.

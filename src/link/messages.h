@@ -263,7 +263,7 @@ struct Route {
   // Targets that stay awake without visitors; those beyond sleep when they are not needed. -1: none
   // ever sleeps.
   int awake_min = -1;
-  Duration sleep_after{20'000};    // a target not needed for so long goes to sleep
+  Duration sleep_after{20'000};    // the last target goes to sleep after so long without requests
   Duration queue_timeout{10'000};  // how long a request waits for a free target; then 503
   std::vector<RouteVersion> versions{};  // empty: its targets are all of one
   TargetProtocol protocol = TargetProtocol::kHttp1;

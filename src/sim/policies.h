@@ -16,8 +16,8 @@ struct SimSettings {
   double sleep_after = 20;  // seconds; Hob's alone, of the last one
   double start_time = 2;    // seconds from ordered to ready
   double wake_time = 0.001;
-  double memory_gb = 2;      // of an instance
-  double start_failures = 0; // share of starts that end in nothing, after start_time
+  double memory_gb = 2;       // of an instance
+  double start_failures = 0;  // share of starts that end in nothing, after start_time
 };
 
 // What a policy sees, at one moment of virtual time (seconds).
@@ -46,7 +46,7 @@ struct Wish {
   int provisioned = 0;  // awake, asleep and starting together
   Sleep sleep = Sleep::kNever;
   double active_least = 0;  // kIdle: seconds that one stays awake once it is
-  double again = 0;  // look again at this time, or at the next change
+  double again = 0;         // look again at this time, or at the next change
 };
 
 // A policy is asked after each event; it may keep what it has seen.
@@ -58,14 +58,13 @@ class Policy {
 
 // "hob": runner's Scaler, told as an edge tells: each second, and while requests wait for what does
 // not exist yet each kReportShort; what is awake edge::decide_awake says.
-// "knative": its KPA at its defaults: 2 s ticks, 60 s and 6 s windows, 70 % of the concurrency, panic
-// at twice what is ready, at once when there is none. Averages are exact, where its own are sampled.
-// "app runner": its rule with fixed reserves: as many as the requests in flight fill are active, at
-// once; min_size are provisioned at least, and those not needed have no CPU. It publishes no time to
-// scale in; a minute is taken, and for an active one too, since a minute of its CPU is what its
-// price list has as the least.
-// "bare rule": the same, but an instance has no CPU the moment it has no request. Nothing that keeps
-// every request from waiting can have less awake; who wakes takes wake_time.
+// "knative": its KPA at its defaults: 2 s ticks, 60 s and 6 s windows, 70 % of the concurrency,
+// panic at twice what is ready, at once when there is none. Averages are exact, where its own are
+// sampled. "app runner": its rule with fixed reserves: as many as the requests in flight fill are
+// active, at once; min_size are provisioned at least, and those not needed have no CPU. It
+// publishes no time to scale in, nor for how long an active one stays so; a minute is assumed for
+// both. "bare rule": the same, but an instance has no CPU the moment it has no request. Nothing
+// that keeps every request from waiting can have less awake; who wakes takes wake_time.
 inline constexpr std::string_view kPolicies[] = {"hob", "knative", "app runner", "bare rule"};
 std::unique_ptr<Policy> make_policy(std::string_view name, const SimSettings& settings);
 
