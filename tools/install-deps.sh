@@ -9,7 +9,8 @@ build=(clang-19 lld-19 libclang-rt-19-dev llvm-19 cmake ninja-build ccache pkg-c
   libfmt-dev libgtest-dev liburing-dev libcli11-dev zlib1g-dev libc6-dev)
 run=(crun nftables e2fsprogs ca-certificates)
 test=(awscli python3-boto3 python3-pytest skopeo buildah podman curl openssl nghttp2-client haproxy nginx-light wrk
-  busybox-static e2fsprogs iproute2 procps)
+  busybox-static e2fsprogs iproute2 procps
+  python3-grpcio)
 
 wanted=()
 for group in "${@:-all}"; do
