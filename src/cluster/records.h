@@ -65,11 +65,12 @@ struct Routing {
   int awake_min = -1;  // this and the next as in link::Route
   Duration sleep_after{20'000};
   Duration queue_timeout{10'000};
+  link::TargetProtocol protocol = link::TargetProtocol::kHttp1;
   bool operator==(const Routing&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Routing, (),
                       (host_names, service_name, state, max_concurrency, request_timeout,
-                       idle_timeout, awake_min, sleep_after, queue_timeout))
+                       idle_timeout, awake_min, sleep_after, queue_timeout, protocol))
 
 enum class ServiceStatus { kActive, kDraining, kInactive };
 BOOST_DESCRIBE_ENUM(ServiceStatus, kActive, kDraining, kInactive)

@@ -49,7 +49,8 @@ std::vector<link::Route> decide_routes(
                       .idle_timeout = service.routing.idle_timeout,
                       .awake_min = service.routing.awake_min,
                       .sleep_after = service.routing.sleep_after,
-                      .queue_timeout = service.routing.queue_timeout};
+                      .queue_timeout = service.routing.queue_timeout,
+                      .protocol = service.routing.protocol};
     if (mine != tasks.end()) route.targets = targets_of(service, mine->second);
     if (service.status != ServiceStatus::kActive) route.host_names.clear();
     if (route.host_names.empty() && route.targets.empty()) continue;

@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "base/time.h"
+#include "link/messages.h"
 #include "runner/schedule.h"
 
 namespace hob::runner {
@@ -26,6 +27,7 @@ struct Extensions {
   Schedule schedule{};                        // hob:min-size-schedule
   std::optional<Duration> sleep_after{};      // hob:sleep-after; 0 ("off"): no task ever sleeps
   std::optional<Duration> stop_after{};       // hob:stop-after
+  std::optional<link::TargetProtocol> protocol{};  // hob:protocol
   bool operator==(const Extensions&) const = default;
 };
 
