@@ -34,8 +34,9 @@ inline constexpr uint64_t kHttp2ResetsMs = 10'000;
 inline constexpr uint64_t kHttp2QuickMs = 1'000;
 
 // A target's connection with streams that is silent for so long is asked whether it is alive, and
-// closed when it says nothing for so long again.
-inline constexpr uint64_t kHttp2SilentMs = 15'000;
+// closed when it says nothing for so long again. gRPC's servers close connections that ask more often
+// than every 5 min while they have nothing to say.
+inline constexpr uint64_t kHttp2SilentMs = 310'000;
 inline constexpr uint64_t kHttp2PongMs = 30'000;
 
 inline constexpr int kHttp2StreamsInATurn = 16;  // begun; the rest waits for the loop's other work
