@@ -10,7 +10,7 @@ build=(clang-19 lld-19 libclang-rt-19-dev llvm-19 cmake ninja-build ccache pkg-c
 run=(crun nftables e2fsprogs ca-certificates)
 test=(awscli python3-boto3 python3-pytest skopeo buildah podman curl openssl nghttp2-client haproxy nginx-light wrk
   busybox-static e2fsprogs iproute2 procps
-  python3-grpcio)
+  python3-grpcio nghttp2-server)
 
 wanted=()
 for group in "${@:-all}"; do
