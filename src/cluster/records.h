@@ -102,11 +102,13 @@ struct Routing {
   Duration sticky{0};
   // By host name ("*.domain" too): the id of the account's Certificate that edges show for it.
   std::map<std::string, std::string> certificates{};
+  link::TargetProtocol protocol = link::TargetProtocol::kHttp1;
   bool operator==(const Routing&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Routing, (),
                       (host_names, service_name, state, max_concurrency, request_timeout,
-                       idle_timeout, awake_min, sleep_after, queue_timeout, sticky, certificates))
+                       idle_timeout, awake_min, sleep_after, queue_timeout, sticky, certificates,
+                       protocol))
 
 enum class ServiceStatus { kActive, kDraining, kInactive };
 BOOST_DESCRIBE_ENUM(ServiceStatus, kActive, kDraining, kInactive)

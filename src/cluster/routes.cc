@@ -84,6 +84,7 @@ std::vector<link::Route> decide_routes(
                       .awake_min = service.routing.awake_min,
                       .sleep_after = service.routing.sleep_after,
                       .queue_timeout = service.routing.queue_timeout,
+                      .protocol = service.routing.protocol,
                       .sticky = service.routing.sticky};
     if (mine != tasks.end()) route.targets = targets_of(service, mine->second);
     route.versions = versions_of(service, route.targets);

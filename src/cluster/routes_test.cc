@@ -24,7 +24,8 @@ TEST(DecideRoutes, HealthyAndDrainingTargetsInOrder) {
                               .awake_min = 1,
                               .sleep_after = 7s,
                               .queue_timeout = 8s,
-                              .sticky = 9s}};
+                              .sticky = 9s,
+                              .protocol = link::TargetProtocol::kHttp2}};
   service.deployments[0].task.port = 80;
   Task b = task("b"), a = task("a"), sick = task("c"), leaving = task("d"), stopping = task("e"),
        lost = task("f");
@@ -41,6 +42,7 @@ TEST(DecideRoutes, HealthyAndDrainingTargetsInOrder) {
   EXPECT_EQ(routes[0].sleep_after, 7s);
   EXPECT_EQ(routes[0].queue_timeout, 8s);
   EXPECT_EQ(routes[0].sticky, 9s);
+  EXPECT_EQ(routes[0].protocol, link::TargetProtocol::kHttp2);
   std::string targets;
   for (const link::Target& target : routes[0].targets) {
     targets += fmt::format("{}:{}{} ", target.task.value, target.port,

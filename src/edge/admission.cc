@@ -65,13 +65,6 @@ void write_log_prefix(const http::RequestHead& head, const Origin& origin, std::
 
 }  // namespace
 
-bool asks_for_json(const http::RequestHead& head) {
-  const http::Field* accept = head.find("accept");
-  if (accept == nullptr) return false;
-  const size_t json = accept->value.find("json");
-  return json != std::string_view::npos && json < accept->value.find("text/html");
-}
-
 Admission admit(Worker& worker, std::string_view raw, const Origin& origin) {
   const http::RequestHead& head = worker.request_head();
   Admission admission;
@@ -113,7 +106,9 @@ Admission admit(Worker& worker, std::string_view raw, const Origin& origin) {
   const RequestRewrite how{
       .forwarded = origin.forwarded,
       .new_trace = {trace.data(), trace.size()},
-      .upgrade = origin.upgrades && head.upgrade && head.minor == 1 && !asks_for_h2c(head)};
+      // Targets of HTTP/2 know no upgrades.
+      .upgrade = origin.upgrades && head.upgrade && head.minor == 1 && !asks_for_h2c(head) &&
+                 admission.service->route.protocol == link::TargetProtocol::kHttp1};
   if (!rewrite_request(head, raw, how, worker.buffers(), exchange.head())) {
     worker.give_back(std::move(admission.exchange));
     refuse(Refusal::kQueueFull, 503);

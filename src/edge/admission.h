@@ -32,7 +32,4 @@ struct Admission {
 // The head in the worker's scratch, whose bytes are `raw`.
 Admission admit(Worker& worker, std::string_view raw, const Origin& origin);
 
-// JSON for programs that say so; people's browsers and curl get HTML.
-bool asks_for_json(const http::RequestHead& head);
-
 }  // namespace hob::edge

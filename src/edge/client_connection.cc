@@ -8,20 +8,17 @@
 #include <cstdio>
 #include <utility>
 
-#include "base/ids.h"
 #include "edge/admission.h"
 #include "edge/http2_session.h"
-#include "edge/pages.h"
 #include "edge/rewrite.h"
 #include "edge/tls.h"
 
 namespace hob::edge {
 namespace {
 
-// How a client begins that knows it will be understood (RFC 9113 §3.4).
-constexpr std::string_view kHttp2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 constexpr size_t kHttp2PrefaceLine = 16;  // enough to tell
 
+// How a client begins that knows it will be understood (RFC 9113 §3.4).
 bool begins_http2(std::string_view raw) {
   const std::string_view begin = raw.substr(0, kHttp2Preface.size());
   return begin.size() >= kHttp2PrefaceLine && kHttp2Preface.starts_with(begin);
@@ -33,6 +30,8 @@ ClientConnection::ClientConnection(Worker& worker, size_t listener)
     : Socket(worker.loop()), worker_(worker), listener_(static_cast<uint8_t>(listener)) {
   worker.enter(*this);
 }
+
+ClientConnection::~ClientConnection() = default;
 
 void ClientConnection::open(int fd) {
   const int one = 1;
@@ -71,7 +70,7 @@ void ClientConnection::on_secured() {
 // `read`: what of it has come already.
 void ClientConnection::begin_http2(Chain read) {
   state_ = State::kHttp2;
-  http2_ = std::make_shared<Http2Session>(worker_, *this);
+  http2_ = std::make_unique<Http2Session>(worker_, *this);
   http2_->open();
   while (!read.empty() && !closing()) http2_->received(read.take_first());
   if (worker_.draining() != Draining::kNo && !closing()) http2_->drain();
@@ -220,8 +219,7 @@ bool ClientConnection::read_head(Slice& data) {
     data.reset();
     keep_alive_ = false;
     minor_one_ = true;
-    head_method_ = false;
-    wants_json_ = false;
+    asker_ = {};
     worker_.mutable_counts().refused.add();
     answer_refusal(Refusal::kBadRequest, head.status);
     return false;
@@ -262,8 +260,7 @@ bool ClientConnection::begin_request(std::string_view raw) {
   fresh_ = false;
   minor_one_ = head.minor == 1;
   keep_alive_ = head.keep_alive && worker_.draining() == Draining::kNo && !peer_ended_;
-  head_method_ = head.method == "HEAD";
-  wants_json_ = asks_for_json(head);
+  asker_ = asker_of(head);
   framing_ = head.framing;
   left_ = head.content_length;
   answer_begun_ = false;
@@ -487,26 +484,14 @@ void ClientConnection::answer_end(std::string_view trailers) {
 }
 
 void ClientConnection::answer_refusal(Refusal why, int status) {
-  std::string service;
   // A request that is being refused after it was routed has its exchange still; it is over.
-  if (exchange_ != nullptr) {
-    if (!exchange_->request_ended()) keep_alive_ = false;
-    if (exchange_->service() != nullptr) service = exchange_->service()->route.name;
-    worker_.give_back(std::move(exchange_));
-  }
-  SystemRandom random;
-  const std::string request_id = random_uuid(random);
-  Page page{.status = status,
-            .why = why,
-            .service = service,
-            .request_id = request_id,
-            .json = wants_json_,
-            .head_method = head_method_,
-            .close = !keep_alive_,
-            .keep_alive_named = keep_alive_ && !minor_one_};
-  if (why == Refusal::kUnknownHost) page.host = worker_.request_head().host;
-  if (why == Refusal::kAcmeAnswer) page.text = worker_.acme_answer();
-  if (!out().append(worker_.buffers(), write_page(page))) {
+  if (exchange_ != nullptr && !exchange_->request_ended()) keep_alive_ = false;
+  const Persistence persistence = !keep_alive_ ? Persistence::kClose
+                                  : minor_one_ ? Persistence::kDefault
+                                               : Persistence::kKeepAlive;
+  const std::string page = refusal_page(worker_, exchange_.get(), why, status, asker_, persistence);
+  if (exchange_ != nullptr) worker_.give_back(std::move(exchange_));
+  if (!out().append(worker_.buffers(), page)) {
     close();
     return;
   }
@@ -514,7 +499,7 @@ void ClientConnection::answer_refusal(Refusal why, int status) {
   finish_answer();
 }
 
-void ClientConnection::answer_abort() {
+void ClientConnection::answer_abort(Refusal) {
   worker_.give_back(std::move(exchange_));
   keep_alive_ = false;
   if (answer_framing_ != http::Framing::kUntilClose) {

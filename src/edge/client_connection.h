@@ -11,6 +11,7 @@
 #include "edge/chunked.h"
 #include "edge/exchange.h"
 #include "edge/loop.h"
+#include "edge/pages.h"
 #include "edge/worker.h"
 
 namespace hob::edge {
@@ -22,6 +23,7 @@ class ClientConnection final : public Socket, public Front {
  public:
   // Deletes itself when it has been released.
   ClientConnection(Worker& worker, size_t listener);
+  ~ClientConnection() override;
   void open(int fd);
 
   // As the worker's draining() says, which has just changed.
@@ -53,7 +55,7 @@ class ClientConnection final : public Socket, public Front {
   void answer_body(Slice data) override;
   void answer_end(std::string_view trailers) override;
   void answer_refusal(Refusal why, int status) override;
-  void answer_abort() override;
+  void answer_abort(Refusal why) override;
   size_t answer_queued() const override;
   void body_wanted() override;
 
@@ -77,7 +79,7 @@ class ClientConnection final : public Socket, public Front {
 
   Worker& worker_;
   TlsFilter* tls_ = nullptr;  // nullptr: none; the socket's filter
-  std::shared_ptr<Http2Session> http2_;
+  std::unique_ptr<Http2Session> http2_;
   std::unique_ptr<Exchange> exchange_;
   Chain input_;                           // waits for its turn
   std::string partial_;                   // a head that came in several pieces
@@ -88,14 +90,13 @@ class ClientConnection final : public Socket, public Front {
   std::array<char, 120> forwarded_;  // X-Forwarded-* lines
   uint8_t forwarded_size_ = 0;
   uint8_t listener_;
+  Asker asker_{};
   State state_ = State::kIdle;
   http::Framing framing_ = http::Framing::kNone;         // of the request
   http::Framing answer_framing_ = http::Framing::kNone;  // towards the client
   bool fresh_ : 1 = true;                                // no request has come
   bool minor_one_ : 1 = true;                            // HTTP/1.1
-  bool wants_json_ : 1 = false;                          // of the edge's own pages
   bool keep_alive_ : 1 = true;
-  bool head_method_ : 1 = false;
   bool answer_begun_ : 1 = false;
   bool processing_ : 1 = false;
   bool paused_ : 1 = false;

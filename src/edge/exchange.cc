@@ -6,7 +6,7 @@
 
 #include "edge/access_log.h"
 #include "edge/stickiness.h"
-#include "edge/upstream_connection.h"
+#include "edge/upstream.h"
 
 namespace hob::edge {
 
@@ -90,20 +90,7 @@ void Exchange::on_alarm() {
 
 bool Exchange::wants_body() const {
   if (!connected_) return kept_.bytes() < kQueuedBytesHigh;
-  return upstream_->out().bytes() < kQueuedBytesHigh;
-}
-
-void Exchange::frame(Slice data, Chain& into) {
-  BufferPool& pool = worker_.buffers();
-  if (facts_.framing != http::Framing::kChunked || upgraded_) {
-    into.append(pool, std::move(data));
-    return;
-  }
-  char line[24];
-  const int size = std::snprintf(line, sizeof line, "%zx\r\n", data.size());
-  into.append(pool, std::string_view(line, static_cast<size_t>(size)));
-  into.append(pool, std::move(data));
-  into.append(pool, "\r\n");
+  return upstream_->unsent() < kQueuedBytesHigh;
 }
 
 void Exchange::request_body(Slice data) {
@@ -113,60 +100,43 @@ void Exchange::request_body(Slice data) {
   received_bytes_ += data.size();
   // The target has answered without waiting for it all: nobody reads the rest.
   if (upstream_ == nullptr && !held()) return;
-  Chain framed;
-  frame(std::move(data), framed);
-  send_framed(framed);
-}
-
-void Exchange::request_end(std::string_view trailers) {
-  request_ended_ = true;
-  if (upgraded_) {
-    if (upstream_ != nullptr) worker_.loop().shut(*upstream_);
-    return;
-  }
-  if (facts_.framing != http::Framing::kChunked || (upstream_ == nullptr && !held())) return;
-  Chain framed;
-  framed.append(worker_.buffers(), "0\r\n");
-  framed.append(worker_.buffers(), trailers);
-  framed.append(worker_.buffers(), "\r\n");
-  send_framed(framed);
-}
-
-void Exchange::send_framed(Chain& framed) {
-  if (upstream_ != nullptr) {
-    upstream_->out().share(framed);
-    worker_.loop().flush(*upstream_);
-  }
+  Chain piece;
+  piece.append(worker_.buffers(), std::move(data));
+  if (upstream_ != nullptr) upstream_->send_body(piece);
   if (!keeping_) return;
-  kept_.splice(framed);
+  kept_.splice(piece);
   if (connected_ && kept_.bytes() > kReplayBytesMax) {
     keeping_ = false;
     kept_.clear();
   }
 }
 
-void Exchange::attach(std::shared_ptr<Target> target, UpstreamConnection& connection) {
+void Exchange::request_end(std::string_view trailers) {
+  request_ended_ = true;
+  if (keeping_) trailers_ = trailers;
+  if (upstream_ != nullptr) upstream_->send_end(trailers);
+}
+
+void Exchange::attach(std::shared_ptr<Target> target, Upstream& upstream) {
   target_ = std::move(target);
   given_ = true;
   unanswered_ = false;
-  upstream_ = &connection;
+  upstream_ = &upstream;
   waiting_ = false;
   last_progress_ms_ = worker_.loop().now_ms();
   set_deadline();
-  connection.begin(*this);
-  connection.out().share(head_);
-  connection.out().share(kept_);
-  if (connection.connected()) {
-    upstream_connected();
-    worker_.loop().flush(connection);
-  }
+  upstream.begin(*this);
+  upstream.send_head(head_);
+  if (!kept_.empty()) upstream.send_body(kept_);
+  if (request_ended_) upstream.send_end(trailers_);
+  if (upstream.connected()) upstream_connected();
 }
 
 void Exchange::upstream_connected() {
   connected_ = true;
   // Once some of it may have been read by a target, only what is harmless twice is kept to be sent
-  // again.
-  if (!facts_.idempotent || kept_.bytes() > kReplayBytesMax) {
+  // again, and what the target may hand back.
+  if ((!facts_.idempotent && !upstream_->may_refuse()) || kept_.bytes() > kReplayBytesMax) {
     keeping_ = false;
     kept_.clear();
   }
@@ -174,7 +144,7 @@ void Exchange::upstream_connected() {
 
 void Exchange::upstream_drained() {
   progress();
-  if (!request_ended_ && upstream_ != nullptr && upstream_->out().bytes() <= kQueuedBytesLow)
+  if (!request_ended_ && upstream_ != nullptr && upstream_->unsent() <= kQueuedBytesLow)
     front_->body_wanted();
 }
 
@@ -182,9 +152,9 @@ void Exchange::upstream_drained() {
 
 void Exchange::let_go_of_target() {
   if (target_ == nullptr) return;
-  UpstreamConnection* connection = std::exchange(upstream_, nullptr);
+  Upstream* upstream = std::exchange(upstream_, nullptr);
   connected_ = false;
-  if (connection != nullptr) connection->abandon();
+  if (upstream != nullptr) upstream->abandon();
   const std::shared_ptr<Target> target = std::move(target_);
   target_ = nullptr;
   worker_.release(*service_, *pool_, *target);
@@ -262,7 +232,7 @@ void Exchange::upstream_lost(Refusal why) {
   if (answer_begun_) {
     Front* front = front_;
     finish(status_);
-    front->answer_abort();
+    front->answer_abort(why);
     return;
   }
   // A target may close a connection that it thinks idle just as we use it: that is no failure of
@@ -293,6 +263,17 @@ void Exchange::upstream_lost(Refusal why) {
   refuse(why, 502);
 }
 
+void Exchange::upstream_refused() {
+  if (!answer_begun_ && keeping_ && refusals_ < kRefusalsMax) {
+    ++refusals_;
+    let_go_of_target();
+    service_->counts->retries.add();
+    worker_.dispatch(*this);
+    return;
+  }
+  upstream_lost(Refusal::kTargetClosed);
+}
+
 void Exchange::refuse(Refusal why, int status) {
   worker_.stop_waiting(*this);
   if (why == Refusal::kTimeout) unanswered_ = !upgraded_;
@@ -301,7 +282,7 @@ void Exchange::refuse(Refusal why, int status) {
   service_->counts->refused.add();
   finish(begun ? status_ : status);
   if (begun) {
-    front->answer_abort();
+    front->answer_abort(why);
   } else {
     front->answer_refusal(why, status);
   }
@@ -339,7 +320,7 @@ void Exchange::finish(int status) {
                                .received_bytes = received_bytes_,
                                .sent_bytes = sent_bytes_,
                                .took_us = took_us,
-                               .tries = 1 + connect_retries_ + reuse_retries_});
+                               .tries = 1 + connect_retries_ + reuse_retries_ + refusals_});
   }
   front_ = nullptr;
   worker_.loop().set_alarm(*this, kNever);
@@ -371,6 +352,7 @@ void Exchange::upstream_head(const http::ResponseHead& head, std::string_view ra
   answer_begun_ = true;
   keeping_ = false;
   kept_.clear();
+  trailers_.clear();
   head_.clear();
   status_ = head.code;
   if (const uint64_t seconds = service_->route.sticky_seconds; seconds > 0) {
@@ -405,6 +387,7 @@ void Exchange::upstream_end(std::string_view trailers) {
 void Exchange::reset() {
   head_.clear();
   kept_.clear();
+  trailers_.clear();
   front_ = nullptr;
   service_.reset();
   pool_.reset();
@@ -416,7 +399,7 @@ void Exchange::reset() {
   log_prefix_.clear();
   queued_us_ = sent_bytes_ = received_bytes_ = 0;
   status_ = 0;
-  connect_retries_ = reuse_retries_ = interim_ = 0;
+  connect_retries_ = reuse_retries_ = refusals_ = interim_ = 0;
   rests_since_ms_ = 0;
   waiting_ = resting_ = connected_ = keeping_ = request_ended_ = answer_begun_ = upgraded_ = false;
   pinned_ = given_ = unanswered_ = passed_over_ = fail_open_ = lost_once_ = false;

@@ -1,9 +1,10 @@
 // One request's way through: from the client's head to a target, its answer and the end; queueing,
 // retries, time-outs.
 //
-// Between a Front, which speaks to the client (HTTP/1 now; a stream of HTTP/2 is another), and an
-// upstream connection. The request is kept in a canonical form (HTTP/1.1 lines, no framing) so that
-// it can be sent again, to another target. Belongs to its front; lives on one loop.
+// Between a Front, which speaks to the client, and an Upstream, which does to a target; each is a
+// connection of HTTP/1 or a stream of HTTP/2. The request is kept in a canonical form (HTTP/1.1
+// lines, an unframed body) so that it can be sent again, to another target. Belongs to its front;
+// lives on one loop.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,7 @@
 
 namespace hob::edge {
 
-class UpstreamConnection;
+class Upstream;
 
 // Why the edge answers by itself.
 enum class Refusal {
@@ -50,7 +51,7 @@ class Front {
   // Nothing was answered yet: the edge's own page.
   virtual void answer_refusal(Refusal why, int status) = 0;
   // The answer cannot be completed.
-  virtual void answer_abort() = 0;
+  virtual void answer_abort(Refusal why) = 0;
   // Bytes of the answer that the client has not taken.
   virtual size_t answer_queued() const = 0;
   // The exchange wants more of the request's body again.
@@ -103,10 +104,10 @@ class Exchange final : public Alarm {
   uint64_t started_us() const { return started_us_; }
 
   // ---- from the worker ----
-  void attach(std::shared_ptr<Target> target, UpstreamConnection& connection);
+  void attach(std::shared_ptr<Target> target, Upstream& upstream);
   void refuse(Refusal why, int status);
 
-  // ---- from the upstream connection ----
+  // ---- from the upstream ----
   void upstream_connected();
   // The connection could not be made: nothing was sent.
   void upstream_connect_failed(bool timed_out);
@@ -117,6 +118,8 @@ class Exchange final : public Alarm {
   void upstream_end(std::string_view trailers);
   // It broke or closed before the answer was whole.
   void upstream_lost(Refusal why);
+  // The target did nothing with the request, and says so.
+  void upstream_refused();
   // It has sent some of the request.
   void upstream_drained();
   void progress() { last_progress_ms_ = worker_.loop().now_ms(); }
@@ -132,8 +135,6 @@ class Exchange final : public Alarm {
   friend class Worker;
   void set_deadline();
   uint64_t waiting_since_ms() const { return waiting_since_us_ / 1'000; }
-  void frame(Slice data, Chain& into);
-  void send_framed(Chain& framed);
   void let_go_of_target();
   // The version whose request it is now; what became of it there is counted when it leaves.
   void enter_pool(const std::shared_ptr<Pool>& pool);
@@ -150,12 +151,13 @@ class Exchange final : public Alarm {
   std::shared_ptr<Target> target_;  // of pool_
   std::shared_ptr<Target> sticky_;  // waited for while it can be used; nullptr: any will do
   std::string answer_lines_;
-  UpstreamConnection* upstream_ = nullptr;
+  Upstream* upstream_ = nullptr;
   // Tried and failed, not to be tried again while there are others.
   const Target* failed_[3] = {};
   RequestFacts facts_;
-  Chain head_;  // with the framing lines, once started
-  Chain kept_;  // framed body, for as long as it may have to be sent again
+  Chain head_;            // with the framing lines, once started
+  Chain kept_;            // of the body, for as long as it may have to be sent again
+  std::string trailers_;  // likewise
   Exchange* next_waiting_ = nullptr;
   Exchange* previous_waiting_ = nullptr;
   std::string log_prefix_;
@@ -173,6 +175,7 @@ class Exchange final : public Alarm {
   int status_ = 0;
   uint8_t connect_retries_ = 0;
   uint8_t reuse_retries_ = 0;
+  uint8_t refusals_ = 0;  // by targets
   uint8_t interim_ = 0;
   bool waiting_ : 1 = false;
   bool resting_ : 1 = false;  // until rest_until_ms_, before targets that refused are tried again

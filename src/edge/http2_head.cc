@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/http.h"
 #include "edge/chunked.h"
 #include "edge/rewrite.h"
 
@@ -87,9 +88,13 @@ struct Pseudo {
       return (field.value == "http" || field.value == "https") && once(has_scheme, nullptr);
     return false;
   }
+  // RFC 9113 §8.5: nothing but a method and an authority.
+  bool connect() const { return method == "CONNECT"; }
   bool valid() const {
-    if (!has_method || !has_scheme || !has_path || method.empty() || path.empty()) return false;
-    if (path.front() != '/' && !(path == "*" && method == "OPTIONS")) return false;
+    if (connect() && (has_scheme || has_path || authority.empty())) return false;
+    if (!connect() && (!has_scheme || !has_path || path.empty())) return false;
+    if (method.empty()) return false;
+    if (!connect() && path.front() != '/' && !(path == "*" && method == "OPTIONS")) return false;
     const auto clean = [](const std::string& text) {
       return std::ranges::none_of(
           text, [](char c) { return static_cast<uint8_t>(c) <= ' ' || c == '\x7f'; });
@@ -137,7 +142,10 @@ HeadOutcome read_request_block(HpackDecoder& decoder, std::string_view block, bo
   if (!pseudo.valid() || (pseudo.has_authority && has_host && pseudo.authority != host))
     return HeadOutcome::kMalformed;
   text.clear();
-  text.append(pseudo.method).append(" ").append(pseudo.path).append(" HTTP/1.1\r\nhost: ");
+  text.append(pseudo.method)
+      .append(" ")
+      .append(pseudo.connect() ? pseudo.authority : pseudo.path)
+      .append(" HTTP/1.1\r\nhost: ");
   text.append(pseudo.has_authority ? pseudo.authority : host).append("\r\n").append(lines);
   if (!cookies.empty()) text.append("cookie: ").append(cookies).append("\r\n");
   if (!end_stream && !has_length) text.append("transfer-encoding: chunked\r\n");
@@ -156,6 +164,84 @@ HeadOutcome read_trailer_block(HpackDecoder& decoder, std::string_view block, st
       lines.append(field.name).append(": ").append(field.value).append("\r\n");
     return true;
   });
+}
+
+HeadOutcome read_answer_block(HpackDecoder& decoder, std::string_view block, bool end_stream,
+                              bool head_method, std::string& text) {
+  std::string lines;
+  std::string status;
+  bool fields_begun = false;
+  bool has_length = false;
+  bool has_body = false;
+  const HeadOutcome outcome = each_field(decoder, block, [&](const HpackField& field) {
+    if (!value_is_valid(field.value)) return false;
+    if (field.name == ":status" && !fields_begun && status.empty()) {
+      status.assign(field.value);
+      return true;
+    }
+    fields_begun = true;
+    if (!name_is_valid(field.name) || !http::is_token(field.name) || belongs_to_connection(field))
+      return false;
+    if (field.name == "content-length") {
+      const auto length = http::parse_content_length(field.value);
+      if (has_length || !length) return false;
+      has_length = true;
+      has_body = *length != 0;
+    }
+    lines.append(field.name).append(": ").append(field.value).append("\r\n");
+    return true;
+  });
+  if (outcome != HeadOutcome::kDone) return outcome;
+  const bool digits = status.size() == 3 &&
+                      std::ranges::all_of(status, [](char c) { return c >= '0' && c <= '9'; });
+  if (!digits || status[0] == '0' || status == "101") return HeadOutcome::kMalformed;
+  const bool interim = status[0] == '1';
+  const bool bodiless = interim || head_method || status == "204" || status == "304";
+  if ((interim && end_stream) || (end_stream && has_body && !bodiless))
+    return HeadOutcome::kMalformed;
+  const int code = (status[0] - '0') * 100 + (status[1] - '0') * 10 + status[2] - '0';
+  text.assign("HTTP/1.1 ").append(status).append(" ").append(http::reason_phrase(code));
+  text.append("\r\n").append(lines);
+  if (!bodiless && !has_length)
+    text.append(end_stream ? "content-length: 0\r\n" : "transfer-encoding: chunked\r\n");
+  text.append("\r\n");
+  return outcome;
+}
+
+void write_request_block(std::string_view text, std::string& block) {
+  const auto line_of = [&text] {
+    const size_t end = text.find("\r\n");
+    const std::string_view line = text.substr(0, end);
+    text.remove_prefix(end + 2);
+    return line;
+  };
+  const std::string_view first = line_of();
+  const size_t blank = first.find(' ');
+  hpack_field(":method", first.substr(0, blank), block);
+  hpack_field(":scheme", "http", block);
+  hpack_field(":path", first.substr(blank + 1, first.rfind(' ') - blank - 1), block);
+  // Pseudo fields come first (RFC 9113 §8.3).
+  for (int pass = 0; pass < 2; ++pass) {
+    for (std::string_view rest = text; !rest.starts_with("\r\n");) {
+      const size_t end = rest.find("\r\n");
+      const std::string_view line = rest.substr(0, end);
+      rest.remove_prefix(end + 2);
+      const size_t colon = line.find(':');
+      const std::string_view name = line.substr(0, colon);
+      std::string_view value = line.substr(colon + 1);
+      while (!value.empty() && (value.front() == ' ' || value.front() == '\t'))
+        value.remove_prefix(1);
+      while (!value.empty() && (value.back() == ' ' || value.back() == '\t'))
+        value.remove_suffix(1);
+      const bool host = http::equal_without_case(name, "host");
+      if (pass == 0 && host) hpack_field(":authority", value, block);
+      if (pass == 0 || host || http::equal_without_case(name, "connection") ||
+          http::equal_without_case(name, "transfer-encoding")) {
+        continue;
+      }
+      hpack_field(name, value, block);
+    }
+  }
 }
 
 HeadOutcome skip_block(HpackDecoder& decoder, std::string_view block) {

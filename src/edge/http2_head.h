@@ -26,11 +26,17 @@ HeadOutcome read_request_block(HpackDecoder& decoder, std::string_view block, bo
                                std::string& text);
 // The block after a body: `lines` becomes those fields that may be passed on.
 HeadOutcome read_trailer_block(HpackDecoder& decoder, std::string_view block, std::string& lines);
+// The block of an answer, interim or final: `text` becomes a head of HTTP/1.1, framed as the stream
+// is. `head_method`: it answers HEAD.
+HeadOutcome read_answer_block(HpackDecoder& decoder, std::string_view block, bool end_stream,
+                              bool head_method, std::string& text);
 // A block whose stream is gone: keeps the decoder in step.
 HeadOutcome skip_block(HpackDecoder& decoder, std::string_view block);
 
 // The block of an answer, interim or final, added to `block`.
 void write_answer_block(const http::ResponseHead& head, std::string& block);
+// The block of a request in canonical form (exchange.h), whose end is an empty line.
+void write_request_block(std::string_view text, std::string& block);
 // Appends lines "Name: value\r\n".
 void write_trailer_block(std::string_view lines, std::string& block);
 

@@ -23,7 +23,7 @@ inline constexpr int kHttp2ContinuationsMax = 8;                 // of one block
 inline constexpr int kHttp2Budget = 1'000;  // and never more; at 0: ENHANCE_YOUR_CALM
 inline constexpr int kHttp2EarnedByRequest = 4;
 inline constexpr int kHttp2EarnedByData = 2;  // a frame of the answer, which may be confirmed twice
-inline constexpr size_t kHttp2UsefulDataBytes = 256;  // smaller ones earn nothing
+inline constexpr size_t kHttp2UsefulDataBytes = 256;  // smaller ones do where there is no more
 // And time does: a long answer in small pieces, with a client that pings, costs nobody much.
 inline constexpr int kHttp2EarnedPerSecond = 10;
 
@@ -32,6 +32,12 @@ inline constexpr int kHttp2EarnedPerSecond = 10;
 inline constexpr uint32_t kHttp2ResetsMax = 200;
 inline constexpr uint64_t kHttp2ResetsMs = 10'000;
 inline constexpr uint64_t kHttp2QuickMs = 1'000;
+
+// A target's connection with streams that is silent for so long is asked whether it is alive, and
+// closed when it says nothing for so long again. gRPC's servers close connections that ask more often
+// than every 5 min while they have nothing to say.
+inline constexpr uint64_t kHttp2SilentMs = 310'000;
+inline constexpr uint64_t kHttp2PongMs = 30'000;
 
 inline constexpr int kHttp2StreamsInATurn = 16;  // begun; the rest waits for the loop's other work
 inline constexpr size_t kHttp2WaitingBytesMax = 64 * 1024;   // of input: reading pauses

@@ -262,7 +262,10 @@ TEST_P(Http2, PagesOfItsOwn) {
   for (int i = 0; i < 130; ++i) fields.push_back({fmt::format("x-{}", i), "1"});
   client.send(frame(kHeaders, 5, 5, block_of(fields)));
   EXPECT_TRUE(client.reply(5).head.starts_with(":status: 431\n"));
-  EXPECT_EQ(client.ask(7, "/hello").body, "hello");
+  client.send(frame(kHeaders, kEndHeaders, 7,
+                    block_of({{":method", "CONNECT"}, {":authority", "test.local:80"}})));
+  EXPECT_TRUE(client.reply(7).head.starts_with(":status: 405\n"));
+  EXPECT_EQ(client.ask(9, "/hello").body, "hello");
 }
 
 TEST_P(Http2, ManyStreamsAtOnce) {
@@ -502,6 +505,10 @@ TEST_P(Http2, WhatIsWrongIsNamed) {
                 kProtocol},
            Case{"trailers with a pseudo field",
                 wait + frame(kHeaders, 5, 1, block_of({{":path", "/"}})), kReset, kProtocol},
+           Case{"a stream opened anew",
+                frame(kHeaders, 5, 1, block_of(request("/nowhere", "CONNECT"))) +
+                    frame(kHeaders, 5, 5, block_of(request("/wait"))) + frame(kHeaders, 5, 3, get),
+                kGoAway, kProtocol},
            Case{"DATA after the end",
                 frame(kHeaders, 5, 1, block_of(request("/wait"))) + frame(kData, 0, 1, "x"), kReset,
                 kClosed},

@@ -39,6 +39,7 @@ inline constexpr size_t kSpareExchangesMax = 1'024;  // kept for the next reques
 inline constexpr int kConnectRetriesMax =
     2;                                      // other targets tried when nothing was sent: 502 or 504
 inline constexpr int kReuseRetriesMax = 1;  // a kept-alive connection found closed: 502
+inline constexpr int kRefusalsMax = 3;      // by targets of HTTP/2, which say that they did nothing
 inline constexpr uint64_t kLingerBytesMax = 256 * 1024;  // read and dropped after a last answer
 inline constexpr size_t kAccessLogBytesMax =
     4 * 1024 * 1024;  // waiting to be written, per loop: lines are dropped

@@ -3,6 +3,8 @@
 #include <fmt/core.h>
 
 #include "base/http.h"
+#include "base/ids.h"
+#include "edge/worker.h"
 
 namespace hob::edge {
 namespace {
@@ -94,6 +96,28 @@ Words words(const Page& page) {
   }
 }
 
+// gRPC's own table from statuses of HTTP (its doc/http-grpc-status-mapping.md), but for time-outs,
+// which it has a status for.
+int grpc_status(const Page& page) {
+  if (page.why == Refusal::kTimeout || page.why == Refusal::kClientTooSlow)
+    return 4;                                                 // DEADLINE_EXCEEDED
+  if (page.status == 404) return 12;                          // UNIMPLEMENTED
+  return page.status >= 500 && page.status != 501 ? 14 : 13;  // UNAVAILABLE, INTERNAL
+}
+
+// Percent-encoded where it is not printable ASCII.
+std::string grpc_message(const Words& said) {
+  std::string out;
+  for (const char c : fmt::format("{}: {}", said.title, said.text)) {
+    if (c >= ' ' && c <= '~' && c != '%') {
+      out += c;
+    } else {
+      out += fmt::format("%{:02X}", static_cast<unsigned>(static_cast<unsigned char>(c)));
+    }
+  }
+  return out;
+}
+
 std::string escape_html(std::string_view text) {
   std::string out;
   for (const char c : text) {
@@ -132,14 +156,54 @@ std::string escape_json(std::string_view text) {
 
 }  // namespace
 
+Asker asker_of(const http::RequestHead& head) {
+  Asker asker{.head_method = head.method == "HEAD"};
+  const http::Field* type = head.find("content-type");
+  asker.grpc = type != nullptr && type->value.starts_with("application/grpc");
+  if (const http::Field* accept = head.find("accept"); accept != nullptr) {
+    const size_t json = accept->value.find("json");
+    asker.json = json != std::string_view::npos && json < accept->value.find("text/html");
+  }
+  return asker;
+}
+
+std::string refusal_page(Worker& worker, const Exchange* exchange, Refusal why, int status,
+                         Asker asker, Persistence persistence) {
+  SystemRandom random;
+  const std::string request_id = random_uuid(random);
+  Page page{.status = status,
+            .why = why,
+            .request_id = request_id,
+            .asker = asker,
+            .persistence = persistence};
+  if (exchange != nullptr && exchange->service() != nullptr)
+    page.service = exchange->service()->route.name;
+  if (why == Refusal::kUnknownHost) page.host = worker.request_head().host;
+  if (why == Refusal::kAcmeAnswer) page.text = worker.acme_answer();
+  return write_page(page);
+}
+
+std::string grpc_trailers(Refusal why) {
+  const Page page{.why = why};
+  return fmt::format("grpc-status: {}\r\ngrpc-message: {}\r\n", grpc_status(page),
+                     grpc_message(words(page)));
+}
+
 std::string write_page(const Page& page) {
   const Words said = words(page);
+  if (page.asker.grpc) {
+    return fmt::format(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nContent-Length: 0\r\n"
+        "grpc-status: {}\r\ngrpc-message: {}\r\nx-amzn-requestid: {}\r\n{}\r\n",
+        grpc_status(page), grpc_message(said), page.request_id,
+        page.persistence == Persistence::kClose ? "Connection: close\r\n" : "");
+  }
   std::string body;
-  const char* type = page.json ? "application/json" : "text/html; charset=utf-8";
+  const char* type = page.asker.json ? "application/json" : "text/html; charset=utf-8";
   if (page.why == Refusal::kAcmeAnswer) {
     body = page.text;
     type = "application/octet-stream";  // RFC 8555 section 8.3
-  } else if (page.json) {
+  } else if (page.asker.json) {
     body = fmt::format(
         "{{\"status\":{},\"error\":\"{}\",\"message\":\"{}\",\"side\":\"{}\",\"requestId\":\"{}\"}}"
         "\n",
@@ -157,13 +221,13 @@ std::string write_page(const Page& page) {
       "x-amzn-requestid: {}\r\n",
       page.status, http::reason_phrase(page.status), type, body.size(), page.request_id);
   if (page.status == 503) out += "Retry-After: 1\r\n";
-  if (page.close) {
+  if (page.persistence == Persistence::kClose) {
     out += "Connection: close\r\n";
-  } else if (page.keep_alive_named) {
+  } else if (page.persistence == Persistence::kKeepAlive) {
     out += "Connection: keep-alive\r\n";
   }
   out += "\r\n";
-  if (!page.head_method) out += body;
+  if (!page.asker.head_method) out += body;
   return out;
 }
 

@@ -97,6 +97,7 @@ std::shared_ptr<const Routes> RouteBook::compile(const link::RouteTable& table) 
                           .request_timeout_ms = milliseconds(route.request_timeout),
                           .idle_timeout_ms = milliseconds(route.idle_timeout),
                           .queue_timeout_ms = milliseconds(route.queue_timeout),
+                          .protocol = route.protocol,
                           .sleep_after_ms = milliseconds(route.sleep_after),
                           .sticky_seconds = std::min<uint64_t>(milliseconds(route.sticky) / 1'000,
                                                                kStickyMaxSeconds)};

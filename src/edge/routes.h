@@ -174,6 +174,7 @@ struct ServiceRoute {
   uint64_t request_timeout_ms = 0;  // 0: none
   uint64_t idle_timeout_ms = 0;     // 0: none
   uint64_t queue_timeout_ms = 0;
+  link::TargetProtocol protocol = link::TargetProtocol::kHttp1;
   uint64_t sleep_after_ms = 0;
   uint64_t sticky_seconds = 0;     // 0: not sticky
   std::vector<PoolRoute> pools{};  // at least one

@@ -1,6 +1,7 @@
 #include "edge/upstream_connection.h"
 
 #include <cerrno>
+#include <cstdio>
 #include <utility>
 
 #include "edge/exchange.h"
@@ -26,6 +27,38 @@ void UpstreamConnection::begin(Exchange& exchange) {
   heard_ = false;
   in_body_ = false;
   if (connected_) loop_.set_timer(*this, kNever);
+}
+
+void UpstreamConnection::send_head(const Chain& head) {
+  chunked_request_ = exchange_->facts().framing == http::Framing::kChunked;
+  out().share(head);
+  if (connected_) loop_.flush(*this);
+}
+
+void UpstreamConnection::send_body(const Chain& data) {
+  BufferPool& pool = worker_.buffers();
+  if (chunked_request_) {
+    char line[24];
+    const int size = std::snprintf(line, sizeof line, "%zx\r\n", data.bytes());
+    out().append(pool, std::string_view(line, static_cast<size_t>(size)));
+    out().share(data);
+    out().append(pool, "\r\n");
+  } else {
+    out().share(data);
+  }
+  if (connected_) loop_.flush(*this);
+}
+
+void UpstreamConnection::send_end(std::string_view trailers) {
+  if (tunnel_) {
+    loop_.shut(*this);
+  } else if (chunked_request_) {
+    BufferPool& pool = worker_.buffers();
+    out().append(pool, "0\r\n");
+    out().append(pool, trailers);
+    out().append(pool, "\r\n");
+    if (connected_) loop_.flush(*this);
+  }
 }
 
 void UpstreamConnection::on_connected(int error) {

@@ -8,27 +8,30 @@
 #include "base/http_parser.h"
 #include "edge/chunked.h"
 #include "edge/loop.h"
+#include "edge/upstream.h"
 #include "edge/worker.h"
 
 namespace hob::edge {
 
 class Exchange;
 
-class UpstreamConnection final : public Socket {
+class UpstreamConnection final : public Socket, public Upstream {
  public:
   // Deletes itself when it has been released.
   UpstreamConnection(Worker& worker, std::shared_ptr<Target> target);
 
   void open();
-  // Takes on an exchange: its bytes go to out() from now on, even before it is connected.
-  void begin(Exchange& exchange);
-  bool connected() const { return connected_; }
-  // A kept-alive connection that has not answered anything to this exchange yet.
-  bool reused() const { return reused_; }
-  // The exchange does not need it any more, answered or not.
-  void abandon();
-  void pause_reading();
-  void resume_reading();
+  void begin(Exchange& exchange) override;
+  bool connected() const override { return connected_; }
+  bool reused() const override { return reused_; }
+  bool may_refuse() const override { return false; }
+  void send_head(const Chain& head) override;
+  void send_body(const Chain& data) override;
+  void send_end(std::string_view trailers) override;
+  size_t unsent() const override { return Socket::unsent(); }
+  void abandon() override;
+  void pause_reading() override;
+  void resume_reading() override;
   Target& target() { return *target_; }
   void close();
 
@@ -54,6 +57,7 @@ class UpstreamConnection final : public Socket {
   ChunkedBody chunked_;
   uint64_t left_ = 0;  // of a body with a length
   http::Framing framing_ = http::Framing::kNone;
+  bool chunked_request_ : 1 = false;
   bool connected_ : 1 = false;
   bool reused_ : 1 = false;
   bool heard_ : 1 = false;  // a byte of this answer has come

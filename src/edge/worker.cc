@@ -10,6 +10,7 @@
 #include "edge/acme_answers.h"
 #include "edge/client_connection.h"
 #include "edge/exchange.h"
+#include "edge/http2_upstream.h"
 #include "edge/stickiness.h"
 #include "edge/upstream_connection.h"
 
@@ -111,8 +112,7 @@ void Worker::apply(const Routes& routes) {
       ++it;
       continue;
     }
-    // close() takes a connection off the list.
-    while (!it->second->idle.empty()) it->second->idle.back()->close();
+    close_kept(*it->second);
     it = targets_.erase(it);
   }
   for (auto it = services_.begin(); it != services_.end();) {
@@ -251,7 +251,7 @@ void Worker::abort_all() {
     client = next;
   }
   for (auto& [shared, target] : targets_) {
-    while (!target->idle.empty()) target->idle.back()->close();
+    close_kept(*target);
   }
 }
 
@@ -333,19 +333,42 @@ bool Worker::try_target(Exchange& exchange, const std::shared_ptr<Pool>& pool) {
   }
   stop_waiting(exchange);
   exchange.enter_pool(pool);
-  UpstreamConnection* connection = nullptr;
+  exchange.attach(target, upstream_to(target, service->route.protocol));
+  return true;
+}
+
+Upstream& Worker::upstream_to(const std::shared_ptr<Target>& target,
+                              link::TargetProtocol protocol) {
+  if (protocol == link::TargetProtocol::kHttp2) {
+    const auto found = std::ranges::find_if(
+        target->http2, [](const Http2Upstream* each) { return each->takes_streams(); });
+    if (found != target->http2.end()) {
+      counts_.upstream_reused.add();
+      return (*found)->new_call();
+    }
+    auto* connection = new Http2Upstream(*this, target);
+    counts_.upstream_opened.add();
+    connection->open();
+    return connection->new_call();
+  }
   if (!target->idle.empty()) {
-    connection = target->idle.back();
+    UpstreamConnection* connection = target->idle.back();
     target->idle.pop_back();
     connection->idle_ = false;
     counts_.upstream_reused.add();
-  } else {
-    connection = new UpstreamConnection(*this, target);
-    counts_.upstream_opened.add();
-    connection->open();
+    return *connection;
   }
-  exchange.attach(target, *connection);
-  return true;
+  auto* connection = new UpstreamConnection(*this, target);
+  counts_.upstream_opened.add();
+  connection->open();
+  return *connection;
+}
+
+// Connections that carry streams close after the last.
+void Worker::close_kept(Target& target) {
+  // Each takes itself off its list.
+  while (!target.idle.empty()) target.idle.back()->close();
+  while (!target.http2.empty()) target.http2.back()->retire();
 }
 
 void Worker::dispatch(Exchange& exchange) {
@@ -547,7 +570,7 @@ void Worker::close_idle(SharedTarget* of) {
   const auto found = targets_.find(of);
   if (found == targets_.end() || !of->closed()) return;
   const std::shared_ptr<Target> target = found->second;
-  while (!target->idle.empty()) target->idle.back()->close();
+  close_kept(*target);
 }
 
 std::unique_ptr<Exchange> Worker::take_exchange() {

@@ -25,6 +25,8 @@ class AcmeAnswers;
 class Certificates;
 class ClientConnection;
 class Exchange;
+class Http2Upstream;
+class Upstream;
 class UpstreamConnection;
 class Worker;
 enum class Refusal;
@@ -34,6 +36,7 @@ struct Target {
   explicit Target(std::shared_ptr<SharedTarget> of) : shared(std::move(of)) {}
   std::shared_ptr<SharedTarget> shared;
   std::vector<UpstreamConnection*> idle{};  // kept alive, the warmest last
+  std::vector<Http2Upstream*> http2{};      // that take new streams, or will when some have ended
   Ejection ejection{};
   bool listed = true;    // in the last table, ready: its connections are worth keeping
   uint64_t came_ms = 0;  // 0: it was there when the loop began
@@ -200,6 +203,8 @@ class Worker final : public Listener {
   // False: the exchange's own target cannot be used, or is waited for no longer; it has none now.
   bool still_prefers(Exchange& exchange, const Pool& pool, uint64_t now) const;
   const std::shared_ptr<Pool>& choose_pool(const Service& service);
+  Upstream& upstream_to(const std::shared_ptr<Target>& target, link::TargetProtocol protocol);
+  static void close_kept(Target& target);
   bool any_free(const Service& service, const Pool& pool) const;
   void serve_waiting(Service& service);
   // Of those that wait in it: each is dispatched anew, those bound to it by name if `pinned`.

@@ -67,6 +67,7 @@ cluster::Routing routing_of(const Service& service,
     routing.request_timeout = *extensions->request_timeout;
   if (extensions && extensions->idle_timeout) routing.idle_timeout = *extensions->idle_timeout;
   if (extensions && extensions->sticky) routing.sticky = *extensions->sticky;
+  if (extensions && extensions->protocol) routing.protocol = *extensions->protocol;
 
   const bool may_stop = limits_of(service, scaling).min_size == 0;
   const auto asked = extensions ? extensions->sleep_after : std::nullopt;

@@ -57,6 +57,8 @@ TEST(Extensions, AreCheckedWhenTheyAreSet) {
                         .schedule = {{0, 4, 480, 1080, 2}},
                         .sleep_after = Duration(0),
                         .stop_after = Duration(420'000)}));
+  EXPECT_EQ(parse_extensions({{"hob:protocol", "http2"}})->protocol, link::TargetProtocol::kHttp2);
+  EXPECT_EQ(parse_extensions({{"hob:protocol", "http1"}})->protocol, link::TargetProtocol::kHttp1);
   EXPECT_EQ(parse_extensions({{"hob:request-timeout", "500ms"}})->request_timeout, Duration(500));
   for (const Tags& bad : {Tags{{"hob:request-timeout", ""}},
                           Tags{{"hob:request-timeout", "5"}},
@@ -66,6 +68,8 @@ TEST(Extensions, AreCheckedWhenTheyAreSet) {
                           Tags{{"hob:request-timeout", "99999999999999999999s"}},
                           Tags{{"hob:idle-timeout", "0s"}},
                           Tags{{"hob:idle-timeout", "999ms"}},
+                          Tags{{"hob:protocol", "h2"}},
+                          Tags{{"hob:protocol", ""}},
                           Tags{{"hob:unheard-of", "1"}},
                           Tags{{"hob:min-size", ""}},
                           Tags{{"hob:min-size", "-1"}},

@@ -41,6 +41,13 @@ Result<Duration> parse_value(const DurationTag& tag, const std::string& value) {
   return duration;
 }
 
+Result<link::TargetProtocol> parse_protocol(std::string_view key, std::string_view value) {
+  if (value == "http1") return link::TargetProtocol::kHttp1;
+  if (value == "http2") return link::TargetProtocol::kHttp2;
+  return fail(Code::kInvalid,
+              "The value of the tag {} isn't valid: '{}' is neither http1 nor http2.", key, value);
+}
+
 Result<int> parse_count(std::string_view key, const std::string& value) {
   int count = 0;
   const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), count);
@@ -81,6 +88,8 @@ Result<Extensions> parse_extensions(const std::map<std::string, std::string>& ta
       HOB_TRY(extensions.*(tag->into), parse_value(*tag, value));
     } else if (key == "hob:min-size") {
       HOB_TRY(extensions.min_size, parse_count(key, value));
+    } else if (key == "hob:protocol") {
+      HOB_TRY(extensions.protocol, parse_protocol(key, value));
     } else if (key == "hob:min-size-schedule") {
       HOB_TRY(extensions.schedule,
               context(parse_schedule(value), "The value of the tag {} isn't valid", key));

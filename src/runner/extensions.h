@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "base/time.h"
+#include "link/messages.h"
 #include "runner/schedule.h"
 #include "runner/strategy.h"
 
@@ -32,6 +33,7 @@ struct Extensions {
   std::optional<Strategy> strategy{};         // hob:strategy
   std::optional<Duration> keep_previous{};    // hob:keep-previous; 0 ("off"): not at all
   std::optional<Duration> sticky{};           // hob:sticky
+  std::optional<link::TargetProtocol> protocol{};  // hob:protocol
   bool operator==(const Extensions&) const = default;
 };
 
