@@ -14,6 +14,8 @@ constexpr uint64_t kDemandSpanMinUs = 5'000;
 
 uint64_t now_ms() { return steady_now_us() / 1'000; }
 
+RouteBook::PoolKey key_of(const SharedPool& pool) { return {pool.service->id, pool.version}; }
+
 }  // namespace
 
 AwakeController::AwakeController(const Executor& executor, Calls calls)
@@ -54,9 +56,9 @@ void AwakeController::enter(Task& task, Phase phase, uint64_t now) {
 
 double AwakeController::load_of(const SharedService& service) const {
   double load = 0;
-  for (const auto& [shared, pool] : pools_) {
-    if (shared->service.get() == &service)
-      load += std::max(pool.demand, static_cast<double>(sum_of(*shared).in_flight));
+  for (const auto& [key, pool] : pools_) {
+    if (pool.shared->service.get() == &service)
+      load += std::max(pool.demand, static_cast<double>(sum_of(*pool.shared).in_flight));
   }
   return load;
 }
@@ -67,8 +69,8 @@ void AwakeController::update_pools(const ServiceRoute& route, uint64_t now,
   double shares = 0;
   for (const PoolRoute& from : route.pools) shares += from.share;
   for (const PoolRoute& from : route.pools) {
-    Pool& pool = pools_[from.pool];
-    if (pool.shared == nullptr || pool.sleep_after != route.sleep_after_ms) {
+    Pool& pool = pools_[key_of(*from.pool)];
+    if (pool.shared != from.pool || pool.sleep_after != route.sleep_after_ms) {
       pool = {.shared = from.pool, .share = pool.share};
       pool.looked_at_us = steady_now_us();
       pool.integral_us = sum_of(*from.pool).in_flight_us;
@@ -110,7 +112,7 @@ void AwakeController::update_pools(const ServiceRoute& route, uint64_t now,
 
 void AwakeController::update(const Routes& routes, const RouteBook& book) {
   const uint64_t now = now_ms();
-  for (auto& [shared, pool] : pools_) pool.listed = false;
+  for (auto& [key, pool] : pools_) pool.listed = false;
   for (auto& [id, task] : tasks_) task.listed = false;
   std::set<const SharedTarget*> in_table;
   link::TargetHold fresh;
@@ -131,7 +133,7 @@ void AwakeController::update(const Routes& routes, const RouteBook& book) {
   if (!fresh.hold.empty() || !fresh.release.empty()) tell(fresh);
   first_table_ = false;
   let_leave();
-  for (auto& [shared, pool] : pools_) decide(pool);
+  for (auto& [key, pool] : pools_) decide(pool);
 }
 
 void AwakeController::let_leave() {
@@ -160,7 +162,12 @@ void AwakeController::asked(const std::shared_ptr<SharedPool>& pool) {
   // Before anything is read: who asks after this is heard again.
   pool->asked.exchange(false, std::memory_order_acq_rel);
   if (leaving_ > 0) let_leave();
-  if (const auto found = pools_.find(pool); found != pools_.end()) decide(found->second);
+  if (Pool* const known = find(*pool)) decide(*known);
+}
+
+AwakeController::Pool* AwakeController::find(const SharedPool& shared) {
+  const auto found = pools_.find(key_of(shared));
+  return found == pools_.end() || found->second.shared.get() != &shared ? nullptr : &found->second;
 }
 
 void AwakeController::decide(Pool& pool) {
@@ -253,37 +260,36 @@ void AwakeController::note_short(Pool& pool, bool short_of_targets) {
 
 void AwakeController::answered(const link::TargetsAwake& answer) {
   const uint64_t now_us = steady_now_us();
-  std::set<std::shared_ptr<SharedPool>> changed;
+  std::map<RouteBook::PoolKey, Pool*> changed;
   for (const TaskId& id : answer.awake) {
     const auto found = tasks_.find(id);
     if (found == tasks_.end() || found->second.phase != Phase::kWaking) continue;
     Task& task = found->second;
     task.retry_at = 0;
     enter(task, Phase::kAwake, now_us / 1'000);
-    if (pools_.contains(task.pool)) {
+    if (Pool* const pool = find(*task.pool)) {
       SharedService& service = *task.pool->service;
       service.wake_us.fetch_add(now_us - task.held_at_us, std::memory_order_relaxed);
       service.woken.fetch_add(1, std::memory_order_relaxed);
-      changed.insert(task.pool);
+      changed.emplace(key_of(*task.pool), pool);
     }
   }
-  for (const auto& pool : changed) calls_.serve_queues(*pool->service);
+  for (const auto& [key, pool] : changed) calls_.serve_queues(*pool->shared->service);
   for (const TaskId& id : answer.unknown) {
     const auto found = tasks_.find(id);
     if (found == tasks_.end() || found->second.phase == Phase::kAsleep) continue;
     Task& task = found->second;
-    const auto pool = pools_.find(task.pool);
+    Pool* const pool = find(*task.pool);
     // Of a pool of which none sleeps, control's word that it is ready is enough.
-    if (pool == pools_.end() || (pool->second.awake_min < 0 && task.phase == Phase::kAwake))
-      continue;
+    if (pool == nullptr || (pool->awake_min < 0 && task.phase == Phase::kAwake)) continue;
     if (task.retry_at == 0)
       log::warn("a target's host does not know it",
                 {{"task", id.value}, {"service", task.pool->service->id}});
     enter(task, Phase::kAsleep, now_us / 1'000);
     task.retry_at = now_us / 1'000 + kUnknownRetry;
-    changed.insert(task.pool);
+    changed.emplace(key_of(*task.pool), pool);
   }
-  for (const auto& pool : changed) decide(pools_.at(pool));
+  for (const auto& [key, pool] : changed) decide(*pool);
 }
 
 link::TargetHold AwakeController::whole() const {
@@ -300,7 +306,7 @@ void AwakeController::tell(const link::TargetHold& change) {
 Async<> AwakeController::run() {
   for (;;) {
     next_look_ = ~uint64_t{0};
-    for (const auto& [shared, pool] : pools_) {
+    for (const auto& [key, pool] : pools_) {
       if (pool.again) next_look_ = std::min(next_look_, *pool.again);
     }
     const uint64_t now = now_ms();
@@ -310,7 +316,7 @@ Async<> AwakeController::run() {
       co_await earlier_.wait_for(Duration(static_cast<int64_t>(next_look_ - now)));
     }
     earlier_.reset();
-    for (auto& [shared, pool] : pools_) {
+    for (auto& [key, pool] : pools_) {
       if (pool.again && *pool.again <= now_ms()) decide(pool);
     }
   }

@@ -73,6 +73,8 @@ class AwakeController {
   };
 
   void update_pools(const ServiceRoute& route, uint64_t now, link::TargetHold& fresh);
+  // nullptr: it is in no table any more.
+  Pool* find(const SharedPool& shared);
   void decide(Pool& pool);
   void note_short(Pool& pool, bool short_of_targets);
   // Of all pools of a service, now.
@@ -84,7 +86,8 @@ class AwakeController {
 
   Calls calls_;
   Event earlier_;  // some pool wants to be looked at before run() would
-  std::map<std::shared_ptr<SharedPool>, Pool> pools_;
+  // Not by address: what is decided first must not hang on it.
+  std::map<RouteBook::PoolKey, Pool> pools_;
   std::map<TaskId, Task> tasks_;
   size_t leaving_ = 0;  // tasks that are not listed
   uint64_t next_look_ = ~uint64_t{0};

@@ -86,14 +86,13 @@ AwakeActions decide_awake(const AwakeView& view, uint64_t now) {
   for (size_t i = 0; i < count; ++i) {
     const AwakeTarget& target = view.targets[i];
     // One that fails is kept: asleep, it would look as good as new and be woken again.
-    const bool let_go =
-        !wanted[i] && !target.failing && settled && now >= target.since + kept_for;
+    const bool let_go = !wanted[i] && !target.failing && settled && now >= target.since + kept_for;
     switch (target.phase) {
       case Phase::kAsleep:
         if (wanted[i]) actions.hold.push_back(i);
         break;
       case Phase::kWaking:
-        if (let_go) actions.release.push_back(i);
+        // Its host's answer comes first: after a release it would pass for the next hold's.
         break;
       case Phase::kAwake:
         if (let_go) actions.let_go.push_back(i);
@@ -106,7 +105,8 @@ AwakeActions decide_awake(const AwakeView& view, uint64_t now) {
         }
         break;
     }
-    surplus = surplus || (!wanted[i] && target.phase != Phase::kAsleep);
+    surplus =
+        surplus || (!wanted[i] && target.phase != Phase::kAsleep && target.phase != Phase::kWaking);
   }
 
   actions.short_of_targets = !more && view.waiting > coming + free;

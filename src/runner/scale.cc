@@ -73,13 +73,17 @@ class Planning {
     }
     if (visited) look_at(*load_.last_visit + limits_.stop_after);
     if (!load_.heard_since) return true;
-    const Instant idle_since = std::max(
-        {*load_.heard_since, load_.last_visit.value_or(*load_.heard_since), fleet_.settled_at});
+    const Instant unvisited_since =
+        std::max(*load_.heard_since, load_.last_visit.value_or(*load_.heard_since));
+    const Instant idle_since = std::max(unvisited_since, fleet_.settled_at);
     if (now_ - idle_since >= limits_.stop_after) {
       plan_.desired = 0;
       return false;
     }
-    plan_.desired = std::max(plan_.desired, 1);
+    // Peaks of visitors who left so long ago do not come back because an operation has ended.
+    const bool only_settling = now_ - unvisited_since >= limits_.stop_after;
+    plan_.desired = only_settling ? 1 : std::max(plan_.desired, 1);
+    look_at(unvisited_since + limits_.stop_after);
     look_at(idle_since + limits_.stop_after);
     return true;
   }

@@ -79,23 +79,52 @@ std::optional<Violation> sizes_are_within_their_limits(const Region& region) {
   return std::nullopt;
 }
 
-// Without faults, a rollout never leaves fewer tasks in use than its minimum: once so many served,
-// so many go on serving, until fewer are wanted.
+namespace {
+
+// Tasks of a service that an edge sends requests to, by its table and the machines.
+struct Serving {
+  int all = 0;
+  // The most that one version alone has, but for tasks that are to go, and for a version that
+  // requests are shifted to: it may go back.
+  int sure = 0;
+};
+
+Serving serving_at(const Region& region, const SimEdge& edge, const std::string& service,
+                   const std::string& shifting_to) {
+  Serving serving;
+  const auto& routes = edge.table().routes;
+  const auto route = std::ranges::find(routes, service, &link::Route::service);
+  if (route == routes.end()) return serving;
+  std::map<std::string, int> sure;  // by version
+  for (const link::Target& target : route->targets) {
+    // A version without a share is the way back, or is to come.
+    const bool idle = std::ranges::any_of(route->versions, [&](const link::RouteVersion& version) {
+      return version.id == target.version && version.weight == 0;
+    });
+    const auto task = region.observed().tasks().find(target.task);
+    const bool shifting = target.version == shifting_to;
+    const bool runs = std::ranges::any_of(region.hosts(), [&](const auto& host) {
+      const auto& containers = host->machine->containers();
+      const auto container = containers.find(target.task.value);
+      return container != containers.end() && container->second->runs();
+    });
+    if (target.state != link::TargetState::kReady || idle || !runs ||
+        task == region.observed().tasks().end() || task->second.health != link::Health::kHealthy)
+      continue;
+    ++serving.all;
+    int& of_version = sure[target.version];
+    if (!shifting && cluster::is_healthy(task->second))
+      serving.sure = std::max(serving.sure, ++of_version);
+  }
+  return serving;
+}
+
+}  // namespace
+
+// Without faults, a rollout never leaves fewer tasks in use than its minimum: once so many served
+// at every edge, so many go on serving, until fewer are wanted.
 std::optional<Violation> rollouts_keep_what_is_promised(Region& region) {
   if (!region.faults().gentle()) return std::nullopt;
-  std::map<std::string, int> serving;
-  for (const auto& host : region.hosts()) {
-    for (const auto& [id, container] : host->machine->containers()) {
-      const auto task = region.observed().tasks().find(TaskId{id});
-      if (task == region.observed().tasks().end() || !cluster::is_healthy(task->second) ||
-          !container->runs())
-        continue;
-      const bool everywhere = std::ranges::all_of(region.edges(), [&](const auto& edge) {
-        return edge->edge && edge->edge->sends_to(TaskId{id});
-      });
-      if (everywhere) ++serving[task->second.service];
-    }
-  }
   for (const auto& [id, cluster] : region.observed().cluster_services()) {
     int& floor = region.floors()[id];
     const auto* service = region.observed().service(id);
@@ -106,13 +135,23 @@ std::optional<Violation> rollouts_keep_what_is_promised(Region& region) {
     const bool stays = ran && cluster.status == cluster::ServiceStatus::kActive &&
                        service != nullptr && cluster.routing.state == link::RouteState::kServing;
     const int promised = stays ? cluster::healthy_min(cluster) : 0;
-    floor = std::min(floor, promised);
-    if (serving[id] < floor) {
-      return Violation{
-          "a rollout keeps what is promised",
-          fmt::format("{} of {} tasks of {} serve", serving[id], floor, service->name)};
+    const cluster::Deployment* newest =
+        cluster.deployments.empty() ? nullptr : &cluster.deployments.front();
+    const bool shifts = newest != nullptr &&
+                        newest->rollout == cluster::RolloutState::kInProgress &&
+                        newest->configuration.strategy != cluster::DeploymentStrategy::kRolling;
+    const std::string shifting_to = shifts ? newest->id.value : "none";
+    Serving least{.all = promised, .sure = promised};
+    for (const auto& edge : region.edges()) {
+      const Serving here = serving_at(region, *edge->edge, id, shifting_to);
+      least = {.all = std::min(least.all, here.all), .sure = std::min(least.sure, here.sure)};
     }
-    floor = std::max(floor, std::min(serving[id], promised));
+    floor = std::min(floor, promised);
+    if (least.all < floor) {
+      return Violation{"a rollout keeps what is promised",
+                       fmt::format("{} of {} tasks of {} serve", least.all, floor, service->name)};
+    }
+    floor = std::max(floor, least.sure);
   }
   return std::nullopt;
 }

@@ -29,6 +29,20 @@ SourceConfiguration source(Behaviour behaviour, int value, bool automatic) {
   return source;
 }
 
+// How deployments go, and what they leave.
+std::vector<Tag> draw_tags(SeededRandom& draws) {
+  constexpr const char* kStrategies[] = {"rolling",       "rolling min=50 max=150",
+                                         "blue-green",    "blue-green bake=20s",
+                                         "linear 30% 5s", "canary 10% 5s, 50% 10s bake=5s"};
+  constexpr const char* kKept[] = {"off", "10s", "1m", "15m"};
+  std::vector<Tag> tags;
+  if (draws.chance(40))
+    tags.push_back(Tag{.key = "hob:strategy", .value = kStrategies[draws.below(6)]});
+  if (draws.chance(30))
+    tags.push_back(Tag{.key = "hob:keep-previous", .value = kKept[draws.below(4)]});
+  return tags;
+}
+
 }  // namespace
 
 // A call that ends with control, as its client sees it: then nobody knows whether it was done.
@@ -91,7 +105,9 @@ Async<> Region::create(size_t which) {
       .interval = operator_draws_.between(1, 5), .timeout = 1, .unhealthy_threshold = 3};
   if (!scalings_.empty() && operator_draws_.chance(80))
     request.auto_scaling_configuration_arn = scalings_[operator_draws_.bits() % scalings_.size()];
-  if (operator_draws_.chance(30)) request.tags = {{Tag{.key = "hob:min-size", .value = "0"}}};
+  std::vector<Tag> tags = draw_tags(operator_draws_);
+  if (operator_draws_.chance(30)) tags.push_back(Tag{.key = "hob:min-size", .value = "0"});
+  if (!tags.empty()) request.tags = std::move(tags);
   clients_[which] = {.last_value = value, .image = repository_of(behaviour)};
   const auto answer = co_await call<CreateServiceResponse>(
       [request](runner::Api& api) { return api.create_service(request, kCaller); });
@@ -161,14 +177,19 @@ Async<> Region::operate_once(size_t which) {
         [arn](runner::Api& api) { return api.roll_back(arn, std::nullopt, kCaller); });
     if (answer && !*answer) clients_[which].last_update = before;
     acknowledged(which, "roll back", answer, answer && *answer ? (*answer)->id : "");
-  } else if (draw < 86) {
+  } else if (draw < 81) {
+    const auto answer = co_await call<runner::Operation>(
+        [arn](runner::Api& api) { return api.promote_operation(arn, kCaller); });
+    acknowledged(which, "promote", answer, "");
+  } else if (draw < 87) {
     const auto answer = co_await call<runner::Operation>(
         [arn](runner::Api& api) { return api.cancel_operation(arn, kCaller); });
     acknowledged(which, "cancel", answer, "");
   } else if (draw < 93) {
     constexpr const char* kMins[] = {"0", "1", "2"};
     TagResourceRequest request{.resource_arn = arn};
-    request.tags = {Tag{.key = "hob:min-size", .value = kMins[operator_draws_.below(3)]}};
+    request.tags = draw_tags(operator_draws_);
+    request.tags.push_back(Tag{.key = "hob:min-size", .value = kMins[operator_draws_.below(3)]});
     if (operator_draws_.chance(50))
       request.tags.push_back(Tag{.key = "hob:sleep-after", .value = "3s"});
     if (operator_draws_.chance(50))

@@ -77,6 +77,7 @@ void Region::make_region() {
     auto edge = std::make_unique<EdgeProcess>();
     edge->name = fmt::format("edge{}", i);
     edge->id = EdgeId{fmt::format("{:032x}", 0xe0 + i)};
+    edge->unlinked_since_us = kStartUs;
     edges_.push_back(std::move(edge));
   }
 }
@@ -231,12 +232,11 @@ void Region::start_edge(EdgeProcess& edge) {
       },
       .request = [this, index](TaskId task, std::string address,
                                Duration time) { return request(index, task, address, time); },
-      .waited_in_vain = [this, index](
-                            const std::vector<std::shared_ptr<edge::SharedTarget>>& targets,
-                            int limit) { waited_in_vain(index, targets, limit); }};
+      .waited_in_vain = [this, index](const std::vector<EdgePorts::Place>& places,
+                                      int limit) { waited_in_vain(index, places, limit); }};
   for (const auto& host : hosts_) ports.hosts.push_back(host->name);
-  edge.edge =
-      std::make_unique<SimEdge>(executor_, edge_draws_, edge.id, edge.disk, std::move(ports));
+  edge.edge = std::make_unique<SimEdge>(executor_, edge_draws_, edge.id, edge.disk,
+                                        edge.unlinked_since_us, std::move(ports));
   if (options_.mutation == Mutation::kEdgeLies) edge.edge->lie();
   if (options_.mutation == Mutation::kForgetWake) edge.edge->forget_answers();
   edge.edge->start();
@@ -245,6 +245,8 @@ void Region::start_edge(EdgeProcess& edge) {
 void Region::crash_edge(EdgeProcess& edge) {
   note(edge.name + " crashes");
   ++totals_.crashes;
+  edge.unlinked_since_us =
+      edge.edge->linked() ? virtual_time::now_us() : edge.edge->unlinked_since_us();
   network_->cut(edge.name, "control");
   for (const auto& host : hosts_) network_->cut(host->name, edge.name);
   finish(edge.edge->stop());
@@ -276,6 +278,19 @@ Async<Result<std::shared_ptr<link::Session>>> Region::connect_host(std::string e
 
 // ---- requests ----
 
+// Its service's tasks end one by one, after their requests: it is not paused or deleted.
+bool Region::drains(const TaskId& task) const {
+  const auto found = observed_->tasks().find(task);
+  if (found == observed_->tasks().end()) return false;
+  const auto* service = observed_->service(found->second.service);
+  if (service == nullptr) return false;
+  if (service->status == runner::ServiceStatus::kRunning) return true;
+  const auto operation = observed_->operations().find(service->operation);
+  return operation != observed_->operations().end() &&
+         (operation->second.type == runner::OperationType::kStartDeployment ||
+          operation->second.type == runner::OperationType::kUpdateService);
+}
+
 Async<Served> Region::request(size_t edge_index, TaskId task, std::string address,
                               Duration service_time) {
   const auto find = [&]() -> std::pair<HostProcess*, std::shared_ptr<Machine::Container>> {
@@ -288,27 +303,24 @@ Async<Served> Region::request(size_t edge_index, TaskId task, std::string addres
   };
   const auto [host, container] = find();
   const EdgeProcess& edge = *edges_[edge_index];
-  const auto service_of = observed_->tasks().find(task);
-  const bool deploying_only = service_of != observed_->tasks().end() && [&] {
-    const auto* service = observed_->service(service_of->second.service);
-    return service != nullptr && service->status == runner::ServiceStatus::kRunning;
-  }();
   const int64_t now = virtual_time::now_us();
   // Control waits for an edge that is away for a minute, and a jump of its clock makes that less.
   const bool waited_for =
       edge.edge->unlinked_since_us() == 0 || now - edge.edge->unlinked_since_us() < 50 * kSecondUs;
   if (container && container->told_to_stop_us && now > *container->told_to_stop_us && waited_for &&
-      faults_.clock_jump == 0 && deploying_only) {
+      faults_.clock_jump == 0 && drains(task)) {
     violate("no request is sent to a task that was told to stop",
             fmt::format("{} sent one to {} on {}", edge.name, task.value.substr(0, 8), host->name));
   }
   if (!container || now < container->listens_at_us || container->behaviour == Behaviour::kMute)
     co_return Served::kRefused;
   const auto cut_by_stop = [&](int64_t began_us) {
-    // A drain has an end; and a service that is paused or deleted does not wait.
+    // A drain has an end; a service that is paused or deleted does not wait; and a task that fell
+    // ill is out of the routes before it is drained.
+    const bool ill = faults_.power_cut + faults_.task_crash > 0 || faults_.probe_fail_percent > 0;
     const bool was_told = container->told_to_stop_us && *container->told_to_stop_us > began_us;
-    if (was_told && waited_for && faults_.clock_jump == 0 && deploying_only && !healed_ &&
-        faults_.control_crash == 0 && faults_.partition == 0) {
+    if (was_told && waited_for && faults_.clock_jump == 0 && drains(task) && !healed_ &&
+        faults_.control_crash == 0 && faults_.partition == 0 && !ill) {
       violate("a task ends after its requests",
               fmt::format("one of {} was cut off on {}", task.value.substr(0, 8), host->name));
     }
@@ -336,8 +348,7 @@ Async<Served> Region::request(size_t edge_index, TaskId task, std::string addres
   co_return Served::kAnswered;
 }
 
-void Region::waited_in_vain(size_t edge_index,
-                            const std::vector<std::shared_ptr<edge::SharedTarget>>& targets,
+void Region::waited_in_vain(size_t edge_index, const std::vector<EdgePorts::Place>& places,
                             int limit) {
   const EdgeProcess& edge = *edges_[edge_index];
   const int64_t now = virtual_time::now_us();
@@ -348,6 +359,13 @@ void Region::waited_in_vain(size_t edge_index,
     });
     return host == hosts_.end() ? nullptr : host->get();
   };
+  const auto container_of = [&](const TaskId& task) -> const Machine::Container* {
+    const HostProcess* host = host_of(task);
+    if (host == nullptr) return nullptr;
+    const auto found = host->machine->containers().find(task.value);
+    const bool runs = found != host->machine->containers().end() && found->second->runs();
+    return runs ? found->second.get() : nullptr;
+  };
   const auto reached_for_us = [&](const HostProcess* host) {
     if (host == nullptr || !host->agent || network_->parted(edge.name, host->name))
       return int64_t{0};
@@ -356,23 +374,35 @@ void Region::waited_in_vain(size_t edge_index,
   };
   // An edge that has asked one host for a task does not ask another in its stead: it knows of one
   // host so far. So this is promised while all are there.
-  const bool all_reached = std::ranges::all_of(targets, [&](const auto& target) {
-    return reached_for_us(host_of(target->task)) > kHostReachedUs;
+  const bool all_reached = std::ranges::all_of(places, [&](const auto& place) {
+    return reached_for_us(host_of(place.target->task)) > kHostReachedUs;
   });
-  for (const auto& target : targets) {
-    const HostProcess* host = host_of(target->task);
-    if (host == nullptr) continue;
-    const auto container = host->machine->containers().find(target->task.value);
-    if (container == host->machine->containers().end() || !container->second->runs()) continue;
+  const auto shown = [&] {
+    std::string all;
+    for (const auto& [target, ejected] : places) {
+      const Machine::Container* container = container_of(target->task);
+      all += fmt::format("; {} {}{}{}{}, {} in flight", target->task.value.substr(0, 8),
+                         target->closed() ? "closed" : "open", ejected ? ", ejected" : "",
+                         target->failing.load() ? ", failing" : "",
+                         container == nullptr ? ", gone"
+                         : container->frozen  ? ", frozen"
+                                              : "",
+                         target->in_flight());
+    }
+    return all;
+  };
+  for (const auto& [target, ejected] : places) {
+    const Machine::Container* container = container_of(target->task);
+    if (container == nullptr) continue;
     // Not one that woke at this very moment, its host having been away.
-    const bool free =
-        !target->closed() && target->in_flight() < limit && reached_for_us(host) > kLinkFreshUs;
-    const bool could_wake = target->closed() && container->second->frozen && all_reached &&
-                            faults_.freeze_fail_percent == 0;
+    const bool free = !target->closed() && !ejected && target->in_flight() < limit &&
+                      reached_for_us(host_of(target->task)) > kLinkFreshUs;
+    const bool could_wake =
+        target->closed() && container->frozen && all_reached && faults_.freeze_fail_percent == 0;
     if (free || could_wake) {
       violate("a request is answered where it has a place to go",
-              fmt::format("{} let one wait while {} was {}", edge.name,
-                          target->task.value.substr(0, 8), free ? "free" : "asleep"));
+              fmt::format("{} let one wait while {} was {}{}", edge.name,
+                          target->task.value.substr(0, 8), free ? "free" : "asleep", shown()));
     }
   }
 }

@@ -65,6 +65,7 @@ struct EdgeProcess {
   EdgeId id{};
   EdgeDisk disk{};
   std::unique_ptr<SimEdge> edge{};  // nullptr: crashed
+  int64_t unlinked_since_us = 0;    // to control, when it crashed
   int64_t back_at_us = 0;
 };
 
@@ -135,8 +136,8 @@ class Region {
   Async<Result<std::shared_ptr<link::Session>>> connect_control(std::string name, uid_t uid);
   Async<Result<std::shared_ptr<link::Session>>> connect_host(std::string edge, std::string host);
   Async<Served> request(size_t edge, TaskId task, std::string address, Duration service_time);
-  void waited_in_vain(size_t edge, const std::vector<std::shared_ptr<edge::SharedTarget>>& targets,
-                      int limit);
+  bool drains(const TaskId& task) const;
+  void waited_in_vain(size_t edge, const std::vector<EdgePorts::Place>& places, int limit);
 
   // In operator.cc.
   template <class T>

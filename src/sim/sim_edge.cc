@@ -23,13 +23,13 @@ uint64_t now_ms() { return static_cast<uint64_t>(virtual_time::now_us()) / 1000;
 }  // namespace
 
 SimEdge::SimEdge(const Executor& executor, SeededRandom& random, EdgeId id, EdgeDisk& disk,
-                 EdgePorts ports)
+                 int64_t unlinked_since_us, EdgePorts ports)
     : executor_(executor),
       random_(random),
       id_(std::move(id)),
       disk_(disk),
       ports_(std::move(ports)),
-      unlinked_since_us_(virtual_time::now_us()),
+      unlinked_since_us_(unlinked_since_us),
       report_soon_(executor),
       scope_(executor) {
   awake_ = std::make_shared<edge::AwakeController>(
@@ -75,14 +75,6 @@ bool SimEdge::holds_link_to(const std::string& host) const {
 
 int64_t SimEdge::host_linked_since_us(const std::string& host) const {
   return holds_link_to(host) ? host_links_.at(host).since_us : virtual_time::now_us();
-}
-
-bool SimEdge::sends_to(const TaskId& task) const {
-  return std::ranges::any_of(table_.routes, [&](const link::Route& route) {
-    return std::ranges::any_of(route.targets, [&](const link::Target& target) {
-      return target.task == task && target.state == link::TargetState::kReady;
-    });
-  });
 }
 
 void SimEdge::apply(const link::RouteTable& table) {
@@ -136,7 +128,8 @@ Async<> SimEdge::keep_link() {
           const auto message = co_await session->receive();
           if (!message) break;
           link::RouteTable table;
-          if (message->type != "RouteTable" || !link::decode(*message, table)) break;
+          if (message->type != "RouteTable") continue;  // it shows no certificates
+          if (!link::decode(*message, table)) break;
           said_version_ = table.version;
           if (lies_) {
             report_soon_.set();
@@ -281,8 +274,8 @@ std::shared_ptr<edge::SharedTarget> SimEdge::try_target(
         .excluded = std::ranges::find(failed, targets[i].get()) != failed.end() ||
                     (fail_open && load >= edge::SharedTarget::kClosed)};
   };
-  const auto picked =
-      edge::pick_target(targets.size(), pool.route.near, service.route.max_concurrency, random_.bits(), view);
+  const auto picked = edge::pick_target(targets.size(), pool.route.near,
+                                        service.route.max_concurrency, random_.bits(), view);
   if (!picked) return nullptr;
   const std::shared_ptr<edge::SharedTarget> target = targets[*picked];
   const int before = target->load.fetch_add(1);
@@ -323,8 +316,12 @@ Async<std::shared_ptr<edge::SharedTarget>> SimEdge::place(std::shared_ptr<Servic
   set_waiting_bit(*service);
   if (pool->waiting.empty() && pool->route.pool->short_of_targets.load()) ask(*pool);
   serve_waiting(*service, *pool);  // who stood behind may have another's patience
-  if (!placed && waiter->failed.empty())
-    ports_.waited_in_vain(pool->route.targets, service->route.max_concurrency);
+  if (!placed && waiter->failed.empty()) {
+    std::vector<EdgePorts::Place> places;
+    for (const auto& target : pool->route.targets)
+      places.push_back({target, pool->ejections[target->task.value].ejected(now_ms())});
+    ports_.waited_in_vain(places, service->route.max_concurrency);
+  }
   co_return waiter->target;
 }
 
@@ -398,19 +395,20 @@ Async<Visit> SimEdge::serve(std::shared_ptr<Service> service, std::shared_ptr<Po
       virtual_time::now_us() + static_cast<int64_t>(service->route.queue_timeout_ms) * 1000;
   std::vector<edge::SharedTarget*> failed;
   for (;;) {
+    if (!pool->listed) {
+      const auto other = services_.find(service->route.service->id);
+      if (other == services_.end()) co_return Visit::kNoTarget;
+      service = other->second;
+      pool = choose(*service);
+      failed.clear();
+    }
     pool->counts().in_flight.begin(static_cast<uint64_t>(virtual_time::now_us()));
     const auto target = co_await place(service, pool, failed);
     const std::shared_ptr<Service> now_of = pool->service.lock();
     if (now_of) service = now_of;
     if (!target) {
       pool->counts().in_flight.end(static_cast<uint64_t>(virtual_time::now_us()));
-      const auto other = services_.find(service->route.service->id);
-      if (!pool->listed && other != services_.end() && virtual_time::now_us() < give_up_us) {
-        service = other->second;
-        pool = choose(*service);
-        failed.clear();
-        continue;
-      }
+      if (!pool->listed && virtual_time::now_us() < give_up_us) continue;
       co_return Visit::kNoTarget;
     }
     char address[INET_ADDRSTRLEN] = {};

@@ -33,9 +33,13 @@ struct EdgePorts {
   std::function<std::optional<std::string>(const TaskId&)> host_of{};
   // A request reaches the task's address.
   std::function<Async<Served>(TaskId task, std::string address, Duration service_time)> request{};
-  // It waited for a place as long as it may, while these were all it could have had.
-  std::function<void(const std::vector<std::shared_ptr<edge::SharedTarget>>& targets, int limit)>
-      waited_in_vain{};
+  // It waited for a place as long as it may, while these were all it could have had; those that are
+  // ejected get nothing for a while.
+  struct Place {
+    std::shared_ptr<edge::SharedTarget> target{};
+    bool ejected = false;
+  };
+  std::function<void(const std::vector<Place>& places, int limit)> waited_in_vain{};
 };
 
 // What an edge has on its own disk.
@@ -45,8 +49,9 @@ struct EdgeDisk {
 
 class SimEdge {
  public:
+  // unlinked_since_us: when a process of this edge had a link to control last.
   SimEdge(const Executor& executor, SeededRandom& random, EdgeId id, EdgeDisk& disk,
-          EdgePorts ports);
+          int64_t unlinked_since_us, EdgePorts ports);
   void start();
   // Requests in flight are cut off.
   Async<> stop();
@@ -65,7 +70,6 @@ class SimEdge {
   int64_t unlinked_since_us() const { return session_ ? 0 : unlinked_since_us_; }
   int64_t host_linked_since_us(const std::string& host) const;
   int in_flight() const { return in_flight_; }
-  bool sends_to(const TaskId& task) const;
 
  private:
   struct Waiter {
