@@ -10,6 +10,7 @@
 #include <openssl/pem.h>
 
 #include <array>
+#include <boost/json.hpp>
 
 #include <vector>
 
@@ -127,7 +128,8 @@ Result<std::string> AccountKey::sign(std::string_view header, std::string_view p
 std::string sign_external_binding(const std::string& jwk, const std::string& key_id,
                                   std::string_view mac_key, const std::string& url) {
   const std::string header =
-      base64url(fmt::format(R"({{"alg":"HS256","kid":"{}","url":"{}"}})", key_id, url));
+      base64url(boost::json::serialize(
+          boost::json::object{{"alg", "HS256"}, {"kid", key_id}, {"url", url}}));
   const std::string payload = base64url(jwk);
   const Sha256 mac = hmac_sha256(mac_key, header + "." + payload);
   return jws(header, payload, {reinterpret_cast<const char*>(mac.data()), mac.size()});

@@ -12,7 +12,8 @@ namespace json = boost::json;
 
 constexpr int kPagesMax = 500;
 constexpr Duration kPollInterval{250};
-constexpr Duration kOperationWithin{30 * 60 * 1000};
+// Of an operation that says nothing: one step of a deployment waits a day at most (hob:strategy).
+constexpr Duration kOperationWithin = std::chrono::hours(25);
 // Control may be away for a moment (a restart): asking goes on for so long.
 constexpr Duration kAwayMax{30'000};
 

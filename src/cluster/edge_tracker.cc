@@ -59,7 +59,8 @@ bool EdgeTracker::reported(const EdgeId& id, const link::EdgeReport& report) {
   const auto leaving = [&](const auto& item) { return !sends_to(version(), item.first); };
   changed = changed || std::ranges::count_if(edge.in_flight, leaving) !=
                            std::ranges::count_if(in_flight, leaving);
-  edge.leaving = report.leaving;
+  // While it has requests in hand a broken link may come back.
+  edge.leaving = report.leaving && in_flight.empty();
   edge.applied = report.applied_version;
   edge.in_flight = std::move(in_flight);
   if (edge.applied == version()) {

@@ -28,7 +28,7 @@ class EdgeTracker {
   // An edge that an earlier control knew: waited for as if it had just left.
   void expect(const EdgeId& edge, Instant now);
   void connected(const EdgeId& edge, Instant now);
-  // One that said it was leaving is forgotten at once.
+  // One that said it was leaving, with no request in hand, is forgotten at once.
   void left(const EdgeId& edge, Instant now);
   // A table that is sent to all edges from now on. Versions grow.
   void sent(const link::RouteTable& table, Instant now);

@@ -134,7 +134,8 @@ class Edge::Impl {
     report_soon_->set();
     while (has_connections()) co_await sleep_for(kDrainPoll);
     // Else control would wait for it to come back before it stops any task.
-    leaving_told_ = leaving_told_ || options_.control_socket.empty();
+    leaving_told_ = options_.control_socket.empty();
+    report_soon_->set();
     for (Duration waited{0}; !leaving_told_ && waited < kLeavingToldWithin; waited += kDrainPoll)
       co_await sleep_for(kDrainPoll);
     co_await sleep_for(kDrainPoll);
@@ -407,6 +408,7 @@ class Edge::Impl {
       if (session) {
         session_ = *session;
         version_ = -1;
+        told_of_versions_.clear();  // a new control is told the whole first
         leaving_told_ = false;
         const link::EdgeHello hello{
             .edge = id_, .zone = options_.zone, .version = options_.version};
@@ -439,7 +441,8 @@ class Edge::Impl {
         const bool changed = whole.certificates != told_certificates_;
         apply(whole);
         report_soon_->set();
-        if (changed) co_await on_pool(pool_, [this, whole] { keep_certificate_table(whole); });
+        if (changed && !handed_over_)
+          co_await on_pool(pool_, [this, whole] { keep_certificate_table(whole); });
         continue;
       }
       if (message->type != "RouteTable") continue;  // a newer control's
@@ -477,8 +480,10 @@ class Edge::Impl {
       if (soon) co_await sleep_for(Duration(2));
       measure();
       if (session_ != nullptr) {
-        if (auto sent = session_->send(link::encode(report())); !sent) session_->close();
-        leaving_told_ = handed_over_;
+        if (session_->send(link::encode(report())))
+          leaving_told_ = handed_over_;
+        else
+          session_->close();
       }
       if (soon) co_await sleep_for(kReportGap);
     }

@@ -10,6 +10,8 @@
 #include "cluster/traffic_decision.h"
 #include "runner/api.h"
 #include "runner/keys.h"
+#include "runner/rollout.h"
+#include "runner/strategy.h"
 
 namespace hob::runner {
 
@@ -70,7 +72,7 @@ Async<Result<Operation>> Api::promote_operation(std::string arn, aws::Caller cal
                                         Operation& operation) -> Result<bool> {
     const bool deploys = operation.type == OperationType::kStartDeployment ||
                          operation.type == OperationType::kUpdateService;
-    if (!deploys || operation.strategy.starts_with("rolling")) {
+    if (!deploys || waits_of(strategy_of(service, operation).configuration) == Duration(0)) {
       return invalid_state_exception(
           fmt::format("The operation on service {} has no steps to leave out.", service.name));
     }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/log.h"
 #include "runner/keys.h"
 #include "runner/records.h"
 
@@ -33,8 +34,12 @@ Async<Result<void>> drop_old_revisions(store::Store& store, std::string account,
   std::vector<std::pair<bool, std::string>> others;  // succeeded, key
   for (const store::Entry& entry : listing.entries) {
     const auto revision = decode_revision(entry.value);
-    if (revision && (revision->number == serves || revision->number == added)) continue;
-    others.emplace_back(revision && revision->state == RevisionState::kSucceeded, entry.key);
+    if (!revision) {  // left as it is: a newer version may read it
+      log::error("record unreadable", {{"key", entry.key}, {"error", revision.error().message}});
+      continue;
+    }
+    if (revision->number == serves || revision->number == added) continue;
+    others.emplace_back(revision->state == RevisionState::kSucceeded, entry.key);
   }
   std::ranges::sort(others);
   const size_t room = kRevisionsKept - (serves == added || serves == 0 ? 1 : 2);
