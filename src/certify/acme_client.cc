@@ -137,8 +137,7 @@ Async<Result<void>> AcmeClient::find_account(const AcmeDirectory& directory, Acc
                                           directory.new_account));
   } else if (directory.external_account_required) {
     co_return fail(Code::kDenied,
-                   "the authority wants an account of its own: hob up --acme-eab-kid, "
-                   "--acme-eab-key-file");
+                   "the authority takes only accounts made with it before (external account binding)");
   }
   // For a key that the server knows, this answers the account it has.
   std::string text = json::serialize(payload);

@@ -16,13 +16,17 @@
 #include <string>
 #include <string_view>
 
+#include "base/certificate.h"
 #include "base/log.h"
+#include "certify/dns.h"
 #include "cli/commands.h"
 #include "cli/local_certificate.h"
 #include "cli/supervisor.h"
 
 namespace hob::cli {
 namespace {
+
+constexpr size_t kAcmeCaBytesMax = 1024 * 1024;
 
 struct UpOptions {
   std::string region{};
@@ -32,9 +36,40 @@ struct UpOptions {
   std::string store{};
   double cpu_overcommit = 0;
   double memory_overcommit = 0;
+  std::string acme_directory{};  // "none": no more, as in the next ones
+  std::string acme_contact{};
+  std::string acme_ca_file{};
+  std::string acme_challenge{};
+  std::string resolver{};
   bool is_public = false;
   bool detach = false;
 };
+
+// What is said of custom domains, over what is on disk.
+Result<void> set_domains(const UpOptions& options, Instance& instance) {
+  const auto set = [](const std::string& given, std::string& kept) {
+    if (!given.empty()) kept = given == "none" ? "" : given;
+  };
+  if (!options.acme_directory.empty() && options.acme_directory != "none" &&
+      !options.acme_directory.starts_with("https://")) {
+    return fail(Code::kInvalid, "--acme-directory {}: it must be an https URL",
+                options.acme_directory);
+  }
+  if (options.resolver != "none")
+    HOB_CHECK(context(certify::ResolverDns::check(options.resolver), "--resolver"));
+  set(options.acme_directory, instance.acme_directory);
+  set(options.acme_contact, instance.acme_contact);
+  set(options.acme_challenge, instance.acme_challenge);
+  set(options.resolver, instance.resolver);
+  if (options.acme_ca_file.empty()) return {};
+  instance.acme_ca = options.acme_ca_file != "none";
+  if (!instance.acme_ca) return {};
+  // Control is a user of its own, who may not read whatever root may.
+  HOB_TRY(const std::string pem, read_file(options.acme_ca_file, kAcmeCaBytesMax));
+  HOB_CHECK(context(read_certificate(pem), "--acme-ca-file {}", options.acme_ca_file));
+  HOB_CHECK(make_directories(instance.acme_ca_file().parent_path(), 0755));
+  return write_file_durably(instance.acme_ca_file(), pem, 0644);
+}
 
 // What is on disk, with what was asked for over it.
 Result<Instance> instance_for(const Context& context, const UpOptions& options) {
@@ -213,6 +248,17 @@ void add_up(CLI::App& program, Context& context) {
       ->add_option("--memory-overcommit", options->memory_overcommit,
                    "Memory sizes promised for each byte there is")
       ->check(CLI::Range(0.1, 100.0));
+  command->add_option("--acme-directory", options->acme_directory,
+                      "URL of an ACME authority for custom domains; none: no more");
+  command->add_option("--acme-contact", options->acme_contact, "Mail address for that authority");
+  command->add_option("--acme-ca-file", options->acme_ca_file,
+                      "PEM of who vouches for the ACME server, if it is no public authority");
+  command
+      ->add_option("--acme-challenge", options->acme_challenge,
+                   "How the authority asks: http-01 (port 80), tls-alpn-01 (port 443)")
+      ->check(CLI::IsMember({"http-01", "tls-alpn-01"}));
+  command->add_option("--resolver", options->resolver,
+                      "DNS resolver to ask about custom domains (/etc/resolv.conf's): ADDRESS[:PORT]");
   command->add_flag("--public", options->is_public, "Services on all addresses, ports 80 and 443");
   command->add_flag("--detach", options->detach,
                     "Return when it is ready, run on in the background");
@@ -232,6 +278,7 @@ void add_up(CLI::App& program, Context& context) {
       return;
     }
     if (Result<void> prepared = prepare_data(*instance); !prepared) return refuse(prepared.error());
+    if (Result<void> set = set_domains(*options, *instance); !set) return refuse(set.error());
     if (Result<void> saved = save_instance(*instance); !saved) return refuse(saved.error());
     if (options->detach) {
       if (Result<void> detached = detach(); !detached) return refuse(detached.error());

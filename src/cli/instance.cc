@@ -74,6 +74,12 @@ Result<Instance> load_instance(const std::filesystem::path& data) {
   instance.store = text_of(object, "store", instance.store);
   instance.cpu_overcommit = number_of(object, "cpuOvercommit");
   instance.memory_overcommit = number_of(object, "memoryOvercommit");
+  instance.acme_directory = text_of(object, "acmeDirectory", "");
+  instance.acme_contact = text_of(object, "acmeContact", "");
+  instance.acme_challenge = text_of(object, "acmeChallenge", "");
+  instance.resolver = text_of(object, "resolver", "");
+  const json::value* acme_ca = object.if_contains("acmeCa");
+  instance.acme_ca = acme_ca != nullptr && acme_ca->is_bool() && acme_ca->as_bool();
   if (instance.id.size() != 6 ||
       instance.id.find_first_not_of("0123456789abcdef") != std::string::npos) {
     return fail(Code::kCorrupt, "{} names no instance", (data / "instance.json").string());
@@ -92,6 +98,11 @@ Result<void> save_instance(const Instance& instance) {
       {"store", instance.store},
       {"cpuOvercommit", instance.cpu_overcommit},
       {"memoryOvercommit", instance.memory_overcommit},
+      {"acmeDirectory", instance.acme_directory},
+      {"acmeContact", instance.acme_contact},
+      {"acmeCa", instance.acme_ca},
+      {"acmeChallenge", instance.acme_challenge},
+      {"resolver", instance.resolver},
   };
   return write_file_durably(instance.data / "instance.json", json::serialize(object) + "\n", 0644);
 }

@@ -42,7 +42,14 @@ struct Instance {
   std::string store = "sqlite";
   double cpu_overcommit = 0;  // 0: the host's default
   double memory_overcommit = 0;
+  // Who issues certificates for custom domains (ACME); empty: each gets an authority of its own.
+  std::string acme_directory{};  // URL
+  std::string acme_contact{};    // mail address
+  bool acme_ca = false;          // tls/acme-ca.pem vouches for the server, not the system's
+  std::string acme_challenge{};  // http-01 (empty, too), tls-alpn-01
+  std::string resolver{};        // whom to ask about domains; empty: /etc/resolv.conf's
 
+  std::filesystem::path acme_ca_file() const { return data / "tls" / "acme-ca.pem"; }
   std::filesystem::path run() const { return data / "run"; }
   std::filesystem::path log(const std::string& role) const {
     return data / "log" / (role + ".log");

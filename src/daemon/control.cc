@@ -9,6 +9,8 @@
 #include "aws/logs/handler.h"
 #include "aws/sts/handler.h"
 #include "base/log.h"
+#include "certify/acme_client.h"
+#include "certify/dns.h"
 #include "cluster/cluster.h"
 #include "daemon/hob_service.h"
 #include "daemon/options.h"
@@ -29,6 +31,7 @@ namespace hob::daemon {
 namespace {
 
 constexpr size_t kBlockingThreads = 4;
+constexpr size_t kOutsideThreads = 4;  // for what waits on others: the store must not wait with it
 constexpr Duration kStopGrace{3'000};
 constexpr size_t kCredentialsBytesMax = 4096;
 constexpr Duration kRelayWithin{5'000};
@@ -65,6 +68,10 @@ class Control {
       : options_(std::move(options)),
         executor_(executor),
         pool_(kBlockingThreads),
+        outside_pool_(kOutsideThreads),
+        fetcher_(outside_pool_),
+        acme_(acme_settings(options_), fetcher_, clock_),
+        dns_(outside_pool_, options_.resolver),
         store_(std::move(store)),
         directory_(*store_, executor_, clock_, random_),
         logs_(options_.data / "control" / "logs", pool_, clock_),
@@ -73,7 +80,8 @@ class Control {
         catalog_(*store_),
         registry_(repositories_, pool_, check_caller(), options_.api_port),
         images_(*store_, executor_, catalog_, directory_, options_.api_port, options_.region),
-        runner_(*store_, executor_, clock_, random_, images_, logs_, {.region = options_.region}),
+        runner_(*store_, executor_, clock_, random_, images_, logs_, domain_ports(),
+                {.region = options_.region}),
         cluster_(*store_, executor_, clock_, random_, cluster_ports()),
         ecr_(repositories_, blobs_, directory_, "127.0.0.1:" + std::to_string(options_.api_port)),
         logs_api_(logs_, options_.region),
@@ -133,6 +141,25 @@ class Control {
     };
   }
 
+  static certify::AcmeSettings acme_settings(const Options& options) {
+    return {.directory = options.acme_directory,
+            .contact = options.acme_contact,
+            .ca_file = options.acme_ca_file};
+  }
+
+  runner::DomainPorts domain_ports() {
+    return {.acme = &acme_,
+            .dns = &dns_,
+            .way = options_.acme_way == "tls-alpn-01" ? certify::AcmeWay::kTlsAlpn
+                                                      : certify::AcmeWay::kHttp,
+            .answered = [this](const link::AcmeChallenge& challenge) {
+              return cluster_.edges_answer(challenge);
+            },
+            .shown = [this](const std::string& certificate, const std::string& host) {
+              return cluster_.edges_show(certificate, host);
+            }};
+  }
+
   cluster::ClusterPorts cluster_ports() {
     return {
         .credentials =
@@ -180,7 +207,11 @@ class Control {
   Options options_;
   Executor executor_;
   BlockingPool pool_;
+  BlockingPool outside_pool_;
   SystemClock clock_;
+  certify::CurlFetcher fetcher_;
+  certify::AcmeClient acme_;
+  certify::ResolverDns dns_;
   SystemRandom random_;
   Metrics metrics_;
   std::unique_ptr<store::Store> store_;

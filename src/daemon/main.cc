@@ -59,6 +59,11 @@ int main(int argc, char** argv) {
   program.add_option("--api-port", options.api_port);
   program.add_option("--http-port", options.http_port);
   program.add_option("--store", options.store);
+  program.add_option("--acme-directory", options.acme_directory);
+  program.add_option("--acme-contact", options.acme_contact);
+  program.add_option("--acme-ca-file", options.acme_ca_file);
+  program.add_option("--acme-challenge", options.acme_way);
+  program.add_option("--resolver", options.resolver);
   program.add_option("--edge-uid", options.edge_uid);
   program.add_option("--cpu-overcommit", options.cpu_overcommit);
   program.add_option("--memory-overcommit", options.memory_overcommit);

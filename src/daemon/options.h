@@ -34,6 +34,11 @@ struct Options {
   uint16_t http_port = 8080;
   std::string store = "sqlite";
   bool takes_over = false;  // from an edge that still serves (edge)
+  std::string acme_directory{};  // URL (control); empty: domains get authorities of their own
+  std::string acme_contact{};
+  std::string acme_ca_file{};
+  std::string acme_way = "http-01";  // or tls-alpn-01
+  std::string resolver{};            // "127.0.0.1:8053"; empty: /etc/resolv.conf's (control)
   uid_t edge_uid = 0;  // whose links are an edge's (control, host)
   double cpu_overcommit = 0;  // 0: the default
   double memory_overcommit = 0;

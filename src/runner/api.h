@@ -98,6 +98,14 @@ class Api final : public aws::apprunner::Handler {
   Async<Result<aws::apprunner::ListTagsForResourceResponse>> list_tags_for_resource(
       aws::apprunner::ListTagsForResourceRequest request, aws::Caller caller) override;
 
+  // In api_domains.cc.
+  Async<Result<aws::apprunner::AssociateCustomDomainResponse>> associate_custom_domain(
+      aws::apprunner::AssociateCustomDomainRequest request, aws::Caller caller) override;
+  Async<Result<aws::apprunner::DescribeCustomDomainsResponse>> describe_custom_domains(
+      aws::apprunner::DescribeCustomDomainsRequest request, aws::Caller caller) override;
+  Async<Result<aws::apprunner::DisassociateCustomDomainResponse>> disassociate_custom_domain(
+      aws::apprunner::DisassociateCustomDomainRequest request, aws::Caller caller) override;
+
   // Not AWS's; in api_revisions.cc. Errors are App Runner's shapes.
 
   // Asks the operation in progress to end without effect; the answer is its record. It may still
@@ -140,6 +148,7 @@ class Api final : public aws::apprunner::Handler {
   // region.
   Async<Result<Stored<Service>>> find_service(std::string arn, aws::Caller caller);
   Async<Result<std::vector<Service>>> services_of_account(std::string account);
+  Async<Result<std::vector<Domain>>> domains_of_service(std::string account, std::string service);
   // Begins an operation if `check` allows it, in one commit.
   Async<Result<Begun>> begin(std::string arn, OperationType type, aws::Caller caller, Change check,
                              Mark mark = {});

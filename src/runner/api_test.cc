@@ -134,7 +134,7 @@ class ApiTest : public testing::Test {
     store_ = std::move(*opened);
     meddled_ = std::make_unique<MeddledStore>(*store_);
     runner_ = std::make_unique<Runner>(*meddled_, loop_.get_executor(), clock_, random_, images_,
-                                       *logs_, RunnerOptions{});
+                                       *logs_, DomainPorts{}, RunnerOptions{});
   }
   void close() {
     runner_.reset();

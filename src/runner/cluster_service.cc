@@ -60,6 +60,8 @@ cluster::Routing routing_of(const Service& service,
                             link::RouteState state) {
   cluster::Routing routing{
       .host_names = {service.url}, .service_name = service.name, .state = state};
+  for (const auto& [host, certificate] : service.custom_hosts) routing.host_names.push_back(host);
+  routing.certificates = service.custom_hosts;
   if (scaling) routing.max_concurrency = scaling->max_concurrency;
   // Tags are checked when they are set; what an older version let through is left out.
   const auto extensions = parse_extensions(service.tags);

@@ -21,6 +21,12 @@ inline constexpr std::string_view kScalingDefaultsPrefix =
 // -> ScalingPointer: written with every revision of a name, so that no two get the same number.
 inline constexpr std::string_view kScalingNamesPrefix = "/runner/autoscaling-names/";
 
+inline constexpr std::string_view kDomainsPrefix = "/runner/domains/";
+inline constexpr std::string_view kDomainHostsPrefix =
+    "/runner/domain-hosts/";  // host name -> service id, of all accounts
+inline constexpr std::string_view kAcmeAccountsPrefix =
+    "/runner/acme-accounts/";  // -> the account's key, PEM: secret
+
 inline std::string services_of(std::string_view account) {
   return std::string(kServicesPrefix).append(account).append("/");
 }
@@ -41,6 +47,16 @@ inline std::string revisions_of(std::string_view account, std::string_view servi
 inline std::string revision_key(std::string_view account, std::string_view service, int number) {
   std::string digits = std::to_string(number);
   return revisions_of(account, service).append(10 - digits.size(), '0').append(digits);
+}
+inline std::string domains_of(std::string_view account, std::string_view service) {
+  return std::string(kDomainsPrefix).append(account).append("/").append(service).append("/");
+}
+inline std::string domain_key(std::string_view account, std::string_view service,
+                              std::string_view name) {
+  return domains_of(account, service).append(name);
+}
+inline std::string domain_host_key(std::string_view host) {
+  return std::string(kDomainHostsPrefix).append(host);
 }
 inline std::string name_key(std::string_view account, std::string_view name) {
   return std::string(kNamesPrefix).append(account).append("/").append(name);

@@ -8,6 +8,7 @@ std::string word(ServiceStatus status) { return record::word(status); }
 std::string word(OperationType type) { return record::word(type); }
 std::string word(OperationStatus status) { return record::word(status); }
 std::string word(RevisionState state) { return record::word(state); }
+std::string word(DomainStatus status) { return record::word(status); }
 
 std::string encode(const Service& service) { return record::encode(service); }
 std::string encode(const Operation& operation) { return record::encode(operation); }
@@ -16,6 +17,7 @@ std::string encode(const AutoScalingConfiguration& configuration) {
   return record::encode(configuration);
 }
 std::string encode(const ScalingPointer& pointer) { return record::encode(pointer); }
+std::string encode(const Domain& domain) { return record::encode(domain); }
 
 std::string encode_over(const Service& service, std::string_view previous) {
   return record::encode_over(service, previous);
@@ -25,6 +27,9 @@ std::string encode_over(const Operation& operation, std::string_view previous) {
 }
 std::string encode_over(const AutoScalingConfiguration& configuration, std::string_view previous) {
   return record::encode_over(configuration, previous);
+}
+std::string encode_over(const Domain& domain, std::string_view previous) {
+  return record::encode_over(domain, previous);
 }
 
 Result<Service> decode_service(std::string_view json) { return record::decode<Service>(json); }
@@ -38,5 +43,6 @@ Result<AutoScalingConfiguration> decode_scaling(std::string_view json) {
 Result<ScalingPointer> decode_pointer(std::string_view json) {
   return record::decode<ScalingPointer>(json);
 }
+Result<Domain> decode_domain(std::string_view json) { return record::decode<Domain>(json); }
 
 }  // namespace hob::runner

@@ -108,6 +108,8 @@ struct Service {
   bool ever_ran = false;                // false: a failed update has nothing to go back to
   int revision = 0;                     // the one that serves, or served last; 0: none yet
   int revisions_made = 0;               // the highest number given
+  // Custom domains' host names that lead here, each with the id of the certificate shown for it.
+  std::map<std::string, std::string> custom_hosts{};
   std::map<std::string, std::string> tags{};
   Duration start_time{0};       // of its tasks, from ordered to healthy, as last seen; 0: never
   bool starts_failing = false;  // the event log says so; what works again says that
@@ -121,7 +123,7 @@ BOOST_DESCRIBE_STRUCT(Service, (),
                       (account, region, id, name, subdomain, url, status, configuration, previous,
                        operation, digest_tried, digest_tried_previous, ever_ran, tags, start_time,
                        starts_failing, events_logged, created_at, updated_at, deleted_at, revision,
-                       revisions_made))
+                       revisions_made, custom_hosts))
 
 // What an operation did, or does.
 struct OperationStep {
@@ -180,6 +182,53 @@ BOOST_DESCRIBE_STRUCT(Revision, (),
                       (number, account, service, configuration, digest, operation, created_at,
                        state))
 
+enum class DomainStatus {
+  kCreating,
+  kCreateFailed,
+  kActive,
+  kDeleting,
+  kDeleteFailed,
+  kPendingCertificateDnsValidation,
+  kBindingCertificate
+};
+BOOST_DESCRIBE_ENUM(DomainStatus, kCreating, kCreateFailed, kActive, kDeleting, kDeleteFailed,
+                    kPendingCertificateDnsValidation, kBindingCertificate)
+
+// An alias that proves, once it is in the DNS, that a host name is its owner's.
+struct DomainProof {
+  std::string name{};   // "_0a1b….shop.example.com", without a last dot, as the next
+  std::string value{};  // what it is to be an alias for
+  bool seen = false;
+};
+BOOST_DESCRIBE_STRUCT(DomainProof, (), (name, value, seen))
+
+// A domain of people's own that leads to a service.
+struct Domain {
+  std::string account{};
+  std::string service{};
+  std::string name{};  // lower case; may begin with "*."
+  bool www = true;     // "www." before it, too
+  DomainStatus status = DomainStatus::kCreating;
+  std::string reason{};  // why it is not further, for people
+  std::vector<DomainProof> proofs{};
+  bool proven = false;           // it is the owner's, by one way or another
+  std::string certificate{};     // its own one's id in cluster; empty: none yet
+  Instant renew_at{};            // of that
+  std::string order_url{};       // ACME's, under way; empty: none
+  std::string order_key{};       // PEM, goes with it: secret
+  std::string authority{};       // of its own, where there is no ACME: PEM
+  std::string authority_key{};   // secret
+  int attempts = 0;              // to get a certificate that failed, in a row
+  std::optional<Instant> next_attempt_at{};
+  std::optional<Instant> next_look_at{};  // into the DNS
+  std::optional<Instant> bound_at{};
+  Instant created_at{};
+};
+BOOST_DESCRIBE_STRUCT(Domain, (),
+                      (account, service, name, www, status, reason, proofs, proven, certificate,
+                       renew_at, order_url, order_key, authority, authority_key, attempts,
+                       next_attempt_at, next_look_at, bound_at, created_at))
+
 struct AutoScalingConfiguration {
   std::string account{};
   std::string name{};
@@ -206,20 +255,24 @@ std::string word(ServiceStatus status);
 std::string word(OperationType type);
 std::string word(OperationStatus status);
 std::string word(RevisionState state);
+std::string word(DomainStatus status);
 
 std::string encode(const Service& service);
 std::string encode(const Operation& operation);
 std::string encode(const Revision& revision);
 std::string encode(const AutoScalingConfiguration& configuration);
 std::string encode(const ScalingPointer& pointer);
+std::string encode(const Domain& domain);
 // Over what was read, so that fields a newer version wrote are kept.
 std::string encode_over(const Service& service, std::string_view previous);
 std::string encode_over(const Operation& operation, std::string_view previous);
 std::string encode_over(const AutoScalingConfiguration& configuration, std::string_view previous);
+std::string encode_over(const Domain& domain, std::string_view previous);
 Result<Service> decode_service(std::string_view json);
 Result<Operation> decode_operation(std::string_view json);
 Result<Revision> decode_revision(std::string_view json);
 Result<AutoScalingConfiguration> decode_scaling(std::string_view json);
 Result<ScalingPointer> decode_pointer(std::string_view json);
+Result<Domain> decode_domain(std::string_view json);
 
 }  // namespace hob::runner

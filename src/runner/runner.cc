@@ -8,23 +8,31 @@ namespace hob::runner {
 class Runner::Parts {
  public:
   Parts(store::Store& store, Executor executor, Clock& clock, Random& random, Images& images,
-        observe::Logs& logs, RunnerOptions options)
+        observe::Logs& logs, DomainPorts domain_ports, RunnerOptions options)
       : api(store, clock, random, images,
             {.region = options.region, .url_suffix = options.url_suffix}),
-        controller(store, executor, clock, random, images, logs) {}
+        controller(store, executor, clock, random, images, logs),
+        domains(store, executor, clock, random, std::move(domain_ports)) {}
 
   Api api;
   Controller controller;
+  DomainController domains;
 };
 
 Runner::Runner(store::Store& store, Executor executor, Clock& clock, Random& random, Images& images,
-               observe::Logs& logs, RunnerOptions options)
+               observe::Logs& logs, DomainPorts domain_ports, RunnerOptions options)
     : parts_(std::make_unique<Parts>(store, executor, clock, random, images, logs,
-                                     std::move(options))) {}
+                                     std::move(domain_ports), std::move(options))) {}
 Runner::~Runner() = default;
 
-void Runner::start() { parts_->controller.start(); }
-Async<> Runner::stop() { return parts_->controller.stop(); }
+void Runner::start() {
+  parts_->controller.start();
+  parts_->domains.start();
+}
+Async<> Runner::stop() {
+  co_await parts_->domains.stop();
+  co_await parts_->controller.stop();
+}
 void Runner::edge_reported(const EdgeId& edge, const link::EdgeReport& report) {
   parts_->controller.edge_reported(edge, report);
 }

@@ -10,6 +10,7 @@
 #include "base/time.h"
 #include "link/messages.h"
 #include "observe/logs.h"
+#include "runner/domain_controller.h"
 #include "runner/images.h"
 #include "store/store.h"
 
@@ -26,7 +27,7 @@ class Runner {
  public:
   // All must outlive it; it belongs to `executor`'s loop.
   Runner(store::Store& store, Executor executor, Clock& clock, Random& random, Images& images,
-         observe::Logs& logs, RunnerOptions options);
+         observe::Logs& logs, DomainPorts domains, RunnerOptions options);
   ~Runner();
   // The controller goes on where the records say; the API works before, too.
   void start();

@@ -58,7 +58,7 @@ ControlProcess::ControlProcess(store::Store& store, const Executor& executor, Bl
                                const std::filesystem::path& logs)
     : logs_(logs, pool, clock),
       images_(registry, executor),
-      runner_(store, executor, clock, random, images_, logs_, {.region = "us-east-1"}),
+      runner_(store, executor, clock, random, images_, logs_, {}, {.region = "us-east-1"}),
       cluster_(store, executor, clock, random, ports()),
       work_(executor),
       links_(executor),

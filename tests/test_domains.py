@@ -1,0 +1,194 @@
+"""Custom domains, through everything: AWS's clients, the DNS, an ACME server that others wrote (Pebble), the edge."""
+import contextlib
+import json
+import os
+import subprocess
+import urllib.request
+
+import pytest
+
+from hob_instance import free_ports, wait_until
+
+WITHIN = 60
+
+
+def curl(hob, host, *options, path="/"):
+    return subprocess.run(["curl", "-sS", "--max-time", "30", "--resolve", f"{host}:{hob.https_port}:127.0.0.1",
+                           *options, f"https://{host}:{hob.https_port}{path}"],
+                          text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def arn_of(hob, name):
+    services = hob.boto("apprunner").list_services()["ServiceSummaryList"]
+    return next(s["ServiceArn"] for s in services if s["ServiceName"] == name)
+
+
+def domain_of(client, arn, name):
+    answer = client.describe_custom_domains(ServiceArn=arn)
+    return next((d for d in answer["CustomDomains"] if d["DomainName"] == name), None)
+
+
+def status_of(client, arn, name):
+    domain = domain_of(client, arn, name)
+    return domain and domain["Status"]
+
+
+class Authority:
+    """Pebble and its DNS server, on free ports, until the end of the test."""
+
+    def __init__(self, folder, http_port, https_port):
+        self.folder = folder
+        self.acme, self.management, self.dns, self.dns_management = free_ports(4)
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-keyout", folder / "key.pem", "-out", folder / "ca.pem", "-subj", "/CN=localhost",
+                        "-addext", "subjectAltName=DNS:localhost", "-days", "1"], check=True, capture_output=True)
+        (folder / "pebble.json").write_text(json.dumps({"pebble": {
+            "listenAddress": f"127.0.0.1:{self.acme}", "managementListenAddress": f"127.0.0.1:{self.management}",
+            "certificate": str(folder / "ca.pem"), "privateKey": str(folder / "key.pem"),
+            "httpPort": http_port, "tlsPort": https_port}}))
+        self.programs = [
+            subprocess.Popen(["pebble-challtestsrv", "-dns01", f"127.0.0.1:{self.dns}", "-http01", "", "-https01", "",
+                              "-tlsalpn01", "", "-management", f"127.0.0.1:{self.dns_management}",
+                              "-defaultIPv4", "", "-defaultIPv6", ""],
+                             stdout=(folder / "dns.log").open("w"), stderr=subprocess.STDOUT)]
+        self.start()
+        self.acme_options = ["--acme-directory", f"https://localhost:{self.acme}/dir",
+                             "--acme-contact", "admin@example.com", "--acme-ca-file", str(folder / "ca.pem")]
+        self.resolver_options = ["--resolver", f"127.0.0.1:{self.dns}"]
+        wait_until("the DNS answers", WITHIN, lambda: self.has("nothing.example"))
+
+    def start(self):
+        self.programs.append(subprocess.Popen(
+            ["pebble", "-config", self.folder / "pebble.json", "-strict", "-dnsserver", f"127.0.0.1:{self.dns}"],
+            env={**os.environ, "PEBBLE_VA_NOSLEEP": "1"},
+            stdout=(self.folder / "pebble.log").open("a"), stderr=subprocess.STDOUT))
+
+    def has(self, host, address="127.0.0.1"):
+        with contextlib.suppress(OSError):
+            return self.ask("add-a", {"host": f"{host}.", "addresses": [address]})
+
+    def ask(self, what, body):
+        url = f"http://127.0.0.1:{self.dns_management}/{what}"
+        with urllib.request.urlopen(url, json.dumps(body).encode(), timeout=10) as answer:
+            return answer.status == 200
+
+    def root(self):
+        path = self.folder / "root.pem"
+        subprocess.run(["curl", "-sSk", "-o", path, f"https://localhost:{self.management}/roots/0"], check=True)
+        return str(path)
+
+    def close(self):
+        for program in self.programs:
+            program.kill()
+            program.wait()
+
+
+@pytest.fixture
+def with_authority(new_hob, tmp_path):
+    made = []
+
+    def make(*options, acme=True):
+        hob = new_hob()
+        authority = Authority(tmp_path, hob.http_port, hob.https_port)
+        made.append(authority)
+        hob.options += [*(authority.acme_options if acme else []), *authority.resolver_options, *options]
+        hob.up()
+        return hob, authority
+
+    yield make
+    for authority in made:
+        authority.close()
+
+
+def test_a_domain_is_associated_as_app_runner_does_it(hob, service):
+    service("domain-a")
+    client = hob.boto("apprunner")
+    arn = arn_of(hob, "domain-a")
+    made = hob.aws("apprunner", "associate-custom-domain", "--service-arn", arn, "--domain-name", "Shop.test")
+    assert made["CustomDomain"] == {"DomainName": "shop.test", "EnableWWWSubdomain": True, "Status": "creating"}
+    assert made["DNSTarget"] == hob.host("domain-a").split(":")[0] and made["VpcDNSTargets"] == []
+    wait_until("active", WITHIN, lambda: status_of(client, arn, "shop.test") == "active")
+    records = domain_of(client, arn, "shop.test")["CertificateValidationRecords"]
+    assert len(records) == 3 and {r["Type"] for r in records} == {"CNAME"}
+    assert records[0]["Name"].endswith(".shop.test.") and records[1]["Name"].endswith(".www.shop.test.")
+    # Its certificate is of an authority of its own, which comes with it.
+    shown = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{hob.https_port}", "-servername",
+                            "www.shop.test", "-showcerts"], input="", text=True, stdout=subprocess.PIPE,
+                           stderr=subprocess.DEVNULL).stdout
+    assert "Hob authority of shop.test" in shown
+    for host in ("shop.test", "www.shop.test"):
+        assert curl(hob, host, "-k").returncode == 0
+        assert hob.get(host).status == 200
+    assert hob.get("a.shop.test").status == 404
+    # It is taken, whoever asks.
+    service("domain-b")
+    for name in ("shop.test", "www.shop.test"):
+        with pytest.raises(client.exceptions.InvalidRequestException):
+            client.associate_custom_domain(ServiceArn=arn_of(hob, "domain-b"), DomainName=name)
+    for bad in ("shop", "-a.test", "a..test", "1.2.3.4", "x.us-east-1.hob.localhost"):
+        with pytest.raises(client.exceptions.InvalidRequestException):
+            client.associate_custom_domain(ServiceArn=arn, DomainName=bad)
+    for name in ("b.test", "c.test", "d.test", "*.e.test"):
+        client.associate_custom_domain(ServiceArn=arn, DomainName=name, EnableWWWSubdomain=False)
+    with pytest.raises(client.exceptions.InvalidRequestException):
+        client.associate_custom_domain(ServiceArn=arn, DomainName="f.test")
+    first = client.describe_custom_domains(ServiceArn=arn, MaxResults=2)
+    rest = client.describe_custom_domains(ServiceArn=arn, MaxResults=5, NextToken=first["NextToken"])
+    assert len(first["CustomDomains"]) == 2 and len(rest["CustomDomains"]) == 3 and "NextToken" not in rest
+    wait_until("the wildcard leads there", WITHIN, lambda: hob.get("any.e.test").status == 200)
+    gone = hob.aws("apprunner", "disassociate-custom-domain", "--service-arn", arn, "--domain-name", "shop.test")
+    assert gone["CustomDomain"]["Status"] == "deleting"
+    wait_until("gone", WITHIN, lambda: status_of(client, arn, "shop.test") is None)
+    with pytest.raises(client.exceptions.ResourceNotFoundException):
+        client.disassociate_custom_domain(ServiceArn=arn, DomainName="shop.test")
+    wait_until("not routed", WITHIN, lambda: hob.get("shop.test").status == 404)
+    # With its service goes the rest: the names are free again.
+    hob.run("rm", "domain-a")
+    arn = arn_of(hob, "domain-b")
+    wait_until("free", WITHIN, lambda: try_associate(client, arn, "b.test"))
+
+
+def try_associate(client, arn, name):
+    with contextlib.suppress(client.exceptions.InvalidRequestException):
+        return client.associate_custom_domain(ServiceArn=arn, DomainName=name)
+
+
+@pytest.mark.parametrize("challenge", ["http-01", "tls-alpn-01"])
+def test_an_acme_authority_vouches_for_a_domain(with_authority, challenge):
+    hob, authority = with_authority("--acme-challenge", challenge)
+    hob.deploy("shop")
+    client = hob.boto("apprunner")
+    arn = arn_of(hob, "shop")
+    client.associate_custom_domain(ServiceArn=arn, DomainName="shop.example", EnableWWWSubdomain=False)
+    wait_until("pending", WITHIN,
+               lambda: status_of(client, arn, "shop.example") == "pending_certificate_dns_validation")
+    assert hob.get("shop.example").status == 404
+    # Control dies while it waits, and goes on.
+    hob.kill("control")
+    authority.has("shop.example")
+    wait_until("active", WITHIN, lambda: status_of(client, arn, "shop.example") == "active")
+    seen = curl(hob, "shop.example", "--cacert", authority.root())
+    assert seen.returncode == 0 and "hello" in seen.stdout.lower(), seen.stdout
+    # The edge keeps it, control alive or dead.
+    hob.kill("edge")
+    wait_until("answers again", WITHIN,
+               lambda: curl(hob, "shop.example", "--cacert", authority.root()).returncode == 0)
+    for name in ("edge/certificates.json", "control/store.db"):
+        assert (hob.data / name).stat().st_mode & 0o077 == 0 or (hob.data / name).parent.stat().st_mode & 0o077 == 0
+    logs = "".join(p.read_text(errors="replace") for p in (hob.data / "log").glob("*.log"))
+    assert "PRIVATE KEY" not in logs
+
+
+def test_the_alias_in_the_dns_is_proof_enough(with_authority):
+    hob, authority = with_authority(acme=False)
+    hob.deploy("shop")
+    client = hob.boto("apprunner")
+    arn = arn_of(hob, "shop")
+    client.associate_custom_domain(ServiceArn=arn, DomainName="shop.example")
+    wait_until("pending", WITHIN,
+               lambda: status_of(client, arn, "shop.example") == "pending_certificate_dns_validation")
+    record = domain_of(client, arn, "shop.example")["CertificateValidationRecords"][0]
+    assert record["Status"] == "PENDING_VALIDATION"
+    authority.ask("set-cname", {"host": record["Name"], "target": record["Value"]})
+    wait_until("active", WITHIN, lambda: status_of(client, arn, "shop.example") == "active")
+    assert domain_of(client, arn, "shop.example")["CertificateValidationRecords"][0]["Status"] == "SUCCESS"
