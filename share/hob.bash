@@ -6,7 +6,7 @@ _hob_services() {
 
 _hob() {
   local current=${COMP_WORDS[COMP_CWORD]} command= word
-  local commands="up down upgrade status env doctor deploy ps logs open describe scale pause resume restart cancel revisions rollback rm aws trust registry account"
+  local commands="up down upgrade status env doctor deploy ps logs open describe scale pause resume restart cancel promote deploys revisions rollback rm aws trust registry account"
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case $word in
       -*) ;;
@@ -21,12 +21,12 @@ _hob() {
     up) mapfile -t COMPREPLY < <(compgen -W "--region --api-port --http-port --https-port --store --public --detach --cpu-overcommit --memory-overcommit --data" -- "$current") ;;
     down) mapfile -t COMPREPLY < <(compgen -W "--purge --data" -- "$current") ;;
     upgrade) mapfile -t COMPREPLY < <(compgen -W "--drain-timeout --json --data" -- "$current") ;;
-    deploy) mapfile -t COMPREPLY < <(compgen -W "--name --port --env --cpu --memory --health-path --command --request-timeout --idle-timeout --min-size --min-size-schedule --sleep-after --stop-after --auto-deploy --no-wait --json" -- "$current")
+    deploy) mapfile -t COMPREPLY < <(compgen -W "--name --port --env --cpu --memory --health-path --command --request-timeout --idle-timeout --min-size --min-size-schedule --sleep-after --stop-after --protocol --sticky --strategy --keep-previous --auto-deploy --no-wait --json" -- "$current")
             mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current") ;;
     logs) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --follow --lines --since --events --timestamps" -- "$current") ;;
-    scale) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --min --max --concurrency --sleep-after --stop-after --schedule --json" -- "$current") ;;
+    scale) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --min --max --concurrency --sleep-after --stop-after --schedule --strategy --keep-previous --json" -- "$current") ;;
     rollback) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --to" -- "$current") ;;
-    open|describe|pause|resume|restart|cancel|revisions|rm) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services)" -- "$current") ;;
+    open|describe|pause|resume|restart|cancel|promote|deploys|revisions|rm) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services)" -- "$current") ;;
     trust) mapfile -t COMPREPLY < <(compgen -W "--remove --data" -- "$current") ;;
     registry) mapfile -t COMPREPLY < <(compgen -W "login logout list" -- "$current") ;;
     account) mapfile -t COMPREPLY < <(compgen -W "create list" -- "$current") ;;

@@ -250,7 +250,7 @@ void Exchange::upstream_lost(Refusal why) {
   // third: it may be this request that ends them.
   const auto free = std::ranges::find(failed_, nullptr);
   if (why == Refusal::kTargetClosed && keeping_ && facts_.idempotent && !lost_once_ &&
-      free - std::begin(failed_) < kConnectRetriesMax) {
+      free - std::begin(failed_) < kConnectRetriesMax && worker_.may_retry(*service_)) {
     *free = target_.get();
     if (worker_.find_untried(*this)) {
       lost_once_ = true;

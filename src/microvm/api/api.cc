@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -36,12 +37,20 @@ Result<void> check_id(std::string_view id) {
   return {};
 }
 
-Result<Fd> open_file(const std::string& path, int flags, std::string_view otherwise) {
-  Fd file(::open(path.c_str(), flags | O_CLOEXEC));
+// A regular file, or a block device too where `may_be_device`. Anything else could make us wait for
+// it for ever.
+Result<Fd> open_file(const std::string& path, int flags, bool may_be_device,
+                     std::string_view otherwise) {
+  if (path.contains('\0')) return fail(Code::kInvalid, "{}: its path has a zero byte", otherwise);
+  Fd file(::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!file) {
     auto error = fail_errno(errno, path);
     return fail(Code::kInvalid, "{}: {}", otherwise, error.error().message);
   }
+  struct stat status {};
+  const bool fits = fstat(file.get(), &status) == 0 &&
+                    (S_ISREG(status.st_mode) || (may_be_device && S_ISBLK(status.st_mode)));
+  if (!fits) return fail(Code::kInvalid, "{}: {} is no regular file", otherwise, path);
   return file;
 }
 
@@ -219,12 +228,13 @@ MicrovmApi::Answer MicrovmApi::patch_machine(const HttpRequest&, const Json& bod
 }
 
 Result<void> MicrovmApi::set_boot_source(BootSource source) {
-  HOB_TRY(Fd kernel, open_file(source.kernel_path, O_RDONLY, "The kernel file cannot be opened"));
+  HOB_TRY(Fd kernel,
+          open_file(source.kernel_path, O_RDONLY, false, "The kernel file cannot be opened"));
   Fd initrd;
   if (source.initrd_path) {
     HOB_TRY(
         initrd,
-        open_file(*source.initrd_path, O_RDONLY,
+        open_file(*source.initrd_path, O_RDONLY, false,
                   "The initrd file cannot be opened due to invalid path or invalid permissions"));
   }
   if (source.arguments && source.arguments->size() >= layout::kCommandLineBytes)
@@ -249,7 +259,7 @@ Result<void> MicrovmApi::set_drive(Drive drive) {
       std::ranges::find(drives_, true, [](const OpenDrive& open) { return open.drive.root; });
   if (drive.root && root != drives_.end() && root != same)
     return fail(Code::kInvalid, "A root block device already exists!");
-  HOB_TRY(Fd file, open_file(drive.path, drive.read_only ? O_RDONLY : O_RDWR,
+  HOB_TRY(Fd file, open_file(drive.path, drive.read_only ? O_RDONLY : O_RDWR, true,
                              "Error manipulating the backing file"));
   OpenDrive open{.drive = std::move(drive), .file = std::move(file)};
   const bool is_root = open.drive.root;
@@ -257,6 +267,7 @@ Result<void> MicrovmApi::set_drive(Drive drive) {
     *same = std::move(open);
     if (is_root) std::rotate(drives_.begin(), same, same + 1);
   } else {
+    HOB_CHECK(mmio_place(drives_.size()));
     drives_.insert(is_root ? drives_.begin() : drives_.end(), std::move(open));
   }
   return {};

@@ -76,6 +76,8 @@ void ApiServer::ready(int fd, uint32_t events) {
       alive = false;
     }
   }
+  // What was left when its answers became too many.
+  if (alive && (events & EPOLLOUT) != 0) take_requests(connection);
   if (alive) alive = send_some(connection);
   if (!alive) {
     loop_.forget(fd);
@@ -84,7 +86,7 @@ void ApiServer::ready(int fd, uint32_t events) {
 }
 
 void ApiServer::take_requests(Connection& connection) {
-  while (true) {
+  while (connection.unsent.size() < kUnsentBytesMax) {
     switch (connection.parser.next()) {
       case HttpParser::Step::kMore:
         return;

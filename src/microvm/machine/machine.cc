@@ -1,6 +1,7 @@
 #include "microvm/machine/machine.h"
 
 #include <fmt/core.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -137,8 +138,11 @@ Result<std::unique_ptr<Machine>> Machine::build(MachineOptions options, Loop& lo
   self.serial_interrupt_ = std::make_unique<Event>(std::move(serial_interrupt));
   HOB_CHECK(self.vm_->raise_by(self.serial_interrupt_->fd(), layout::kSerialGsi));
   self.serial_ = std::make_unique<Serial>(
-      *self.serial_interrupt_,
-      [fd = options.console](std::byte byte) { return fd < 0 || ::write(fd, &byte, 1) == 1; });
+      *self.serial_interrupt_, [fd = options.console](std::byte byte) {
+        // A vCPU waits for nobody who reads its console.
+        pollfd room{.fd = fd, .events = POLLOUT, .revents = 0};
+        return fd < 0 || (poll(&room, 1, 0) == 1 && ::write(fd, &byte, 1) == 1);
+      });
   self.ports_.insert(layout::kSerialPort, 8, *self.serial_);
   HOB_TRY(Event keyboard_interrupt, Event::create());
   self.keyboard_interrupt_ = std::make_unique<Event>(std::move(keyboard_interrupt));

@@ -76,8 +76,9 @@ VirtioDevice::Progress Block::notified(size_t) {
   GuestMemory& memory = active_->memory;
   Progress progress = Progress::kDone;
   // A queue's worth, then others' turn.
+  uint64_t bytes = 0;
   for (int count = 0;; ++count) {
-    if (count == kQueueSizeMax) {
+    if (count == kQueueSizeMax || bytes >= kTurnBytesMax) {
       progress = Progress::kMore;
       break;
     }
@@ -90,6 +91,7 @@ VirtioDevice::Progress Block::notified(size_t) {
       if (queue.enable_notification(memory)) continue;
       break;
     }
+    bytes += chain_.readable_bytes + chain_.writable_bytes;
     queue.push_used(memory, chain_.head, serve(memory, chain_));
   }
   if (queue.wants_interrupt(memory)) active_->interrupt.queue_used();

@@ -18,6 +18,8 @@
 namespace hob::microvm {
 
 inline constexpr uint32_t kSectorBytes = 512;
+// Of one turn on the loop, and one request more.
+inline constexpr uint64_t kTurnBytesMax = 16 << 20;
 inline constexpr uint32_t kDiscardSectorsMax = 1 << 22;  // of one range: 2 GiB
 inline constexpr uint32_t kDiscardRangesMax = 32;        // of one request
 

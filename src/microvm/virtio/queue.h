@@ -16,7 +16,7 @@ namespace hob::microvm {
 
 inline constexpr uint16_t kQueueSizeMax = 256;
 // Of one chain; no device of ours takes more in one request.
-inline constexpr uint64_t kChainBytesMax = uint64_t{1} << 30;
+inline constexpr uint64_t kChainBytesMax = uint64_t{64} << 20;
 
 struct Segment {
   GuestAddress address = 0;
