@@ -317,6 +317,8 @@ Async<std::shared_ptr<edge::SharedTarget>> SimEdge::place(std::shared_ptr<Servic
   if (pool->waiting.empty() && pool->route.pool->short_of_targets.load()) ask(*pool);
   serve_waiting(*service, *pool);  // who stood behind may have another's patience
   if (!placed && waiter->failed.empty()) {
+    // Its settings may have changed while this one waited.
+    if (const auto now_of = pool->service.lock()) service = now_of;
     std::vector<EdgePorts::Place> places;
     for (const auto& target : pool->route.targets)
       places.push_back({target, pool->ejections[target->task.value].ejected(now_ms())});
