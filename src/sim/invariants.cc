@@ -85,7 +85,7 @@ namespace {
 struct Serving {
   int all = 0;
   // The most that one version alone has, but for tasks that are to go, and for a version that
-  // requests are shifted to: it may go back.
+  // requests are shifted to: they may go back.
   int sure = 0;
 };
 
@@ -137,8 +137,7 @@ std::optional<Violation> rollouts_keep_what_is_promised(Region& region) {
     const int promised = stays ? cluster::healthy_min(cluster) : 0;
     const cluster::Deployment* newest =
         cluster.deployments.empty() ? nullptr : &cluster.deployments.front();
-    const bool shifts = newest != nullptr &&
-                        newest->rollout == cluster::RolloutState::kInProgress &&
+    const bool shifts = newest != nullptr && newest->rollout != cluster::RolloutState::kCompleted &&
                         newest->configuration.strategy != cluster::DeploymentStrategy::kRolling;
     const std::string shifting_to = shifts ? newest->id.value : "none";
     Serving least{.all = promised, .sure = promised};

@@ -317,10 +317,13 @@ Async<std::shared_ptr<edge::SharedTarget>> SimEdge::place(std::shared_ptr<Servic
   if (pool->waiting.empty() && pool->route.pool->short_of_targets.load()) ask(*pool);
   serve_waiting(*service, *pool);  // who stood behind may have another's patience
   if (!placed && waiter->failed.empty()) {
+    // Which may have changed while this one waited.
+    const std::shared_ptr<Service> now_of = pool->service.lock();
+    const int limit_now = (now_of ? now_of : service)->route.max_concurrency;
     std::vector<EdgePorts::Place> places;
     for (const auto& target : pool->route.targets)
       places.push_back({target, pool->ejections[target->task.value].ejected(now_ms())});
-    ports_.waited_in_vain(places, service->route.max_concurrency);
+    ports_.waited_in_vain(places, std::min(limit_now, service->route.max_concurrency));
   }
   co_return waiter->target;
 }
