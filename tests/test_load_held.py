@@ -106,10 +106,10 @@ def test_upgraded_several_times(held):
 def test_half_of_the_tasks_killed_at_once(held):
     with Clients(held) as clients:
         tasks = held.task_processes()["hello"]
-        assert len(tasks) == 4
-        for pid in tasks[:2]:
+        killed = set(tasks[:len(tasks) // 2])
+        for pid in killed:
             os.kill(pid, signal.SIGKILL)
-        wait_until("four again", 60, lambda: len(set(held.task_processes().get("hello", [])) - set(tasks[:2])) == 4)
+        wait_until("four again", 60, lambda: len(set(held.task_processes().get("hello", [])) - killed) >= 4)
         clients.more()
     # Each had another place to go.
     assert clients.failed == []
