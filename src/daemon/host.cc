@@ -16,10 +16,6 @@
 namespace hob::daemon {
 namespace {
 
-// An agent that was killed keeps its addresses until the kernel has taken it down.
-constexpr Duration kPredecessorGoesWithin{5'000};
-constexpr Duration kDnsRetry{20};
-
 constexpr size_t kBlockingThreads = 4;
 constexpr Duration kPruneEvery = std::chrono::hours(1);
 // An image that nothing runs stays so long: a roll-back or a paused service should not pull again.
@@ -123,11 +119,7 @@ Async<Result<void>> run_host(Options options) {
                        "making the VPC"));
   tell_supervisor(options, "prepared");
   network::DnsForwarder dns({.vpc = parts.vpc.handle()}, executor);
-  Result<void> resolves = dns.start();
-  for (Duration waited{0}; !resolves && waited < kPredecessorGoesWithin; waited += kDnsRetry) {
-    co_await sleep_for(kDnsRetry);
-    resolves = dns.start();
-  }
+  const Result<void> resolves = dns.start();
   if (!resolves) {
     co_await dns.stop();
     co_return context(Result<void>(resolves), "starting DNS for tasks");
