@@ -1,6 +1,5 @@
 #include "microvm/loop.h"
 
-#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <array>
@@ -56,34 +55,6 @@ void Loop::run() {
       (*callback)(events[static_cast<size_t>(i)].events);
     }
   }
-}
-
-Result<std::unique_ptr<Timer>> Timer::create(Loop& loop, std::function<void()> callback) {
-  Fd fd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-  if (!fd) return fail_errno(errno, "making a timer");
-  const int number = fd.get();
-  HOB_CHECK(loop.watch(number, EPOLLIN, [number, callback = std::move(callback)](uint32_t) {
-    uint64_t expirations = 0;
-    // Moved meanwhile: it has not come.
-    if (read(number, &expirations, sizeof expirations) == sizeof expirations) callback();
-  }));
-  return std::unique_ptr<Timer>(new Timer(loop, std::move(fd)));
-}
-
-Timer::~Timer() { loop_.forget(fd_.get()); }
-
-void Timer::set_in(uint64_t nanoseconds) {
-  constexpr uint64_t kSecond = 1'000'000'000;
-  if (nanoseconds == 0) nanoseconds = 1;  // 0 would switch it off
-  itimerspec when{};
-  when.it_value.tv_sec = static_cast<time_t>(nanoseconds / kSecond);
-  when.it_value.tv_nsec = static_cast<long>(nanoseconds % kSecond);
-  HOB_ASSERT(timerfd_settime(fd_.get(), 0, &when, nullptr) == 0);
-}
-
-void Timer::cancel() {
-  const itimerspec never{};
-  HOB_ASSERT(timerfd_settime(fd_.get(), 0, &never, nullptr) == 0);
 }
 
 }  // namespace hob::microvm

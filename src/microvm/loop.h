@@ -1,4 +1,4 @@
-// The machine's one event loop: files that become readable or writable, and times that come. The
+// The machine's one event loop: files that become readable or writable. The
 // devices, the API and the clean-up of vCPUs all live on it; nothing it calls may block for long.
 #pragma once
 
@@ -34,20 +34,6 @@ class Loop {
   Fd epoll_;
   std::map<int, std::shared_ptr<Callback>> callbacks_;
   bool stopped_ = false;
-};
-
-// Calls once for each time set, on the loop. Setting again moves it.
-class Timer {
- public:
-  static Result<std::unique_ptr<Timer>> create(Loop& loop, std::function<void()> callback);
-  ~Timer();
-  void set_in(uint64_t nanoseconds);  // 0: at once
-  void cancel();
-
- private:
-  Timer(Loop& loop, Fd fd) : loop_(loop), fd_(std::move(fd)) {}
-  Loop& loop_;
-  Fd fd_;
 };
 
 }  // namespace hob::microvm

@@ -31,7 +31,7 @@ constexpr uint8_t kModemConnected = 0xb0;
 
 }  // namespace
 
-Serial::Serial(Event& interrupt, std::function<bool(std::byte)> write_byte)
+Serial::Serial(Event& interrupt, std::function<void(std::byte)> write_byte)
     : interrupt_(interrupt), write_byte_(std::move(write_byte)) {}
 
 void Serial::read(uint64_t offset, std::span<std::byte> data) {
@@ -89,8 +89,8 @@ void Serial::write_register(uint64_t offset, uint8_t value) {
       }
       if ((modem_control_ & kLoopback) != 0) {
         if (input_.size() < kSerialInputBytesMax) input_.push_back(static_cast<std::byte>(value));
-      } else if (!write_byte_(static_cast<std::byte>(value))) {
-        ++dropped_;
+      } else {
+        write_byte_(static_cast<std::byte>(value));
       }
       if ((interrupt_enable_ & kEnableTransmitted) != 0) transmit_interrupt_ = true;
       return raise_if_wanted();
@@ -125,19 +125,6 @@ void Serial::write_register(uint64_t offset, uint8_t value) {
 void Serial::raise_if_wanted() {
   const bool received = !input_.empty() && (interrupt_enable_ & kEnableReceived) != 0;
   if (received || transmit_interrupt_) interrupt_.signal();
-}
-
-size_t Serial::receive(std::span<const std::byte> bytes) {
-  const std::lock_guard lock(mutex_);
-  const size_t taken = std::min(bytes.size(), kSerialInputBytesMax - input_.size());
-  input_.insert(input_.end(), bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(taken));
-  if (taken > 0) raise_if_wanted();
-  return taken;
-}
-
-uint64_t Serial::dropped() const {
-  const std::lock_guard lock(mutex_);
-  return dropped_;
 }
 
 }  // namespace hob::microvm

@@ -1,8 +1,8 @@
 // COM1: a 16550A whose line is a file descriptor.
 //
 // Output is written as it comes, byte for byte; a reader that is slow holds nobody up: what its
-// descriptor does not take is dropped and counted. Input comes from `receive`, at most
-// kSerialInputBytesMax waiting. Any thread.
+// descriptor does not take is dropped. Nothing is typed into it but by its own loopback. Any
+// thread.
 #pragma once
 
 #include <array>
@@ -20,14 +20,11 @@ inline constexpr size_t kSerialInputBytesMax = 64;
 
 class Serial final : public BusDevice {
  public:
-  // `write_byte`: called under the device's lock; false: not taken. Both must outlive it.
-  Serial(Event& interrupt, std::function<bool(std::byte)> write_byte);
+  // `write_byte`: called under the device's lock, must not wait. Both must outlive it.
+  Serial(Event& interrupt, std::function<void(std::byte)> write_byte);
 
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
-  // How many of `bytes` there was room for.
-  size_t receive(std::span<const std::byte> bytes);
-  uint64_t dropped() const;
 
  private:
   uint8_t read_register(uint64_t offset);
@@ -36,7 +33,7 @@ class Serial final : public BusDevice {
 
   mutable std::mutex mutex_;
   Event& interrupt_;
-  std::function<bool(std::byte)> write_byte_;
+  std::function<void(std::byte)> write_byte_;
   std::deque<std::byte> input_;
   uint8_t interrupt_enable_ = 0;
   bool transmit_interrupt_ = false;  // the transmitter has become empty, and it was not told yet
@@ -45,7 +42,6 @@ class Serial final : public BusDevice {
   uint8_t scratch_ = 0;
   uint16_t divisor_ = 12;  // 9600 baud, as after reset; changes nothing
   bool fifo_ = false;
-  uint64_t dropped_ = 0;
 };
 
 }  // namespace hob::microvm

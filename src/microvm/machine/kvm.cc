@@ -36,13 +36,9 @@ struct MsrsHead {
   uint32_t nmsrs = 0;
   uint32_t padding = 0;
 };
-struct MsrListHead {
-  uint32_t nmsrs = 0;
-};
 constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, CpuidHead);
 constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, CpuidHead);
 constexpr unsigned long kSetMsrs = _IOW(KVMIO, 0x89, MsrsHead);
-constexpr unsigned long kGetMsrIndexList = _IOWR(KVMIO, 0x02, MsrListHead);
 
 // A struct that ends in an array whose length the caller chooses, as KVM likes them. Raw memory, so
 // that what the kernel and we write through either type is seen through the other.
@@ -90,17 +86,6 @@ Result<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
   if (ioctl_retrying(fd(), kGetSupportedCpuid, cpuid.header()) < 0)
     return fail_errno(errno, "KVM_GET_SUPPORTED_CPUID");
   return std::vector<kvm_cpuid_entry2>(cpuid.entries(), cpuid.entries() + cpuid.header()->nent);
-}
-
-Result<std::vector<uint32_t>> Kvm::saved_msrs() const {
-  MsrListHead asked{};
-  if (ioctl(fd(), kGetMsrIndexList, &asked) == 0) return std::vector<uint32_t>{};
-  if (errno != E2BIG) return fail_errno(errno, "KVM_GET_MSR_INDEX_LIST");
-  WithEntries<MsrListHead, uint32_t> list(asked.nmsrs);
-  list.header()->nmsrs = asked.nmsrs;
-  if (ioctl_retrying(fd(), kGetMsrIndexList, list.header()) < 0)
-    return fail_errno(errno, "KVM_GET_MSR_INDEX_LIST");
-  return std::vector<uint32_t>(list.entries(), list.entries() + list.header()->nmsrs);
 }
 
 KvmVcpu::KvmVcpu(KvmVcpu&& other) noexcept
@@ -189,22 +174,11 @@ Result<void> KvmVm::notify_on_write(uint64_t address, uint32_t bytes, uint32_t v
   return call(KVM_IOEVENTFD, &request, "KVM_IOEVENTFD");
 }
 
-Result<void> KvmVm::raise_by(int event, uint32_t gsi, int resample) {
+Result<void> KvmVm::raise_by(int event, uint32_t gsi) {
   kvm_irqfd request{};
   request.fd = static_cast<uint32_t>(event);
   request.gsi = gsi;
-  if (resample >= 0) {
-    request.resamplefd = static_cast<uint32_t>(resample);
-    request.flags = KVM_IRQFD_FLAG_RESAMPLE;
-  }
   return call(KVM_IRQFD, &request, "KVM_IRQFD");
-}
-
-Result<void> KvmVm::set_line(uint32_t gsi, bool high) {
-  kvm_irq_level level{};
-  level.irq = gsi;
-  level.level = high ? 1 : 0;
-  return call(KVM_IRQ_LINE, &level, "KVM_IRQ_LINE");
 }
 
 }  // namespace hob::microvm

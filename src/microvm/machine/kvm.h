@@ -28,7 +28,6 @@ class Kvm {
   int extension(unsigned long capability) const;  // KVM_CHECK_EXTENSION: 0 means no
   size_t run_bytes() const { return run_bytes_; }
   Result<std::vector<kvm_cpuid_entry2>> supported_cpuid() const;
-  Result<std::vector<uint32_t>> saved_msrs() const;  // that a snapshot must hold
 
  private:
   Fd fd_;
@@ -83,10 +82,8 @@ class KvmVm {
   // A guest's write of `bytes` (0: any) with `value` at an MMIO address makes `event` readable,
   // without an exit to us.
   Result<void> notify_on_write(uint64_t address, uint32_t bytes, uint32_t value, int event);
-  // Each write to `event` raises the interrupt, from any thread, without a call of ours. `resample`
-  // -1: edge.
-  Result<void> raise_by(int event, uint32_t gsi, int resample = -1);
-  Result<void> set_line(uint32_t gsi, bool high);
+  // Each write to `event` raises the interrupt, from any thread, without a call of ours.
+  Result<void> raise_by(int event, uint32_t gsi);
 
  private:
   explicit KvmVm(Fd fd) : fd_(std::move(fd)) {}

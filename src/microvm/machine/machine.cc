@@ -137,11 +137,11 @@ Result<std::unique_ptr<Machine>> Machine::build(MachineOptions options, Loop& lo
   HOB_TRY(Event serial_interrupt, Event::create());
   self.serial_interrupt_ = std::make_unique<Event>(std::move(serial_interrupt));
   HOB_CHECK(self.vm_->raise_by(self.serial_interrupt_->fd(), layout::kSerialGsi));
-  self.serial_ = std::make_unique<Serial>(
-      *self.serial_interrupt_, [fd = options.console](std::byte byte) {
+  self.serial_ =
+      std::make_unique<Serial>(*self.serial_interrupt_, [fd = options.console](std::byte byte) {
         // A vCPU waits for nobody who reads its console.
         pollfd room{.fd = fd, .events = POLLOUT, .revents = 0};
-        return fd < 0 || (poll(&room, 1, 0) == 1 && ::write(fd, &byte, 1) == 1);
+        if (fd >= 0 && poll(&room, 1, 0) == 1) (void)!::write(fd, &byte, 1);
       });
   self.ports_.insert(layout::kSerialPort, 8, *self.serial_);
   HOB_TRY(Event keyboard_interrupt, Event::create());

@@ -61,8 +61,6 @@ class Machine {
   bool running() const { return running_; }
   // False: the guest does not read its keyboard.
   bool type_ctrl_alt_del() { return keyboard_->type_ctrl_alt_del(); }
-  Serial& console() { return *serial_; }
-  GuestMemory& memory() { return memory_; }
 
  private:
   Machine(Loop& loop, GuestMemory memory) : loop_(loop), memory_(std::move(memory)) {}

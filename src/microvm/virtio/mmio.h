@@ -30,9 +30,6 @@ class VirtioMmio final : public BusDevice, public DeviceInterrupt {
   void configuration_changed() override;
   void needs_reset() override;
 
-  // Held while the device is used from outside of its transport (the API, a timer).
-  std::mutex& mutex() { return mutex_; }
-
  private:
   VirtioMmio(VirtioDevice& device, GuestMemory& memory, Loop& loop);
   uint32_t read_register(uint64_t offset);

@@ -46,12 +46,6 @@ void Queue::reset() {
   next_available_ = next_used_ = signalled_used_ = 0;
 }
 
-void Queue::restore(const Position& position) {
-  next_available_ = position.next_available;
-  next_used_ = position.next_used;
-  signalled_used_ = position.signalled_used;
-}
-
 Queue::Popped Queue::break_it() {
   broken_ = true;
   return Popped::kBroken;

@@ -55,24 +55,12 @@ class Queue {
   enum class Popped { kChain, kEmpty, kBroken };
   // Fills `chain`, whose vectors are used again.
   Popped pop(GuestMemory& memory, Chain& chain);
-  // Puts the chain taken last back: it is the next again.
-  void undo_pop() { --next_available_; }
   // The device has written `bytes` into the chain's writable part. False: broken.
   bool push_used(GuestMemory& memory, uint16_t head, uint32_t bytes);
   // After pushes: shall the driver be interrupted?
   bool wants_interrupt(GuestMemory& memory);
   // Says that the driver shall notify at the next chain; true: one is there already, look again.
   bool enable_notification(GuestMemory& memory);
-
-  bool broken() const { return broken_; }
-  // For snapshots.
-  struct Position {
-    uint16_t next_available = 0;
-    uint16_t next_used = 0;
-    uint16_t signalled_used = 0;
-  };
-  Position position() const { return {next_available_, next_used_, signalled_used_}; }
-  void restore(const Position& position);
 
  private:
   Popped break_it();
