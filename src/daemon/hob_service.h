@@ -1,20 +1,22 @@
 // What AWS has no API for and `hob` needs, as one more JSON service beside AWS's, signed and
 // authorized alike: signing name and target prefix "hob".
 //
-//   CreateAccount {Name}                       -> {AccountId, AccessKeyId, SecretAccessKey}; the
-//   first account alone ListAccounts {}                            -> {Accounts: [{AccountId,
-//   Name}]}; the first account alone PutRegistryLogin {Registry, Username, Password},
-//   DeleteRegistryLogin {Registry} ListRegistryLogins {}                      -> {Logins:
-//   [{Registry, Username}]}
-//   CancelOperation {ServiceArn}               -> {OperationId}
-//   ListRevisions {ServiceArn}                 -> {Revisions: [{Revision, ImageIdentifier, Digest,
-//   CreatedAt, State, HostName, Percent, Kept, Serves}]}, oldest first; HostName is empty, and
-//   Percent 0, where no instance of it runs ListOperations {ServiceArn}                ->
-//   {Operations: [{Id, Type, Status, Reason, Strategy, Revision, StartedAt, EndedAt?, Steps:
-//   [{Name, Result, StartedAt, EndedAt?}]}]}, newest first PromoteOperation {ServiceArn} ->
-//   {OperationId} RollBack {ServiceArn, Revision?}           -> {OperationId, Revision}
-//   ListServiceCapacity {} -> {Services: [{ServiceId, Desired, Awake, Asleep, Starting}]}: tasks of
-//   the account's App Runner services, without those of versions that are only kept
+// - CreateAccount {Name} -> {AccountId, AccessKeyId, SecretAccessKey}: the first account alone.
+// - ListAccounts {} -> {Accounts: [{AccountId, Name}]}: the first account alone.
+// - PutRegistryLogin {Registry, Username, Password}, DeleteRegistryLogin {Registry}.
+// - ListRegistryLogins {} -> {Logins: [{Registry, Username}]}.
+// - CancelOperation {ServiceArn} -> {OperationId}.
+// - PromoteOperation {ServiceArn} -> {OperationId}.
+// - RollBack {ServiceArn, Revision?} -> {OperationId, Revision}.
+// - ListRevisions {ServiceArn} -> {Revisions: [{Revision, ImageIdentifier, Digest, CreatedAt,
+// State,
+//   HostName, Percent, Kept, Serves}]}, oldest first. HostName is empty, and Percent 0, where no
+//   instance of it runs.
+// - ListOperations {ServiceArn} -> {Operations: [{Id, Type, Status, Reason, Strategy, Revision,
+//   StartedAt, EndedAt?, Steps: [{Name, Result, StartedAt, EndedAt?}]}]}, newest first.
+// - ListServiceCapacity {} -> {Services: [{ServiceId, Desired, Awake, Asleep, Starting}]}: tasks of
+//   the account's App Runner services, without those of versions that are only kept.
+//
 // Belongs to control's loop.
 #pragma once
 

@@ -264,7 +264,7 @@ void Exchange::upstream_lost(Refusal why) {
 }
 
 void Exchange::upstream_refused() {
-  if (!answer_begun_ && keeping_ && refusals_ < kRefusalsMax) {
+  if (!answer_begun_ && keeping_ && refusals_ < kRefusalsMax && worker_.may_retry(*service_)) {
     ++refusals_;
     let_go_of_target();
     service_->counts->retries.add();
