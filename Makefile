@@ -88,12 +88,15 @@ install: build
 	@install -D -m 755 $(BUILD)/bin/hobd $(DESTDIR)$(PREFIX)/sbin/hobd
 	@install -D -m 755 $(BUILD)/bin/hob-vmm $(DESTDIR)$(PREFIX)/bin/hob-vmm
 	@install -D -m 755 $(BUILD)/bin/hob-monitor $(DESTDIR)$(PREFIX)/libexec/hob-monitor
+	@install -D -m 755 $(BUILD)/bin/hob-build $(DESTDIR)$(PREFIX)/libexec/hob-build
+	@install -d $(DESTDIR)$(PREFIX)/share/hob/runtimes
+	@install -m 644 runtimes/*.yaml $(DESTDIR)$(PREFIX)/share/hob/runtimes/
 	@install -D -m 644 share/hob.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/hob
 	@install -d $(DESTDIR)$(PREFIX)/share/man/man1
 	@gzip -9nc share/hob.1 >$(DESTDIR)$(PREFIX)/share/man/man1/hob.1.gz
 	@install -d $(DESTDIR)/lib/systemd/system
 	@sed 's|/usr/bin/|$(PREFIX)/bin/|' share/hob.service >$(DESTDIR)/lib/systemd/system/hob.service
-	@echo "installed hob, hobd, hob-vmm, hob-monitor, completion, manual page and systemd unit under $(DESTDIR)$(PREFIX)"
+	@echo "installed hob, hobd, hob-vmm, hob-monitor, hob-build, runtimes, completion, manual page and systemd unit under $(DESTDIR)$(PREFIX)"
 
 clean:
 	@rm -rf $(BUILD) $(BUILD)-sanitized $(BUILD)-fuzz $(BUILD).log

@@ -1,6 +1,4 @@
 // hob deploy: from an image in whatever form to an answering URL.
-#include <unistd.h>
-
 #include <CLI/App.hpp>
 #include <boost/json.hpp>
 #include <cstdio>
@@ -12,6 +10,8 @@
 #include "cli/deploy_options.h"
 #include "cli/push.h"
 #include "cli/services.h"
+#include "cli/source_build.h"
+#include "cli/temporary_directory.h"
 
 namespace hob::cli {
 namespace {
@@ -22,27 +22,6 @@ constexpr Duration kSaveWithin{600'000};  // podman writing an image to a file
 constexpr Duration kFirstAnswerWithin{
     15'000};  // from a finished operation to the URL's first answer
 constexpr double kMegabyte = 1e6;
-
-// A directory that goes with its owner.
-class TemporaryDirectory {
- public:
-  static Result<TemporaryDirectory> make() {
-    std::string path = std::filesystem::temp_directory_path() / "hob-deploy-XXXXXX";
-    if (mkdtemp(path.data()) == nullptr) return fail_errno(errno, "making a temporary directory");
-    return TemporaryDirectory(path);
-  }
-  TemporaryDirectory(TemporaryDirectory&& other) noexcept : path_(std::exchange(other.path_, {})) {}
-  TemporaryDirectory& operator=(TemporaryDirectory&&) = delete;
-  ~TemporaryDirectory() {
-    std::error_code ignored;  // what cannot be removed is in /tmp
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-  }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  explicit TemporaryDirectory(std::filesystem::path path) : path_(std::move(path)) {}
-  std::filesystem::path path_;
-};
 
 std::string tag_of(const ArchiveImage& image) {
   return image.digest.substr(image.digest.find(':') + 1, 12);
@@ -88,9 +67,18 @@ Async<Result<std::optional<ArchiveImage>>> from_podman(std::string image,
 }
 
 // An image identifier for the API, after pushing what is local.
-Async<Result<std::string>> bring_image(Api& api, DeployOptions options, Progress& progress) {
+Async<Result<std::string>> bring_image(const Context& context, Api& api, DeployOptions& options,
+                                       Progress& progress) {
   const std::string& image = options.image;
   std::error_code error;
+  if (is_source_folder(image)) {
+    HOB_CO_TRY(TemporaryDirectory directory, TemporaryDirectory::make());
+    HOB_CO_TRY(const SourceBuild built,
+               co_await build_source(context, image, directory.path() / "image", progress));
+    if (options.port == 0) options.port = built.port;
+    HOB_CO_TRY(const ArchiveImage archive, open_archive_image(built.layout));
+    co_return co_await push_from(api, archive, options.name, progress);
+  }
   if (std::filesystem::exists(image, error)) {
     HOB_CO_TRY(ArchiveImage archive, open_archive_image(image));
     co_return co_await push_from(api, archive, options.name, progress);
@@ -134,9 +122,14 @@ Async<void> first_answer(const ServiceLine& service, const Instance& instance, P
 Async<Result<void>> deploy(const Context& context, DeployOptions options) {
   HOB_CO_TRY(Api api, Api::open(context));
   Progress progress(context.json);
-  if (options.name.empty()) options.name = service_name_for(options.image);
+  if (options.name.empty()) {
+    const bool source = is_source_folder(options.image);
+    options.name = service_name_for(
+        source ? std::filesystem::weakly_canonical(options.image).filename().string()
+               : options.image);
+  }
   HOB_CO_CHECK(check_service_name(options.name));  // before an image is pushed for nothing
-  HOB_CO_TRY(std::string identifier, co_await bring_image(api, options, progress));
+  HOB_CO_TRY(std::string identifier, co_await bring_image(context, api, options, progress));
   HOB_CO_TRY(std::optional<ServiceLine> existing, co_await service_named(api, options.name));
   std::string target = "AppRunner.CreateService";
   json::object input;
@@ -192,11 +185,12 @@ Async<Result<void>> deploy(const Context& context, DeployOptions options) {
 void add_deploy(CLI::App& program, Context& context) {
   auto options = std::make_shared<DeployOptions>();
   CLI::App* command = program.add_subcommand(
-      "deploy", "Run an image as a service (or a new version of it) and print its URL");
+      "deploy", "Run an image or a source folder as a service (or a new version of it)");
   command
-      ->add_option("image", options->image,
-                   "An OCI or docker archive, an OCI layout, an image of podman, or a reference to "
-                   "a registry")
+      ->add_option(
+          "image", options->image,
+          "A folder with an application's source, an OCI or docker archive, an OCI layout, "
+          "an image of podman, or a reference to a registry")
       ->required();
   command->add_option("--name", options->name, "The service's name (from the image's)");
   command->add_option("--port", options->port, "Where the program listens (8080)")

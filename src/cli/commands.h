@@ -13,6 +13,7 @@ void add_status(CLI::App& program, Context& context);
 void add_upgrade(CLI::App& program, Context& context);
 void add_env(CLI::App& program, Context& context);
 void add_doctor(CLI::App& program, Context& context);
+void add_build(CLI::App& program, Context& context);
 void add_deploy(CLI::App& program, Context& context);
 void add_ps(CLI::App& program, Context& context);
 void add_logs(CLI::App& program, Context& context);

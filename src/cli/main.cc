@@ -55,6 +55,7 @@ int main(int argc, char** argv) {
   hob::cli::add_status(program, context);
   hob::cli::add_env(program, context);
   hob::cli::add_doctor(program, context);
+  hob::cli::add_build(program, context);
   hob::cli::add_deploy(program, context);
   hob::cli::add_ps(program, context);
   hob::cli::add_logs(program, context);

@@ -52,6 +52,10 @@ json::array mounts(const BundlePlan& plan) {
     result.push_back(
         mount(destination.c_str(), "bind", plan.mounts.files / name, {"bind", "rprivate"}));
   }
+  for (const auto& [destination, source] : plan.files) {
+    result.push_back(
+        mount(destination.c_str(), "bind", source, {"bind", "ro", "nosuid", "nodev", "rprivate"}));
+  }
   return result;
 }
 

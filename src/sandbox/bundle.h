@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,8 @@ struct BundlePlan {
   ImageUser user{};
   std::string host_name{};
   TaskMounts mounts{};
+  std::map<std::string, std::filesystem::path>
+      files{};  // in the container → on the host: mounted over, read-only
   std::filesystem::path network_namespace{};
   uint32_t first_id = 0;
   std::string cgroup_path{};

@@ -162,7 +162,8 @@ Result<TaskMounts> enter_task_mounts(MountPlan plan) {
   if (::mount("overlay", "root", "overlay", MS_NODEV, options.c_str()) != 0) {
     return fail_errno(errno, fmt::format("mounting an overlay of {} layers", plan.layers.size()));
   }
-  return TaskMounts{.root = plan.mount_point / "root",
+  return TaskMounts{.upper = plan.mount_point / "scratch/upper",
+                    .root = plan.mount_point / "root",
                     .files = plan.mount_point / "scratch/files",
                     .sys = plan.mount_point / "sys"};
 }

@@ -1,9 +1,9 @@
 // A task's file system as crun finds it, made in a mount namespace of its own.
 //
 // The calling thread leaves the machine's mount namespace for a copy of it and never comes back:
-// give it a thread that ends. Programs that it starts, the monitor and through it the container, share
-// the copy. So nothing of it appears in the machine's mounts, and all of it goes, loop device too,
-// when the last of those processes ends, however it ends.
+// give it a thread that ends. Programs that it starts, the monitor and through it the container,
+// share the copy. So nothing of it appears in the machine's mounts, and all of it goes, loop device
+// too, when the last of those processes ends, however it ends.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +27,8 @@ struct MountPlan {
 };
 
 struct TaskMounts {
+  std::filesystem::path
+      upper{};  // what the task wrote over the layers, as overlayfs has it; ids are the host's
   std::filesystem::path root{};  // the task's root: layers below, scratch above; ids are the task's
   std::filesystem::path
       files{};  // a directory on the scratch disk for files that are mounted into the task

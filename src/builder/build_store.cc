@@ -1,0 +1,119 @@
+#include "builder/build_store.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <charconv>
+
+#include "base/digest.h"
+#include "base/file.h"
+#include "builder/records.h"
+#include "image/byte_source.h"
+#include "image/content_digest.h"
+#include "image/unpack.h"
+
+namespace hob::builder {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kRecordBytesMax = 4096;
+
+class FileBytes final : public image::ByteSource {
+ public:
+  explicit FileBytes(Fd file) : file_(std::move(file)) {}
+  Result<std::string_view> read() override {
+    while (true) {
+      const ssize_t got = ::read(file_.get(), piece_.data(), piece_.size());
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) return fail_errno(errno, "reading a layer");
+      return std::string_view(piece_.data(), static_cast<size_t>(got));
+    }
+  }
+
+ private:
+  Fd file_;
+  std::array<char, 256 * 1024> piece_{};
+};
+
+std::string hex_of(std::string_view digest) { return std::string(image::digest_hex(digest)); }
+
+Result<void> rename_into(const fs::path& from, const fs::path& to) {
+  if (::rename(from.c_str(), to.c_str()) == 0) return {};
+  // Another build made the same meanwhile.
+  if (errno == EEXIST || errno == ENOTEMPTY) return remove_tree(from);
+  return fail_errno(errno, "renaming to " + to.string());
+}
+
+}  // namespace
+
+Result<BuildStore> BuildStore::open(fs::path directory) {
+  HOB_CHECK(make_directories(directory, 0700));
+  BuildStore store(std::move(directory));
+  for (const char* name : {"blobs", "trees", "keys", "tmp"}) {
+    HOB_CHECK(make_directories(store.directory_ / name, 0700));
+  }
+  store.clear_temporaries();
+  return store;
+}
+
+// Names begin with the number of the process that made them.
+void BuildStore::clear_temporaries() const {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(directory_ / "tmp", ignored)) {
+    const std::string name = entry.path().filename();
+    pid_t owner = 0;
+    std::from_chars(name.data(), name.data() + name.size(), owner);
+    if (owner > 0 && ::kill(owner, 0) != 0 && errno == ESRCH) {
+      static_cast<void>(remove_tree(entry.path()));  // what stays is tried again
+    }
+  }
+}
+
+fs::path BuildStore::temporary(std::string_view name) const {
+  return directory_ / "tmp" / fmt::format("{}-{}", ::getpid(), name);
+}
+
+fs::path BuildStore::tree(const Layer& layer) const {
+  return directory_ / "trees" / hex_of(layer.diff_id);
+}
+
+fs::path BuildStore::blob(const Layer& layer) const {
+  return directory_ / "blobs" / hex_of(layer.digest);
+}
+
+std::optional<Layer> BuildStore::find(std::string_view key) const {
+  const Result<std::string> text =
+      read_file(directory_ / "keys" / hex(sha256(key)), kRecordBytesMax);
+  if (!text) return std::nullopt;
+  const Result<Layer> layer = decode_layer(*text);
+  if (!layer || !image::is_digest(layer->diff_id) || !image::is_digest(layer->digest)) {
+    return std::nullopt;
+  }
+  std::error_code ignored;
+  if (!fs::exists(tree(*layer), ignored) || !fs::exists(blob(*layer), ignored)) return std::nullopt;
+  return *layer;
+}
+
+Result<void> BuildStore::put(std::string_view key, const Layer& layer,
+                             const fs::path& compressed) const {
+  std::error_code ignored;
+  if (!fs::exists(tree(layer), ignored)) {
+    const fs::path unpacked = temporary("tree");
+    HOB_CHECK(make_directories(unpacked, 0755));
+    Fd file(::open(compressed.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file) return fail_errno(errno, "opening " + compressed.string());
+    FileBytes bytes(std::move(file));
+    HOB_TRY(const image::UnpackedLayer made, image::unpack_layer(bytes, unpacked, {}));
+    if (made.diff_id != layer.diff_id) return fail(Code::kCorrupt, "a layer is not what it was");
+    HOB_CHECK(rename_into(unpacked, tree(layer)));
+  }
+  HOB_CHECK(rename_into(compressed, blob(layer)));
+  return write_file_durably(directory_ / "keys" / hex(sha256(key)), encode(layer), 0600);
+}
+
+}  // namespace hob::builder

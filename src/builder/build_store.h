@@ -1,0 +1,41 @@
+// What builds made and may use again, on one machine: layers, packed and unpacked, by what they
+// were made from.
+//
+// Under its directory (0700 root): blobs/HEX (compressed layers), trees/HEX (unpacked, by diff id),
+// keys/HEX (which layer a key made), tmp/. Everything is there whole or not at all, also after
+// kill -9; several processes may use one store. Blocking; any thread.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "builder/layer.h"
+
+namespace hob::builder {
+
+class BuildStore {
+ public:
+  // Makes what is missing.
+  static Result<BuildStore> open(std::filesystem::path directory);
+
+  // A path for a file or folder of this process, removed by the next open() after its end.
+  std::filesystem::path temporary(std::string_view name) const;
+  // What a key ("what it was made from", any text) made; nullopt: nothing that is here whole.
+  std::optional<Layer> find(std::string_view key) const;
+  // Takes over the compressed file of a layer, unpacks it and remembers what it was made from.
+  // kCorrupt: it is no layer.
+  Result<void> put(std::string_view key, const Layer& layer,
+                   const std::filesystem::path& compressed) const;
+  std::filesystem::path tree(const Layer& layer) const;
+  std::filesystem::path blob(const Layer& layer) const;
+
+ private:
+  explicit BuildStore(std::filesystem::path directory) : directory_(std::move(directory)) {}
+  void clear_temporaries() const;
+  std::filesystem::path directory_;
+};
+
+}  // namespace hob::builder

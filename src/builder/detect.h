@@ -1,0 +1,47 @@
+// What an application is, from its files alone: the runtime, its version, how it is built and
+// started, each with the reason. Pure but for the port it reads by; any thread.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "builder/app_file.h"
+#include "builder/runtime.h"
+#include "builder/source.h"
+
+namespace hob::builder {
+
+// How an application becomes an image, whoever said so.
+struct Recipe {
+  RuntimeChoice runtime{};
+  struct Install {
+    std::string command{};
+    std::string for_image{};  // instead, for the image, where there is a build; may be empty
+    std::vector<std::string> inputs{};  // patterns of the files it sees; empty: all
+  };
+  std::optional<Install> install{};       // dependencies, cached by its inputs
+  std::vector<std::string> build{};       // in turn, in the build image
+  std::vector<std::string> post_build{};  // whether it fails is all that counts of it
+  std::vector<std::string> pre_run{};     // in turn, in the image that will run
+  std::string start{};
+  std::string release{};  // before a deployment, e.g. a migration; empty: none
+  uint16_t port = kAppPortDefault;
+  std::vector<AppSecret> secrets{};
+  std::map<std::string, std::string> build_environment{};
+  std::map<std::string, std::string> environment{};
+  std::vector<std::string> reasons{};  // for people: "Node.js 22: package.json asks for >=20"
+};
+
+// `source`: relative paths are from the application's own folder. What an apprunner.yaml or a
+// Procfile there says is followed. kInvalid: the file is wrong (it is named, with line and column),
+// no runtime fits, or none of a version that is asked for: what was looked for, and what to do.
+Result<Recipe> make_recipe(const Source& source, const std::vector<Runtime>& runtimes);
+
+// Whether all of them hold.
+bool holds(const Conditions& conditions, const Source& source);
+
+}  // namespace hob::builder

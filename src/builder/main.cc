@@ -1,0 +1,153 @@
+// hob-build: one build, from a source folder to an OCI image layout. Root.
+//
+//   hob-build --source DIR --output DIR --state DIR --runtimes DIR [--label NAME=VALUE]…
+//     [--progress-fd N]
+//
+// Says what it does as lines of JSON on stdout, or the descriptor it is given: {"stage": …},
+// {"line": …}, and last {"result": …} (builder/records.h) or {"error": …}. SIGTERM and SIGINT
+// cancel it: nothing is left then but what the next build can use. Exit codes: 0 built; 1 the
+// application's fault; 2 ours or the world's.
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/json.hpp>
+#include <cerrno>
+#include <thread>
+
+#include "base/log.h"
+#include "base/version.h"
+#include "builder/build.h"
+#include "builder/build_slot.h"
+#include "network/dns_forwarder.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+using hob::Result;
+
+std::atomic<bool> cancelled = false;
+
+void on_signal(int /*number*/) { cancelled.store(true); }
+
+struct Options {
+  fs::path source{};
+  fs::path output{};
+  fs::path state{};
+  fs::path runtimes{};
+  std::vector<std::string> labels{};
+  int progress_fd = STDOUT_FILENO;
+};
+
+int progress_fd = STDOUT_FILENO;
+
+void say(const json::object& object) {
+  const std::string line = json::serialize(object) + "\n";
+  for (size_t done = 0; done < line.size();) {
+    const ssize_t wrote = ::write(progress_fd, line.data() + done, line.size() - done);
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote <= 0) {  // nobody listens any more: the build is for nobody
+      cancelled.store(true);
+      return;
+    }
+    done += static_cast<size_t>(wrote);
+  }
+}
+
+// Answers the build's questions for names on a thread of its own, from outside its network.
+class NameServer {
+ public:
+  static Result<std::unique_ptr<NameServer>> start(const fs::path& vpc) {
+    std::unique_ptr<NameServer> made(new NameServer(vpc));
+    HOB_CHECK(made->forwarder_.start());
+    made->thread_ = std::thread([server = made.get()] { server->loop_.run(); });
+    return made;
+  }
+  ~NameServer() {
+    if (!thread_.joinable()) return;
+    boost::asio::co_spawn(loop_, forwarder_.stop(), boost::asio::detached);
+    work_.reset();
+    thread_.join();
+  }
+
+ private:
+  explicit NameServer(const fs::path& vpc)
+      : work_(loop_.get_executor()), forwarder_({.vpc = vpc}, loop_.get_executor()) {}
+  boost::asio::io_context loop_;
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
+  hob::network::DnsForwarder forwarder_;
+  std::thread thread_;
+};
+
+Result<hob::builder::BuildResult> build(const Options& options) {
+  HOB_TRY(const std::unique_ptr<hob::builder::Source> source,
+          hob::builder::open_folder(options.source));
+  HOB_TRY(const std::vector<hob::builder::Runtime> runtimes,
+          hob::builder::load_runtimes(options.runtimes));
+  HOB_TRY(hob::builder::Recipe recipe, hob::builder::make_recipe(*source, runtimes));
+  for (const std::string& reason : recipe.reasons) say({{"stage", reason}});
+  HOB_TRY(const hob::builder::BuildStore store, hob::builder::BuildStore::open(options.state));
+  HOB_TRY(const std::unique_ptr<hob::builder::BuildSlot> slot,
+          hob::builder::BuildSlot::take(options.state));
+  HOB_TRY(const std::unique_ptr<NameServer> names, NameServer::start(slot->vpc()));
+  HOB_TRY(const std::unique_ptr<hob::builder::BuildSandbox> sandbox,
+          hob::builder::BuildSandbox::open({.directory = slot->directory(),
+                                            .instance = slot->instance(),
+                                            .network_namespace = slot->network_namespace(),
+                                            .name_server = std::string(hob::network::kVpcDns)},
+                                           cancelled));
+  const hob::builder::BaseTools tools{.store = &store,
+                                      .sandbox = sandbox.get(),
+                                      .cancelled = &cancelled,
+                                      .stage =
+                                          [](std::string_view text) {
+                                            say({{"stage", text}});
+                                          },
+                                      .line =
+                                          [](std::string_view text) {
+                                            say({{"line", text}});
+                                          }};
+  hob::builder::BuildRequest request{
+      .source = source.get(), .recipe = std::move(recipe), .output = options.output};
+  for (const std::string& label : options.labels) {
+    const size_t equals = label.find('=');
+    request.labels[label.substr(0, equals)] =
+        equals == std::string::npos ? "" : label.substr(equals + 1);
+  }
+  return hob::builder::run_build(tools, request);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  hob::log::set_process("build");
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGTERM, on_signal);
+  signal(SIGINT, on_signal);
+  Options options;
+  CLI::App program("Builds an image from a source folder; hob and hobd start it.", "hob-build");
+  program.set_version_flag("--version", std::string("hob-build ") + hob::kVersion);
+  program.add_option("--source", options.source)->required();
+  program.add_option("--output", options.output)->required();
+  program.add_option("--state", options.state)->required();
+  program.add_option("--runtimes", options.runtimes)->required();
+  program.add_option("--label", options.labels);
+  program.add_option("--progress-fd", options.progress_fd);
+  CLI11_PARSE(program, argc, argv);
+  progress_fd = options.progress_fd;
+  const Result<hob::builder::BuildResult> result = build(options);
+  if (!result) {
+    say({{"error",
+          {{"code", hob::word(result.error().code)}, {"message", result.error().message}}}});
+    return result.error().code == hob::Code::kInvalid ? 1 : 2;
+  }
+  say({{"result", json::parse(encode(*result))}});
+  return 0;
+}

@@ -1,0 +1,143 @@
+#include "cli/source_build.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/read_until.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/json.hpp>
+#include <cerrno>
+
+#include "base/file.h"
+#include "base/process.h"
+
+namespace hob::cli {
+
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+namespace asio = boost::asio;
+
+constexpr Duration kBuildWithin{2 * 60 * 60 * 1000};  // of all steps, the base images' making too
+constexpr size_t kMessageBytesMax = 1024 * 1024;      // one line of the builder's
+constexpr int kProgressFd = 3;
+
+// A file that is installed with this program, or lies beside it in a build tree.
+Result<fs::path> beside_us(std::initializer_list<const char*> places) {
+  std::error_code error;
+  const fs::path own = fs::read_symlink("/proc/self/exe", error).parent_path();
+  for (const char* place : places) {
+    fs::path path = own / place;
+    if (fs::exists(path, error)) return path;
+  }
+  return fail(Code::kNotFound, "{} is not installed with {}", *places.begin(), own.string());
+}
+
+// What the builder says, a line of JSON each.
+class Listener {
+ public:
+  Listener(Progress& progress, SourceBuild& build) : progress_(progress), build_(build) {}
+
+  Async<> listen(Fd from) {
+    asio::posix::stream_descriptor stream(co_await asio::this_coro::executor, from.release());
+    std::string text;
+    while (true) {
+      boost::system::error_code error;
+      const size_t got =
+          co_await asio::async_read_until(stream, asio::dynamic_buffer(text, kMessageBytesMax),
+                                          '\n', asio::redirect_error(asio::use_awaitable, error));
+      if (error) co_return;
+      hear(std::string_view(text).substr(0, got - 1));
+      text.erase(0, got);
+    }
+  }
+
+  // kInternal: it ended without a word.
+  Result<void> outcome() const {
+    if (done_) return {};
+    if (failed_) return fail(*failed_);
+    return fail(Code::kInternal, "hob-build ended without a result");
+  }
+
+ private:
+  void hear(std::string_view line) {
+    boost::system::error_code error;
+    const json::value message = json::parse(line, error);
+    const json::object* object = error ? nullptr : message.if_object();
+    if (object == nullptr) return;
+    if (object->contains("stage")) {
+      progress_.line(printable(text_at(*object, "stage")));
+    } else if (object->contains("line")) {
+      progress_.line("    " + printable(text_at(*object, "line")));
+    } else if (const json::value* result = object->if_contains("result")) {
+      take(result->as_object());
+    } else if (const json::value* failed = object->if_contains("error")) {
+      const json::object& told = failed->as_object();
+      failed_ =
+          Error{.code = text_at(told, "code") == "invalid" ? Code::kInvalid : Code::kUnavailable,
+                .message = text_at(told, "message")};
+    }
+  }
+
+  void take(const json::object& result) {
+    build_.digest = text_at(result, "digest");
+    build_.runtime = text_at(result, "runtime");
+    build_.start = text_at(result, "start");
+    build_.port = result.at("port").to_number<uint16_t>();
+    build_.bytes = result.at("size").to_number<uint64_t>();
+    for (const auto& [name, value] : result.at("secrets").as_object()) {
+      build_.secrets[name] = std::string(value.as_string());
+    }
+    done_ = true;
+  }
+
+  Progress& progress_;
+  SourceBuild& build_;
+  bool done_ = false;
+  std::optional<Error> failed_;
+};
+
+}  // namespace
+
+bool is_source_folder(const fs::path& path) {
+  std::error_code error;
+  return fs::is_directory(path, error) && !fs::exists(path / "oci-layout", error);
+}
+
+Async<Result<SourceBuild>> build_source(const Context& context, fs::path folder, fs::path layout,
+                                        Progress& progress) {
+  if (::geteuid() != 0) {
+    co_return fail(Code::kDenied,
+                   "building takes root, for the containers that the steps run in; "
+                   "use sudo");
+  }
+  HOB_CO_TRY(const fs::path program, beside_us({"hob-build", "../libexec/hob-build"}));
+  HOB_CO_TRY(const fs::path runtimes, beside_us({"../share/hob/runtimes", "../../runtimes"}));
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) co_return fail_errno(errno, "making a pipe");
+  Fd read_end(ends[0]);
+  Fd write_end(ends[1]);
+  SourceBuild build{.layout = layout};
+  Listener listener(progress, build);
+  AsyncScope scope(co_await asio::this_coro::executor);
+  scope.spawn("build progress", listener.listen(std::move(read_end)));
+  Command command{
+      .argv = {program, "--source", folder, "--output", layout, "--state", context.data / "builder",
+               "--runtimes", runtimes, "--progress-fd", std::to_string(kProgressFd)},
+      .fds = {{write_end.get(), kProgressFd}}};
+  Result<Exit> exit = co_await hob::run(std::move(command), kBuildWithin);
+  write_end.reset();
+  co_await scope.join();
+  if (!exit) co_return fail(exit.error());
+  const Result<void> outcome = listener.outcome();
+  if (!outcome && outcome.error().code == Code::kInternal && !exit->errors.empty()) {
+    co_return fail(Code::kInternal, "hob-build: {}", exit->errors);
+  }
+  if (!outcome) co_return fail(outcome.error());
+  co_return build;
+}
+
+}  // namespace hob::cli

@@ -1,0 +1,77 @@
+"""Source in, URL out: a folder becomes a service, a changed line goes live, a broken change does not."""
+import json
+import pathlib
+import shutil
+
+import pytest
+
+from hob_instance import HOB, Hob
+
+SAMPLES = pathlib.Path(HOB).parents[2] / "images" / "source"
+FIRST_BUILD_SECONDS_MAX = 900  # Debian's base image is made in it
+
+
+@pytest.fixture(scope="module")
+def source_hob():
+    """An instance of its own, whose base images all tests here share."""
+    instance = Hob()
+    try:
+        instance.up()
+        yield instance
+        instance.down()
+        assert instance.remains() == []
+    finally:
+        instance.close()
+
+
+@pytest.fixture(scope="module")
+def express(source_hob, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("source") / "express-app"
+    shutil.copytree(SAMPLES / "node-express", folder)
+    first = source_hob.run("deploy", str(folder), seconds=FIRST_BUILD_SECONDS_MAX)
+    assert "package.json /engines/node asks for >=20" in first.stderr
+    return folder
+
+
+def test_a_folder_becomes_a_service(source_hob, express):
+    host = source_hob.host("express-app")
+    assert source_hob.get(host, "/").text == "hello from express\n"
+    assert json.loads(source_hob.get(host, "/env").text) == {"PORT": "8080"}
+
+
+def test_a_changed_line_goes_live_and_its_dependencies_are_not_installed_again(source_hob, express):
+    server = express / "server.js"
+    server.write_text(server.read_text().replace("send('1\\n')", "send('2\\n')"))
+    again = source_hob.run("deploy", str(express))
+    assert "install: nothing has changed" in again.stderr
+    assert source_hob.get(source_hob.host("express-app"), "/version").text == "2\n"
+
+
+def test_the_same_source_is_the_same_image(source_hob, express, tmp_path):
+    digests = [source_hob.json("build", str(express), "-o", str(tmp_path / f"{i}.tar"))["Digest"] for i in range(2)]
+    assert digests[0] == digests[1]
+    assert (tmp_path / "0.tar").read_bytes() == (tmp_path / "1.tar").read_bytes()
+
+
+def test_what_does_not_build_leaves_the_old_version(source_hob, express):
+    package = express / "package.json"
+    before = package.read_text()
+    described = json.loads(before)
+    described["scripts"]["build"] = "echo almost there; node -e 'process.exit(3)'"
+    package.write_text(json.dumps(described))
+    refused = source_hob.run("deploy", str(express), check=False)
+    assert refused.returncode == 1
+    assert "'npm run build' ended with exit code 3" in refused.stderr
+    assert "almost there" in refused.stderr
+    package.write_text("{")
+    assert source_hob.run("deploy", str(express), check=False).returncode == 1
+    package.write_text(before)
+    assert source_hob.get(source_hob.host("express-app"), "/").text == "hello from express\n"
+
+
+def test_a_wrong_configuration_is_named_with_its_place(source_hob, express):
+    (express / "apprunner.yaml").write_text("version: 1.0\nruntime: nodejs22\nbuild:\n  commands:\n    biuld: [npm ci]\n")
+    refused = source_hob.run("deploy", str(express), check=False)
+    (express / "apprunner.yaml").unlink()
+    assert refused.returncode == 1
+    assert "apprunner.yaml: line 5, column 5: 'biuld' is no key of 'commands'; did you mean 'build'?" in refused.stderr
