@@ -2,11 +2,13 @@
 
 #include <array>
 #include <string>
+#include <utility>
 
 #include "base/time.h"
 #include "edge/acme_answers.h"
 #include "edge/rewrite.h"
 #include "edge/tls.h"
+#include "edge/websocket.h"
 
 namespace hob::edge {
 namespace {
@@ -38,6 +40,30 @@ bool asks_for_h2c(const http::RequestHead& head) {
       return true;
   }
   return false;
+}
+
+// Whether a request's upgrade is passed on, and what is to be known of it.
+struct Switch {
+  bool asked = false;
+  std::string key{};     // ours; empty: none is needed
+  std::string accept{};  // the one that opens it, where that is ours to tell or to check
+};
+
+Switch switch_of(Worker& worker, const http::RequestHead& head, const Origin& origin,
+                 link::TargetProtocol protocol) {
+  Switch result;
+  if (!head.upgrade || head.minor != 1 || asks_for_h2c(head)) return result;
+  if (origin.connect) {
+    result.key = websocket_key(worker.random(), worker.random());
+    result.accept = websocket_accept(result.key);
+  } else if (protocol == link::TargetProtocol::kHttp2) {
+    // Targets of HTTP/2 know no other upgrade.
+    const std::string_view key = websocket_key_of(head);
+    if (key.empty()) return result;
+    result.accept = websocket_accept(key);
+  }
+  result.asked = true;
+  return result;
 }
 
 void write_log_prefix(const http::RequestHead& head, const Origin& origin, std::string_view trace,
@@ -103,12 +129,11 @@ Admission admit(Worker& worker, std::string_view raw, const Origin& origin) {
   if (admission.service->route.sticky_seconds > 0) worker.recall(exchange, *destination);
   const std::array<char, 35> trace =
       new_trace(worker.unix_seconds(), worker.random(), worker.random());
-  const RequestRewrite how{
-      .forwarded = origin.forwarded,
-      .new_trace = {trace.data(), trace.size()},
-      // Targets of HTTP/2 know no upgrades.
-      .upgrade = origin.upgrades && head.upgrade && head.minor == 1 && !asks_for_h2c(head) &&
-                 admission.service->route.protocol == link::TargetProtocol::kHttp1};
+  Switch to = switch_of(worker, head, origin, admission.service->route.protocol);
+  const RequestRewrite how{.forwarded = origin.forwarded,
+                           .new_trace = {trace.data(), trace.size()},
+                           .upgrade = to.asked,
+                           .websocket_key = to.key};
   if (!rewrite_request(head, raw, how, worker.buffers(), exchange.head())) {
     worker.give_back(std::move(admission.exchange));
     refuse(Refusal::kQueueFull, 503);
@@ -116,10 +141,12 @@ Admission admit(Worker& worker, std::string_view raw, const Origin& origin) {
   }
   if (worker.context().access_log != nullptr)
     write_log_prefix(head, origin, how.new_trace, exchange.log_prefix());
+  exchange.expect_websocket(std::move(to.accept));
   admission.facts = {.framing = head.framing,
                      .head_method = head.method == "HEAD",
                      .idempotent = idempotent(head.method),
-                     .upgrade = how.upgrade,
+                     .upgrade = to.asked,
+                     .connect = origin.connect,
                      .expect_continue = head.expect_continue,
                      .secure = origin.tls != nullptr};
   return admission;

@@ -18,7 +18,7 @@ struct Origin {
   std::string_view forwarded{};    // X-Forwarded-* lines, X-Forwarded-For first
   std::string_view version{};      // for the log: "HTTP/1.1"
   const TlsFilter* tls = nullptr;  // nullptr: none
-  bool upgrades = false;           // its connection can be given away
+  bool connect = false;            // its upgrade was asked for by extended CONNECT
 };
 
 struct Admission {

@@ -274,10 +274,8 @@ bool ClientConnection::begin_request(std::string_view raw) {
     loop_.pause(*this);
     loop_.read(*this);
   }
-  const Origin origin{.forwarded = forwarded_lines(),
-                      .version = minor_one_ ? "HTTP/1.1" : "HTTP/1.0",
-                      .tls = tls_,
-                      .upgrades = true};
+  const Origin origin{
+      .forwarded = forwarded_lines(), .version = minor_one_ ? "HTTP/1.1" : "HTTP/1.0", .tls = tls_};
   Admission admission = admit(worker_, raw, origin);
   if (admission.exchange == nullptr) {
     // Its body would be read as the next request.

@@ -7,6 +7,7 @@
 #include "edge/access_log.h"
 #include "edge/stickiness.h"
 #include "edge/upstream.h"
+#include "edge/websocket.h"
 
 namespace hob::edge {
 
@@ -126,7 +127,7 @@ void Exchange::attach(std::shared_ptr<Target> target, Upstream& upstream) {
   last_progress_ms_ = worker_.loop().now_ms();
   set_deadline();
   upstream.begin(*this);
-  upstream.send_head(head_);
+  if (!upstream.send_head(head_)) return;
   if (!kept_.empty()) upstream.send_body(kept_);
   if (request_ended_) upstream.send_end(trailers_);
   if (upstream.connected()) upstream_connected();
@@ -339,12 +340,18 @@ void Exchange::upstream_head(const http::ResponseHead& head, std::string_view ra
     return;
   }
   if (head.code == 101) {
-    if (!facts_.upgrade || !head.upgrade) {
+    if (!facts_.upgrade || !head.upgrade ||
+        (!websocket_accept_.empty() && !opens_websocket(head, websocket_accept_))) {
       upstream_lost(Refusal::kBadResponse);
       return;
     }
     upgraded_ = true;
     deadline_ms_ = kNever;
+  }
+  if (facts_.connect && head.code >= 200 && head.code < 300) {
+    // No failure of the target's: it need not know WebSockets at every address.
+    refuse(Refusal::kNotSwitched, 502);
+    return;
   }
   target_->ejection.succeeded();
   if (target_->shared->failing.load(std::memory_order_relaxed))
@@ -393,6 +400,7 @@ void Exchange::reset() {
   pool_.reset();
   sticky_.reset();
   answer_lines_.clear();
+  websocket_accept_.clear();
   target_.reset();
   upstream_ = nullptr;
   std::fill(std::begin(failed_), std::end(failed_), nullptr);

@@ -37,6 +37,8 @@ enum class Refusal {
   kTimeout,         // 504: the target did not answer in time
   kClientTooSlow,   // 408
   kStopped,         // 503: the service went away meanwhile
+  kNotSwitched,     // 502: the target answered a WebSocket's request as any other
+  kNoWebSockets,    // 501: a target of HTTP/2 that does not offer RFC 8441
   kAcmeAnswer,      // 200: an ACME server asked, which is no service's matter
 };
 
@@ -66,6 +68,7 @@ struct RequestFacts {
   bool head_method = false;  // HEAD
   bool idempotent = false;
   bool upgrade = false;  // asks for one
+  bool connect = false;  // by extended CONNECT, where any 2xx would be taken for it
   bool expect_continue = false;
   bool secure = false;  // came by TLS
 };
@@ -83,6 +86,10 @@ class Exchange final : public Alarm {
   void pin(std::shared_ptr<Pool> pool);
   // The target that the client had, of pool_; it has it again if it can be used. Before start().
   void prefer(std::shared_ptr<Pool> pool, std::shared_ptr<Target> target);
+  // A 101 must be a WebSocket's, with this Sec-WebSocket-Accept; empty: that is the client's
+  // matter. Before start().
+  void expect_websocket(std::string accept) { websocket_accept_ = std::move(accept); }
+  const std::string& websocket_accept() const { return websocket_accept_; }
   // From here the front hears its answer. It may come within the call.
   void start(Front& front, std::shared_ptr<Service> service, const RequestFacts& facts,
              uint64_t content_length);
@@ -97,6 +104,8 @@ class Exchange final : public Alarm {
   // The client has taken some of the answer.
   void answer_drained();
   bool upgraded() const { return upgraded_; }
+  // An upgrade is being decided: what the client sends on ahead waits.
+  bool deciding() const { return facts_.upgrade && !upgraded_; }
   const RequestFacts& facts() const { return facts_; }
   // Lines for the answer's head, from answer_head() on; its own.
   std::string_view answer_lines() const { return answer_lines_; }
@@ -151,6 +160,7 @@ class Exchange final : public Alarm {
   std::shared_ptr<Target> target_;  // of pool_
   std::shared_ptr<Target> sticky_;  // waited for while it can be used; nullptr: any will do
   std::string answer_lines_;
+  std::string websocket_accept_;
   Upstream* upstream_ = nullptr;
   // Tried and failed, not to be tried again while there are others.
   const Target* failed_[3] = {};

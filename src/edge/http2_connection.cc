@@ -192,6 +192,7 @@ void Http2Connection::take_settings(const Http2Frame& frame, std::string_view pa
     if (over_) return;
   }
   written(writer().frame(kSettings, kAck, 0, {}));
+  end_.settings_taken();
   send_all();
 }
 

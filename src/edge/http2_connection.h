@@ -66,6 +66,7 @@ class Http2End {
   virtual void take_go_away(uint32_t last, uint32_t code) = 0;
   virtual bool take_pong(std::string_view payload) = 0;  // false: not asked for
   virtual void take_setting(uint16_t setting, uint32_t value) = 0;
+  virtual void settings_taken() = 0;  // all of a frame's
   virtual void flow_moved(
       Http2Flow& flow) = 0;                     // some of its body was sent, or there is room again
   virtual void flow_sent(Http2Flow& flow) = 0;  // END_STREAM was sent with what was queued

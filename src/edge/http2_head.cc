@@ -41,6 +41,13 @@ bool belongs_to_connection(const HpackField& field) {
   }
 }
 
+constexpr std::string_view kWebSocketLines = "connection: upgrade\r\nupgrade: websocket\r\n";
+
+// The handshake of HTTP/1.1, which extended CONNECT does without (RFC 8441 §5).
+bool is_websocket_key(std::string_view name) {
+  return name == "sec-websocket-key" || name == "sec-websocket-accept";
+}
+
 // All fields of a block in turn. `visit` says whether a field is well formed; the block is read to
 // its end whatever it says, since the decoder must see it all.
 template <class Visit>
@@ -68,10 +75,12 @@ struct Pseudo {
   std::string method{};
   std::string path{};
   std::string authority{};
+  std::string protocol{};  // RFC 8441 §4
   bool has_method = false;
   bool has_path = false;
   bool has_authority = false;
   bool has_scheme = false;
+  bool has_protocol = false;
 
   // False: unknown, or the second of its name.
   bool take(const HpackField& field) {
@@ -84,13 +93,15 @@ struct Pseudo {
     if (field.name == ":method") return once(has_method, &method);
     if (field.name == ":path") return once(has_path, &path);
     if (field.name == ":authority") return once(has_authority, &authority);
+    if (field.name == ":protocol") return once(has_protocol, &protocol);
     if (field.name == ":scheme")
       return (field.value == "http" || field.value == "https") && once(has_scheme, nullptr);
     return false;
   }
   // RFC 9113 §8.5: nothing but a method and an authority.
-  bool connect() const { return method == "CONNECT"; }
+  bool connect() const { return method == "CONNECT" && !has_protocol; }
   bool valid() const {
+    if (has_protocol && (method != "CONNECT" || protocol.empty())) return false;
     if (connect() && (has_scheme || has_path || authority.empty())) return false;
     if (!connect() && (!has_scheme || !has_path || path.empty())) return false;
     if (method.empty()) return false;
@@ -99,7 +110,7 @@ struct Pseudo {
       return std::ranges::none_of(
           text, [](char c) { return static_cast<uint8_t>(c) <= ' ' || c == '\x7f'; });
     };
-    return clean(method) && clean(path) && clean(authority);
+    return clean(method) && clean(path) && clean(authority) && clean(protocol);
   }
 };
 
@@ -135,20 +146,28 @@ HeadOutcome read_request_block(HpackDecoder& decoder, std::string_view block, bo
       if (has_length || !length || (end_stream && *length != 0)) return false;
       has_length = true;
     }
+    // Of no meaning here (RFC 8441 §5); where they have one, they are the edge's own.
+    if (pseudo.has_protocol && is_websocket_key(field.name)) return true;
     lines.append(field.name).append(": ").append(field.value).append("\r\n");
     return true;
   });
   if (outcome != HeadOutcome::kDone) return outcome;
-  if (!pseudo.valid() || (pseudo.has_authority && has_host && pseudo.authority != host))
+  if (!pseudo.valid() || (pseudo.has_protocol && has_length) ||
+      (pseudo.has_authority && has_host && pseudo.authority != host))
     return HeadOutcome::kMalformed;
+  if (pseudo.has_protocol && pseudo.protocol != "websocket") return HeadOutcome::kUnknownProtocol;
   text.clear();
-  text.append(pseudo.method)
+  text.append(pseudo.has_protocol ? "GET" : pseudo.method)
       .append(" ")
       .append(pseudo.connect() ? pseudo.authority : pseudo.path)
       .append(" HTTP/1.1\r\nhost: ");
   text.append(pseudo.has_authority ? pseudo.authority : host).append("\r\n").append(lines);
   if (!cookies.empty()) text.append("cookie: ").append(cookies).append("\r\n");
-  if (!end_stream && !has_length) text.append("transfer-encoding: chunked\r\n");
+  if (pseudo.has_protocol) {
+    text.append(kWebSocketLines);
+  } else if (!end_stream && !has_length) {
+    text.append("transfer-encoding: chunked\r\n");
+  }
   text.append("\r\n");
   return outcome;
 }
@@ -167,7 +186,7 @@ HeadOutcome read_trailer_block(HpackDecoder& decoder, std::string_view block, st
 }
 
 HeadOutcome read_answer_block(HpackDecoder& decoder, std::string_view block, bool end_stream,
-                              bool head_method, std::string& text) {
+                              const Asked& asked, std::string& text) {
   std::string lines;
   std::string status;
   bool fields_begun = false;
@@ -182,6 +201,9 @@ HeadOutcome read_answer_block(HpackDecoder& decoder, std::string_view block, boo
     fields_begun = true;
     if (!name_is_valid(field.name) || !http::is_token(field.name) || belongs_to_connection(field))
       return false;
+    // RFC 9110 §9.3.6: a length means nothing where a tunnel begins.
+    const bool opens = !asked.websocket_accept.empty() && status.starts_with('2');
+    if (opens && (field.name == "content-length" || is_websocket_key(field.name))) return true;
     if (field.name == "content-length") {
       const auto length = http::parse_content_length(field.value);
       if (has_length || !length) return false;
@@ -195,8 +217,13 @@ HeadOutcome read_answer_block(HpackDecoder& decoder, std::string_view block, boo
   const bool digits = status.size() == 3 &&
                       std::ranges::all_of(status, [](char c) { return c >= '0' && c <= '9'; });
   if (!digits || status[0] == '0' || status == "101") return HeadOutcome::kMalformed;
+  if (!asked.websocket_accept.empty() && status[0] == '2') {
+    text.assign("HTTP/1.1 101 Switching Protocols\r\n").append(lines).append(kWebSocketLines);
+    text.append("sec-websocket-accept: ").append(asked.websocket_accept).append("\r\n\r\n");
+    return outcome;
+  }
   const bool interim = status[0] == '1';
-  const bool bodiless = interim || head_method || status == "204" || status == "304";
+  const bool bodiless = interim || asked.head_method || status == "204" || status == "304";
   if ((interim && end_stream) || (end_stream && has_body && !bodiless))
     return HeadOutcome::kMalformed;
   const int code = (status[0] - '0') * 100 + (status[1] - '0') * 10 + status[2] - '0';
@@ -208,7 +235,7 @@ HeadOutcome read_answer_block(HpackDecoder& decoder, std::string_view block, boo
   return outcome;
 }
 
-void write_request_block(std::string_view text, std::string& block) {
+void write_request_block(std::string_view text, bool websocket, std::string& block) {
   const auto line_of = [&text] {
     const size_t end = text.find("\r\n");
     const std::string_view line = text.substr(0, end);
@@ -217,7 +244,8 @@ void write_request_block(std::string_view text, std::string& block) {
   };
   const std::string_view first = line_of();
   const size_t blank = first.find(' ');
-  hpack_field(":method", first.substr(0, blank), block);
+  hpack_field(":method", websocket ? "CONNECT" : first.substr(0, blank), block);
+  if (websocket) hpack_field(":protocol", "websocket", block);
   hpack_field(":scheme", "http", block);
   hpack_field(":path", first.substr(blank + 1, first.rfind(' ') - blank - 1), block);
   // Pseudo fields come first (RFC 9113 §8.3).
@@ -239,6 +267,10 @@ void write_request_block(std::string_view text, std::string& block) {
           http::equal_without_case(name, "transfer-encoding")) {
         continue;
       }
+      if (websocket && (http::equal_without_case(name, "upgrade") ||
+                        http::equal_without_case(name, "sec-websocket-key"))) {
+        continue;
+      }
       hpack_field(name, value, block);
     }
   }
@@ -249,7 +281,7 @@ HeadOutcome skip_block(HpackDecoder& decoder, std::string_view block) {
 }
 
 void write_answer_block(const http::ResponseHead& head, std::string& block) {
-  hpack_status(head.code, block);
+  hpack_status(head.code == 101 ? 200 : head.code, block);
   each_answer_field(head, [&](std::string_view name, std::string_view value) {
     hpack_field(name, value, block);
   });

@@ -18,6 +18,7 @@ Http2Stream& stream_of(Http2Flow& flow) { return static_cast<Http2Stream&>(flow)
 // ---- a stream, as its exchange sees it ----
 
 void Http2Stream::answer_head(const http::ResponseHead& head, std::string_view) {
+  if (head.code == 101) return open_tunnel(head);
   std::string& block = session_.core_.fresh_block();
   write_answer_block(head, block);
   if (head.code < 200) {
@@ -30,6 +31,19 @@ void Http2Stream::answer_head(const http::ResponseHead& head, std::string_view) 
   body_left = head.content_length;
   const bool bodiless = head.framing == http::Framing::kNone || (has_body_length && body_left == 0);
   session_.core_.send_block(*this, block, bodiless);
+  if (exchange_ != nullptr && exchange_->deciding() && !std::exchange(request_told_, true)) {
+    // An upgrade that was declined: the request was just its head.
+    exchange_->request_end({});
+  }
+}
+
+void Http2Stream::open_tunnel(const http::ResponseHead& head) {
+  std::string& block = session_.core_.fresh_block();
+  write_answer_block(head, block);
+  write_trailer_block(exchange_->answer_lines(), block);
+  session_.core_.send_block(*this, block, false);
+  // What the client has sent on ahead.
+  feed();
 }
 
 void Http2Stream::answer_body(Slice data) { session_.core_.send_body(*this, std::move(data)); }
@@ -59,20 +73,23 @@ void Http2Stream::answer_refusal(Refusal why, int status) {
 
 void Http2Stream::answer_abort(Refusal why) {
   if (asker_.grpc && !end_sent) return answer_end(grpc_trailers(why));
+  // RFC 8441 §5: what a reset is to a tunnel of HTTP/1.1.
+  const Http2Error how = exchange_->upgraded() ? Http2Error::kCancel : Http2Error::kInternal;
   worker_.give_back(std::move(exchange_));
-  session_.reset(*this, Http2Error::kInternal, false);
+  session_.reset(*this, how, false);
 }
 
 size_t Http2Stream::answer_queued() const { return session_.core_.backlog(*this); }
 
 void Http2Stream::feed() {
-  while (exchange_ != nullptr && !held.empty() && exchange_->wants_body()) {
+  while (!held.empty() && takes_body()) {
     Slice data = held.take_first();
     const size_t bytes = data.size();
     exchange_->request_body(std::move(data));
     session_.core_.give_back(this, bytes);
   }
-  if (exchange_ != nullptr && remote_ended && held.empty() && !request_told_) {
+  if (exchange_ != nullptr && remote_ended && held.empty() && !exchange_->deciding() &&
+      !request_told_) {
     request_told_ = true;
     exchange_->request_end(trailers_);
   }
@@ -95,7 +112,9 @@ Http2Session::Http2Session(Worker& worker, ClientConnection& connection)
 Http2Session::~Http2Session() = default;
 
 void Http2Session::open() {
-  char settings[12];
+  char settings[18];
+  http2::put(settings + 12, http2::kEnableConnectProtocol, 2);
+  http2::put(settings + 14, 1, 4);
   http2::put(settings, http2::kMaxConcurrentStreams, 2);
   http2::put(settings + 2, kHttp2StreamsMax, 4);
   http2::put(settings + 6, http2::kMaxHeaderListSize, 2);
@@ -189,7 +208,7 @@ void Http2Session::take_data(Http2Flow& flow, Slice data) {
     core_.give_back(&stream, bytes);
     return;
   }
-  if (stream.held.empty() && stream.exchange_->wants_body()) {
+  if (stream.held.empty() && stream.takes_body()) {
     stream.exchange_->request_body(std::move(data));
     if (!stream.gone) core_.give_back(&stream, bytes);
     return;
@@ -249,6 +268,11 @@ void Http2Session::take_request(uint32_t id, bool end_stream, std::string_view b
   stream.request_told_ = false;
   stream.trailers_.clear();
   stream.asker_ = {};
+  if (outcome == HeadOutcome::kUnknownProtocol) {
+    worker_.mutable_counts().refused.add();
+    stream.answer_refusal(Refusal::kBadRequest, 501);
+    return;
+  }
   http::RequestHead& head = worker_.fresh_request_head();
   if (const http::Parsed parsed = http::parse(text, head); parsed != http::Parsed::kDone) {
     worker_.mutable_counts().refused.add();
@@ -257,10 +281,12 @@ void Http2Session::take_request(uint32_t id, bool end_stream, std::string_view b
   }
   stream.asker_ = asker_of(head);
   // A length of 0 is one, too: DATA beyond it would reach the target between two requests.
-  stream.has_received_length = head.framing != http::Framing::kChunked;
+  stream.has_received_length = head.framing != http::Framing::kChunked && !head.upgrade;
   stream.received_left = head.content_length;
-  const Origin origin{
-      .forwarded = connection_.forwarded_lines(), .version = "HTTP/2", .tls = connection_.tls_};
+  const Origin origin{.forwarded = connection_.forwarded_lines(),
+                      .version = "HTTP/2",
+                      .tls = connection_.tls_,
+                      .connect = head.upgrade};
   Admission admission = admit(worker_, std::string_view(text).substr(0, head.bytes), origin);
   if (admission.exchange == nullptr) {
     stream.answer_refusal(admission.why, admission.status);

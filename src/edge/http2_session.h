@@ -36,8 +36,12 @@ class Http2Stream final : public Http2Flow, public Front {
 
  private:
   friend class Http2Session;
+  bool takes_body() const {
+    return exchange_ != nullptr && !exchange_->deciding() && exchange_->wants_body();
+  }
   // Passes on what has come of the request, as far as its target takes it.
   void feed();
+  void open_tunnel(const http::ResponseHead& head);
   void let_go();
 
   Http2Session& session_;
@@ -77,6 +81,7 @@ class Http2Session final : public Http2End {
   void take_go_away(uint32_t, uint32_t) override {}
   bool take_pong(std::string_view payload) override;
   void take_setting(uint16_t, uint32_t) override {}
+  void settings_taken() override {}
   void flow_moved(Http2Flow& flow) override;
   void flow_sent(Http2Flow& flow) override;
   void flow_removed() override;

@@ -20,19 +20,31 @@ Http2Call& call_of(Http2Flow& flow) { return static_cast<Http2Call&>(flow); }
 void Http2Call::begin(Exchange& exchange) {
   exchange_ = &exchange;
   reused_ = connection_.connected_;
-  answered_ = paused_ = dropped_ = false;
+  answered_ = paused_ = dropped_ = head_sent_ = false;
   trailers_.clear();
 }
 
 bool Http2Call::connected() const { return connection_.connected_; }
 
-void Http2Call::send_head(const Chain& head) {
+bool Http2Call::send_head(const Chain& head) {
+  const bool upgrade = exchange_->facts().upgrade;
+  if (upgrade && !connection_.settings_taken_) {
+    connection_.waiting_ = this;
+    return true;
+  }
+  if (upgrade && !connection_.offers_websockets_) {
+    exchange_->refuse(Refusal::kNoWebSockets, 501);
+    return false;
+  }
   std::string text;
   text.reserve(head.bytes());
   for (size_t i = 0; i < head.pieces(); ++i) text += head.piece(i).view();
   std::string& block = connection_.core_.fresh_block();
-  write_request_block(text, block);
-  connection_.core_.send_block(*this, block, exchange_->facts().framing == http::Framing::kNone);
+  write_request_block(text, upgrade, block);
+  head_sent_ = true;
+  connection_.core_.send_block(*this, block,
+                               !upgrade && exchange_->facts().framing == http::Framing::kNone);
+  return true;
 }
 
 void Http2Call::send_body(const Chain& data) {
@@ -90,7 +102,7 @@ void Http2Upstream::open() {
 }
 
 bool Http2Upstream::takes_streams() const {
-  return listed_ && !broken_ && core_.streams() < streams_max_;
+  return listed_ && !broken_ && waiting_ == nullptr && core_.streams() < streams_max_;
 }
 
 Upstream& Http2Upstream::new_call() {
@@ -180,6 +192,13 @@ bool Http2Upstream::take_pong(std::string_view payload) { return payload == kHea
 
 void Http2Upstream::take_setting(uint16_t setting, uint32_t value) {
   if (setting == http2::kMaxConcurrentStreams) streams_max_ = std::min(value, kHttp2StreamsMax);
+  if (setting == http2::kEnableConnectProtocol) offers_websockets_ = value == 1;
+}
+
+void Http2Upstream::settings_taken() {
+  settings_taken_ = true;
+  Http2Call* call = std::exchange(waiting_, nullptr);
+  if (call != nullptr && call->exchange_ != nullptr) call->send_head(call->exchange_->head());
 }
 
 void Http2Upstream::take_go_away(uint32_t last, uint32_t) {
@@ -236,18 +255,19 @@ void Http2Upstream::take_block(uint32_t id, bool end_stream, std::string_view bl
 void Http2Upstream::take_answer(Http2Call& call, bool end_stream, std::string_view block) {
   const bool head_method = call.exchange_->facts().head_method;
   std::string& text = worker_.text_scratch();
-  const HeadOutcome outcome =
-      read_answer_block(core_.decoder(), block, end_stream, head_method, text);
+  const HeadOutcome outcome = read_answer_block(
+      core_.decoder(), block, end_stream,
+      {.head_method = head_method, .websocket_accept = call.exchange_->websocket_accept()}, text);
   if (block_failed(outcome)) return;
   http::ResponseHead& head = worker_.fresh_response_head();
   if (outcome == HeadOutcome::kMalformed ||
       http::parse(text, head, head_method ? "HEAD" : "GET") != http::Parsed::kDone) {
     return lose(call);
   }
-  const bool interim = head.code < 200;
-  if (!interim) {
+  const bool tunnel = head.code == 101;
+  if (head.code >= 200 || tunnel) {
     call.answered_ = true;
-    call.has_received_length = head.framing != http::Framing::kChunked;
+    call.has_received_length = head.framing != http::Framing::kChunked && !tunnel;
     call.received_left = head.content_length;
     if (head.framing == http::Framing::kNone) call.received_left = 0;
   }
@@ -300,8 +320,10 @@ void Http2Upstream::complete(Http2Call& call) {
 void Http2Upstream::lose(Http2Call& call) { call.exchange_->upstream_lost(Refusal::kBadResponse); }
 
 void Http2Upstream::leave(Http2Call& call) {
+  if (waiting_ == &call) waiting_ = nullptr;
   if (core_.over() || call.gone || call.dropped_) return;
-  if (call.remote_ended && call.end_sent) {
+  // The target knows nothing of one whose head was not sent.
+  if (!call.head_sent_ || (call.remote_ended && call.end_sent)) {
     core_.remove(call);
   } else {
     core_.reset(call.id, Http2Error::kCancel, false);

@@ -30,7 +30,7 @@ class Http2Call final : public Http2Flow, public Upstream {
   bool connected() const override;
   bool reused() const override { return reused_; }
   bool may_refuse() const override { return true; }
-  void send_head(const Chain& head) override;
+  bool send_head(const Chain& head) override;
   void send_body(const Chain& data) override;
   void send_end(std::string_view trailers) override;
   size_t unsent() const override;
@@ -44,6 +44,7 @@ class Http2Call final : public Http2Flow, public Upstream {
   Exchange* exchange_ = nullptr;
   std::string trailers_;  // of the answer
   bool reused_ = false;
+  bool head_sent_ = false;
   bool answered_ = false;  // its head has come
   bool paused_ = false;
   bool dropped_ = false;  // whoever told the exchange takes the stream away
@@ -80,6 +81,7 @@ class Http2Upstream final : public Socket, private Http2End {
   void flow_moved(Http2Flow& flow) override;
   void flow_sent(Http2Flow&) override {}
   void flow_removed() override;
+  void settings_taken() override;
   void sending_begins() override {}
   void connection_ended() override;
   void connection_broken() override;
@@ -99,9 +101,14 @@ class Http2Upstream final : public Socket, private Http2End {
   std::shared_ptr<Target> target_;
   Http2Connection core_;
   uint32_t streams_max_ = kHttp2StreamsMax;
+  // Asks for a WebSocket, and may not before the target's settings have come. It is the last one:
+  // streams are opened in the order of their numbers.
+  Http2Call* waiting_ = nullptr;
   uint64_t heard_ms_ = 0;
   uint64_t pinged_ms_ = 0;  // 0: not since something was heard
   bool connected_ = false;
+  bool settings_taken_ = false;
+  bool offers_websockets_ = false;  // RFC 8441
   bool broken_ = false;
   bool listed_ = true;
 };

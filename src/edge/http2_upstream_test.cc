@@ -1,24 +1,13 @@
 // Targets that speak HTTP/2: those that others wrote.
 #include <gtest/gtest.h>
 
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
 
-#include "edge/test_rig.h"
+#include "edge/http2_test_rig.h"
 
 namespace hob::edge {
 namespace {
-
-std::string output_of(const std::string& command) {
-  FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
-  EXPECT_NE(pipe, nullptr);
-  std::string text;
-  char room[4096];
-  for (size_t got = 0; (got = ::fread(room, 1, sizeof room, pipe)) > 0;) text.append(room, got);
-  ::pclose(pipe);
-  return text;
-}
 
 const std::string kPeer = "/usr/bin/python3 " HOB_SOURCE_DIR "/src/edge/testdata/grpc_peer.py ";
 

@@ -60,6 +60,18 @@ Words words(const Page& page) {
               fmt::format("{} closed the connection before it answered. hob logs may say why.",
                           service),
               "service"};
+    case Refusal::kNotSwitched:
+      return {
+          "No WebSocket here",
+          fmt::format("{} answered a WebSocket's request as any other, and did not switch to it.",
+                      service),
+          "service"};
+    case Refusal::kNoWebSockets:
+      return {"No WebSockets here",
+              fmt::format("{} speaks HTTP/2 and does not offer WebSockets over it (RFC 8441: "
+                          "SETTINGS_ENABLE_CONNECT_PROTOCOL).",
+                          service),
+              "service"};
     case Refusal::kBadResponse:
       return {"The service answered nonsense",
               fmt::format("{} sent something that is not valid HTTP.", service), "service"};
@@ -88,7 +100,10 @@ Words words(const Page& page) {
       return {"The header is too large", "A request may have 128 header fields and 64 KiB of them.",
               "client"};
     case 501:
-      return {"Not implemented", "The only transfer coding understood is chunked.", "client"};
+      return {"Not implemented",
+              "The only transfer coding understood is chunked; the only protocol to connect to, "
+              "websocket.",
+              "client"};
     case 505:
       return {"HTTP version not supported", "HTTP/1.0 and HTTP/1.1 are spoken here.", "client"};
     default:

@@ -219,6 +219,11 @@ bool rewrite_request(const http::RequestHead& head, std::string_view raw, const 
                          : "Connection: upgrade\r\nUpgrade: ");
     copy.add(upgrade);
     copy.add("\r\n");
+    if (!how.websocket_key.empty()) {
+      copy.add("Sec-WebSocket-Key: ");
+      copy.add(how.websocket_key);
+      copy.add("\r\n");
+    }
   } else if (te_trailers) {
     copy.add("Connection: TE\r\n");
   }
@@ -327,6 +332,7 @@ void each_answer_field(const http::ResponseHead& head, const VisitField& visit) 
       case Field::kForwarded:
       case Field::kTrace:
       case Field::kTrailer:
+        if (head.code == 101 && http::equal_without_case(name, "sec-websocket-accept")) break;
         if (!named || !is_named(head, name)) visit(name, value);
         break;
       case Field::kLength:

@@ -19,7 +19,8 @@ struct RequestRewrite {
   std::string_view forwarded{};  // X-Forwarded-* lines
   std::string_view
       new_trace{};  // "1-5f84c7a5-…": the root of a new trace, or of our segment of the client's
-  bool upgrade = false;  // passed on
+  bool upgrade = false;              // passed on
+  std::string_view websocket_key{};  // ours, where the client has none; empty: none is added
 };
 
 // What of Connection forbids: a name that must reach the target ("close" and the like are well).
@@ -39,7 +40,7 @@ bool rewrite_response(const http::ResponseHead& head, std::string_view raw, Answ
                       Chain& into);
 
 // The fields of an answer that go to a client of HTTP/2, which has framing of its own; a length is
-// among them where it is true.
+// among them where it is true, the answer to a WebSocket's key is not.
 using VisitField = std::function<void(std::string_view name, std::string_view value)>;
 void each_answer_field(const http::ResponseHead& head, const VisitField& visit);
 

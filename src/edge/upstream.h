@@ -20,8 +20,9 @@ class Upstream {
   virtual bool may_refuse() const = 0;
 
   // ---- the request, in this order ----
-  // In canonical form, with the framing of HTTP/1.1 and the last empty line.
-  virtual void send_head(const Chain& head) = 0;
+  // In canonical form, with the framing of HTTP/1.1 and the last empty line. False: the exchange
+  // has been refused, and may be gone.
+  virtual bool send_head(const Chain& head) = 0;
   // Unframed.
   virtual void send_body(const Chain& data) = 0;
   // Lines that may be passed on.

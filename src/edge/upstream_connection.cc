@@ -29,10 +29,11 @@ void UpstreamConnection::begin(Exchange& exchange) {
   if (connected_) loop_.set_timer(*this, kNever);
 }
 
-void UpstreamConnection::send_head(const Chain& head) {
+bool UpstreamConnection::send_head(const Chain& head) {
   chunked_request_ = exchange_->facts().framing == http::Framing::kChunked;
   out().share(head);
   if (connected_) loop_.flush(*this);
+  return true;
 }
 
 void UpstreamConnection::send_body(const Chain& data) {

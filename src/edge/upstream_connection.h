@@ -25,7 +25,7 @@ class UpstreamConnection final : public Socket, public Upstream {
   bool connected() const override { return connected_; }
   bool reused() const override { return reused_; }
   bool may_refuse() const override { return false; }
-  void send_head(const Chain& head) override;
+  bool send_head(const Chain& head) override;
   void send_body(const Chain& data) override;
   void send_end(std::string_view trailers) override;
   size_t unsent() const override { return Socket::unsent(); }
