@@ -192,3 +192,105 @@ def test_the_alias_in_the_dns_is_proof_enough(with_authority):
     authority.ask("set-cname", {"host": record["Name"], "target": record["Value"]})
     wait_until("active", WITHIN, lambda: status_of(client, arn, "shop.example") == "active")
     assert domain_of(client, arn, "shop.example")["CertificateValidationRecords"][0]["Status"] == "SUCCESS"
+
+
+class Issuer:
+    """An authority of a test's own, as a company has one, by openssl."""
+
+    def __init__(self, folder, name="Company CA"):
+        self.folder = folder
+        self.root = folder / "company-ca.pem"
+        self.key = folder / "company-ca.key"
+        self.serial = 0
+        self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", self.key,
+                     "-out", self.root, "-subj", f"/CN={name}", "-days", "30")
+
+    def openssl(self, *arguments):
+        return subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, text=True, cwd=self.folder)
+
+    def issue(self, *names, days=10, extensions=()):
+        """The chain's path and the key's."""
+        self.serial += 1
+        stem = self.folder / f"leaf-{self.serial}"
+        key, request, leaf, chain = (stem.with_suffix(s) for s in (".key", ".csr", ".crt", ".pem"))
+        settings = stem.with_suffix(".cnf")
+        settings.write_text("\n".join(["subjectAltName=" + ",".join(f"DNS:{n}" for n in names), *extensions]))
+        self.openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", request,
+                     "-subj", f"/CN={names[0]}")
+        self.openssl("x509", "-req", "-in", request, "-CA", self.root, "-CAkey", self.key, "-set_serial", 1000 + self.serial,
+                     "-days", days, "-extfile", settings, "-out", leaf)
+        chain.write_text(leaf.read_text() + self.root.read_text())
+        return str(chain), str(key)
+
+
+def shown_serial(hob, host):
+    """The serial number of the certificate that a new connection is shown, and its issuer."""
+    shown = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{hob.https_port}", "-servername", host],
+                           input="", text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    facts = subprocess.run(["openssl", "x509", "-noout", "-serial", "-issuer"], input=shown, text=True, capture_output=True).stdout
+    serial, issuer = (facts.splitlines() + ["", ""])[:2]
+    return serial.removeprefix("serial="), issuer.removeprefix("issuer=")
+
+
+def test_a_certificate_from_files_is_shown_before_any_other(hob, service, tmp_path):
+    service("filed")
+    issuer = Issuer(tmp_path)
+    chain, key = issuer.issue("filed.test", "www.filed.test")
+    other, other_key = issuer.issue("other.test")
+    for bad, why in (((chain, other_key), "the key is not the first certificate's"),
+                     ((str(issuer.root), key), "the key is not the first certificate's"),
+                     ((key, key), "there is no certificate in it"), ((chain, chain), "there is no private key in it"),
+                     (issuer.issue("old.test", days=-1), "has expired"), ((str(tmp_path / "none"), key), "reading the chain")):
+        refused = hob.run("certificate", "add", *bad, check=False)
+        assert refused.returncode == 1 and why in refused.stderr, refused.stderr
+    backwards = tmp_path / "backwards.pem"
+    backwards.write_text(issuer.root.read_text() + open(chain).read())
+    assert "certificate 2" in hob.run("certificate", "add", str(backwards), str(issuer.key), check=False).stderr
+
+    added = hob.run("domain", "add", "filed", "filed.test")
+    assert "filed.test leads to filed" in added.stdout and "need no proof" in added.stdout, added.stdout
+    assert "Hob authority" in shown_serial(hob, "filed.test")[1]
+    hob.run("certificate", "add", chain, key)
+    wait_until("shown", WITHIN, lambda: shown_serial(hob, "filed.test")[0] == "03E9")
+    for host in ("filed.test", "www.filed.test"):
+        seen = curl(hob, host, "--cacert", str(issuer.root))
+        assert seen.returncode == 0, seen.stdout
+    # Its successor takes its place, and no connection sees anything else meanwhile.
+    successor = issuer.issue("filed.test", "www.filed.test")
+    hob.run("certificate", "add", *successor)
+    seen = set()
+    wait_until("replaced", WITHIN, lambda: seen.add(shown_serial(hob, "filed.test")) or any("03EC" in s for s, _ in seen))
+    assert {issuer for _, issuer in seen} == {"CN = Company CA"}, seen
+    lines = hob.json("certificate", "ls")["Certificates"]
+    assert [(c["Source"], sorted(c["ShownFor"])) for c in lines if c["Name"] == "filed.test"] == [
+        ("file", ["filed.test", "www.filed.test"]), ("own authority", [])]
+    assert "warning: certificate filed.test ends on" in hob.run("certificate", "ls").stdout  # within ten days
+    assert "certificate filed.test ends on" in hob.run("doctor").stdout
+    assert "warning: certificate filed.test" in hob.run("status").stdout
+    # Control and edge die: it is kept.
+    hob.kill("edge")
+    wait_until("back", WITHIN, lambda: shown_serial(hob, "filed.test")[0] == "03EC")
+    # Taken away: the domain's own one is back, without a moment of another.
+    hob.run("certificate", "rm", "filed.test")
+    seen = set()
+    wait_until("its own", WITHIN, lambda: seen.add(shown_serial(hob, "filed.test")[1]) or any("Hob" in i for i in seen))
+    assert seen <= {"CN = Company CA", "CN = Hob authority of filed.test"}, seen
+    wait_until("forgotten", WITHIN, lambda: not any(c["Source"] == "file" for c in hob.json("certificate", "ls")["Certificates"]))
+    assert "No certificate filed.test" in hob.run("certificate", "rm", "filed.test", check=False).stderr
+    assert "filed.test, www." in hob.run("domain", "ls").stdout
+    hob.run("domain", "rm", "filed", "filed.test")
+    assert hob.json("domain", "ls", "filed")["Domains"] == []
+
+
+def test_a_wildcard_beside_acme_wants_a_certificate_from_files(with_authority, tmp_path):
+    hob, authority = with_authority()
+    hob.deploy("shop")
+    added = hob.run("domain", "add", "shop", "*.shop.example", "--no-wait")
+    name, value = next(line.split()[::2] for line in added.stdout.splitlines() if " CNAME " in line)
+    authority.ask("set-cname", {"host": name, "target": value})
+    wait_until("it says what to do", WITHIN, lambda: "hob certificate add" in hob.run("domain", "ls", "shop").stdout)
+    issuer = Issuer(tmp_path)
+    hob.run("certificate", "add", *issuer.issue("*.shop.example"), "--name", "wildcard")
+    wait_until("active", WITHIN, lambda: hob.json("domain", "ls")["Domains"][0]["Status"] == "active")
+    assert curl(hob, "any.shop.example", "--cacert", str(issuer.root)).returncode == 0
+    assert hob.json("domain", "ls")["Domains"][0]["Reason"] == ""
