@@ -58,6 +58,8 @@ std::vector<std::string> certificate_warnings(const std::vector<CertificateLine>
     const std::string name = printable(line.name);
     const char* ends = line.not_after <= now ? "ended" : "ends";
     if (!line.renew_at) {
+      if (!line.reason.empty())
+        warnings.push_back(fmt::format("certificate {}: {}", name, printable(line.reason)));
       if (line.not_after - now >= kCertificateWarnBefore) continue;
       warnings.push_back(
           fmt::format("certificate {} {} on {}: add its successor with: hob certificate add CHAIN "

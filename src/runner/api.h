@@ -54,7 +54,7 @@ struct CertificateLine {
   Instant not_after{};
   std::optional<Instant> renew_at{};  // by Hob
   bool removed = false;               // shown only where there is no other yet
-  std::string reason{};               // why it is not renewed, for people
+  std::string reason{};               // what is wrong with it, for people
 };
 
 class Api final : public aws::apprunner::Handler {

@@ -9,6 +9,7 @@
 #include "runner/api.h"
 #include "runner/given_certificates.h"
 #include "runner/keys.h"
+#include "runner/staple.h"
 
 namespace hob::runner {
 
@@ -41,12 +42,13 @@ Async<Result<GivenCertificate>> Api::put_certificate(std::string name, Certified
       transaction.expect[path] = store::kAbsent;
       transaction.put[path] = encode(given);
     }
-    transaction.put[cluster::certificate_key(given.account, given.id)] =
-        cluster::encode(cluster::Certificate{.id = given.id,
-                                             .account = given.account,
-                                             .certificate = pair.certificate,
-                                             .key = pair.key,
-                                             .created_at = given.added_at});
+    const std::string certificate = cluster::certificate_key(given.account, given.id);
+    const cluster::Certificate made{.id = given.id,
+                                    .account = given.account,
+                                    .certificate = pair.certificate,
+                                    .key = pair.key,
+                                    .created_at = given.added_at};
+    HOB_CO_CHECK(co_await put_certificate_record(store_, certificate, made, transaction));
     const auto committed = co_await store_.commit(std::move(transaction));
     if (committed) {
       log::info("certificate added", {{"name", given.name}, {"until", iso8601(given.not_after)}});
@@ -88,12 +90,16 @@ Async<Result<std::vector<CertificateLine>>> Api::list_certificates(aws::Caller c
   std::vector<CertificateLine> lines;
   HOB_CO_TRY(const auto given, co_await given_certificates(store_, caller.account));
   for (const GivenCertificate& each : given) {
+    HOB_CO_TRY(const auto entry,
+               co_await store_.get(cluster::certificate_key(caller.account, each.id)));
+    const auto kept = cluster::decode_certificate(entry ? entry->value : "{}");
     lines.push_back({.name = each.name,
                      .source = "file",
                      .host_names = each.host_names,
                      .shown_for = shown[each.id],
                      .not_after = each.not_after,
-                     .removed = each.removed_at.has_value()});
+                     .removed = each.removed_at.has_value(),
+                     .reason = kept ? kept->staple_error : ""});
   }
   for (const runner::Service& service : services) {
     HOB_CO_TRY(const std::vector<Domain> domains,

@@ -6,7 +6,9 @@
 #include "base/log.h"
 #include "cluster/keys.h"
 #include "cluster/records.h"
+#include "runner/follow.h"
 #include "runner/keys.h"
+#include "runner/staple.h"
 
 namespace hob::runner {
 namespace {
@@ -51,12 +53,13 @@ DomainController::DomainController(store::Store& store, Executor executor, Clock
       sweep_event_(executor) {}
 
 void DomainController::start() {
-  scope_.spawn("runner: domains", follow(std::string(kDomainsPrefix), [this](const std::string& key) {
+  scope_.spawn("runner: domains",
+               follow_keys(store_, std::string(kDomainsPrefix), [this](const std::string& key) {
                  known_.insert(key);
                  mark(key);
                }));
   scope_.spawn("runner: domains' services",
-               follow(std::string(kServicesPrefix), [this](const std::string& key) {
+               follow_keys(store_, std::string(kServicesPrefix), [this](const std::string& key) {
                  const auto ref = parse_service_key(kServicesPrefix, key);
                  if (!ref) return;
                  const std::string prefix = domains_of(ref->first, ref->second);
@@ -65,18 +68,18 @@ void DomainController::start() {
                    mark(*it);
                  }
                }));
-  scope_.spawn("runner: given certificates",
-               follow(std::string(kGivenCertificatesPrefix), [this](const std::string& key) {
-                 const std::string_view rest =
-                     std::string_view(key).substr(kGivenCertificatesPrefix.size());
-                 const std::string prefix =
-                     std::string(kDomainsPrefix).append(rest.substr(0, rest.find('/') + 1));
-                 for (auto it = known_.lower_bound(prefix);
-                      it != known_.end() && it->starts_with(prefix); ++it) {
-                   mark(*it);
-                 }
-                 sweep_event_.set();
-               }));
+  scope_.spawn(
+      "runner: given certificates",
+      follow_keys(store_, std::string(kGivenCertificatesPrefix), [this](const std::string& key) {
+        const std::string_view rest = std::string_view(key).substr(kGivenCertificatesPrefix.size());
+        const std::string prefix =
+            std::string(kDomainsPrefix).append(rest.substr(0, rest.find('/') + 1));
+        for (auto it = known_.lower_bound(prefix); it != known_.end() && it->starts_with(prefix);
+             ++it) {
+          mark(*it);
+        }
+        sweep_event_.set();
+      }));
   scope_.spawn("runner: removed certificates", sweep());
   scope_.spawn("runner: domain controller", work());
 }
@@ -89,25 +92,6 @@ Async<> DomainController::stop() {
 void DomainController::mark(const std::string& key) {
   dirty_.insert(key);
   dirty_event_.set();
-}
-
-Async<> DomainController::follow(std::string prefix,
-                                 std::function<void(const std::string& key)> changed) {
-  for (;;) {
-    auto listing = co_await store_.list(prefix);
-    if (!listing) {
-      log::warn("runner: reading the store failed", {{"error", listing.error().message}});
-      co_await sleep_for(kRetryDelay);
-      continue;
-    }
-    for (const store::Entry& entry : listing->entries) changed(entry.key);
-    const std::unique_ptr<store::Watch> watch = store_.watch(prefix, listing->revision);
-    for (;;) {
-      const auto changes = co_await watch->next();
-      if (!changes) break;  // too far behind: list again
-      for (const store::Change& change : *changes) changed(change.key);
-    }
-  }
 }
 
 Async<> DomainController::work() {
@@ -296,12 +280,13 @@ Async<Result<void>> DomainController::obtain(std::string key, Domain domain) {
     fresh.reason.clear();
     if (fresh.status == DomainStatus::kPendingCertificateDnsValidation)
       fresh.status = DomainStatus::kBindingCertificate;
-    transaction.put[cluster::certificate_key(fresh.account, fresh.certificate)] =
-        cluster::encode(cluster::Certificate{.id = fresh.certificate,
-                                             .account = fresh.account,
-                                             .certificate = issued->certificate,
-                                             .key = issued->key,
-                                             .created_at = now});
+    const std::string path = cluster::certificate_key(fresh.account, fresh.certificate);
+    const cluster::Certificate made{.id = fresh.certificate,
+                                    .account = fresh.account,
+                                    .certificate = issued->certificate,
+                                    .key = issued->key,
+                                    .created_at = now};
+    HOB_CO_CHECK(co_await put_certificate_record(store_, path, made, transaction));
     log::info("domain has a certificate", {{"domain", fresh.name}});
   } else {
     fresh.reason = issued.error().message;

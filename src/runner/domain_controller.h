@@ -28,6 +28,8 @@ inline constexpr Duration kDomainCertificateLife = std::chrono::hours(24 * 90); 
 struct DomainPorts {
   certify::AcmeClient* acme = nullptr;  // not enabled: domains get authorities of their own
   certify::Dns* dns = nullptr;
+  certify::Fetcher* fetcher =
+      nullptr;  // for what authorities say of certificates; none: nobody asks
   certify::AcmeWay way = certify::AcmeWay::kHttp;
   // Whether all edges do that now (cluster.h).
   std::function<bool(const link::AcmeChallenge& challenge)> answered{};
@@ -43,7 +45,6 @@ class DomainController {
   Async<> stop();
 
  private:
-  Async<> follow(std::string prefix, std::function<void(const std::string& key)> changed);
   Async<> work();
   Async<> process(std::string key);
   Async<Result<void>> step(std::string key, bool& again);
