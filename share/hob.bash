@@ -6,7 +6,7 @@ _hob_services() {
 
 _hob() {
   local current=${COMP_WORDS[COMP_CWORD]} command= word
-  local commands="up down upgrade status env doctor deploy ps logs open describe scale pause resume restart cancel promote deploys revisions rollback rm aws trust registry account"
+  local commands="up down upgrade status env doctor deploy ps logs open describe scale pause resume restart cancel promote deploys revisions rollback rm aws domain certificate trust registry account"
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case $word in
       -*) ;;
@@ -28,6 +28,9 @@ _hob() {
     rollback) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --to" -- "$current") ;;
     open|describe|pause|resume|restart|cancel|promote|deploys|revisions|rm) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services)" -- "$current") ;;
     trust) mapfile -t COMPREPLY < <(compgen -W "--remove --data" -- "$current") ;;
+    domain) mapfile -t COMPREPLY < <(compgen -W "add ls rm $(_hob_services) --no-www --no-wait --json" -- "$current") ;;
+    certificate) mapfile -t COMPREPLY < <(compgen -W "add ls rm --name --json" -- "$current")
+                 mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current") ;;
     registry) mapfile -t COMPREPLY < <(compgen -W "login logout list" -- "$current") ;;
     account) mapfile -t COMPREPLY < <(compgen -W "create list" -- "$current") ;;
     aws) mapfile -t COMPREPLY < <(compgen -W "apprunner ecr logs sts" -- "$current") ;;

@@ -1,4 +1,5 @@
 """Custom domains, through everything: AWS's clients, the DNS, an ACME server that others wrote (Pebble), the edge."""
+import base64
 import contextlib
 import json
 import os
@@ -36,7 +37,8 @@ def status_of(client, arn, name):
 class Authority:
     """Pebble and its DNS server, on free ports, until the end of the test."""
 
-    def __init__(self, folder, http_port, https_port):
+    def __init__(self, folder, http_port, https_port, external=None):
+        """external: {key id: MAC key}; then it takes only accounts that are bound to one of these."""
         self.folder = folder
         self.acme, self.management, self.dns, self.dns_management = free_ports(4)
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
@@ -45,7 +47,8 @@ class Authority:
         (folder / "pebble.json").write_text(json.dumps({"pebble": {
             "listenAddress": f"127.0.0.1:{self.acme}", "managementListenAddress": f"127.0.0.1:{self.management}",
             "certificate": str(folder / "ca.pem"), "privateKey": str(folder / "key.pem"),
-            "httpPort": http_port, "tlsPort": https_port}}))
+            "httpPort": http_port, "tlsPort": https_port,
+            **({"externalAccountBindingRequired": True, "externalAccountMACKeys": external} if external else {})}}))
         self.programs = [
             subprocess.Popen(["pebble-challtestsrv", "-dns01", f"127.0.0.1:{self.dns}", "-http01", "", "-https01", "",
                               "-tlsalpn01", "", "-management", f"127.0.0.1:{self.dns_management}",
@@ -87,9 +90,9 @@ class Authority:
 def with_authority(new_hob, tmp_path):
     made = []
 
-    def make(*options, acme=True):
+    def make(*options, acme=True, external=None):
         hob = new_hob()
-        authority = Authority(tmp_path, hob.http_port, hob.https_port)
+        authority = Authority(tmp_path, hob.http_port, hob.https_port, external)
         made.append(authority)
         hob.options += [*(authority.acme_options if acme else []), *authority.resolver_options, *options]
         hob.up()
@@ -179,6 +182,27 @@ def test_an_acme_authority_vouches_for_a_domain(with_authority, challenge):
     assert "PRIVATE KEY" not in logs
 
 
+def test_an_authority_that_wants_an_account_made_before(with_authority, tmp_path):
+    mac_key = base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=")
+    (tmp_path / "mac.key").write_text(mac_key + "\n")
+    hob, authority = with_authority(external={"kid-7": mac_key})
+    hob.deploy("shop")
+    authority.has("shop.example")
+    hob.run("domain", "add", "shop", "shop.example", "--no-www", "--no-wait")
+    wait_until("refused", WITHIN, lambda: "external account binding" in hob.run("domain", "ls").stdout)
+    hob.run("domain", "rm", "shop", "shop.example")
+    hob.run("down")
+    refused = hob.run("up", "--detach", "--acme-eab-kid", "kid-7", check=False)
+    assert refused.returncode == 1 and "go together" in refused.stderr + refused.stdout
+    hob.options += ["--acme-eab-kid", "kid-7", "--acme-eab-key-file", str(tmp_path / "mac.key")]
+    hob.up()
+    (tmp_path / "mac.key").unlink()
+    assert (hob.data / "control" / "acme-eab.key").stat().st_mode & 0o777 == 0o400
+    added = hob.run("domain", "add", "shop", "shop.example", "--no-www")
+    assert "shop.example leads to shop" in added.stdout
+    assert mac_key not in (hob.data / "instance.json").read_text()
+
+
 def test_the_alias_in_the_dns_is_proof_enough(with_authority):
     hob, authority = with_authority(acme=False)
     hob.deploy("shop")
@@ -192,3 +216,178 @@ def test_the_alias_in_the_dns_is_proof_enough(with_authority):
     authority.ask("set-cname", {"host": record["Name"], "target": record["Value"]})
     wait_until("active", WITHIN, lambda: status_of(client, arn, "shop.example") == "active")
     assert domain_of(client, arn, "shop.example")["CertificateValidationRecords"][0]["Status"] == "SUCCESS"
+
+
+class Issuer:
+    """An authority of a test's own, as a company has one, by openssl."""
+
+    def __init__(self, folder, name="Company CA"):
+        self.folder = folder
+        self.root = folder / "company-ca.pem"
+        self.key = folder / "company-ca.key"
+        self.serial = 0
+        self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", self.key,
+                     "-out", self.root, "-subj", f"/CN={name}", "-days", "30")
+
+    def openssl(self, *arguments):
+        return subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, text=True, cwd=self.folder)
+
+    def issue(self, *names, days=10, extensions=()):
+        """The chain's path and the key's."""
+        self.serial += 1
+        stem = self.folder / f"leaf-{self.serial}"
+        key, request, leaf, chain = (stem.with_suffix(s) for s in (".key", ".csr", ".crt", ".pem"))
+        settings = stem.with_suffix(".cnf")
+        settings.write_text("\n".join(["subjectAltName=" + ",".join(f"DNS:{n}" for n in names), *extensions]))
+        self.openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", request,
+                     "-subj", f"/CN={names[0]}")
+        self.openssl("x509", "-req", "-in", request, "-CA", self.root, "-CAkey", self.key, "-set_serial", 1000 + self.serial,
+                     "-days", days, "-extfile", settings, "-out", leaf)
+        chain.write_text(leaf.read_text() + self.root.read_text())
+        return str(chain), str(key)
+
+
+class Responder:
+    """An authority's OCSP responder, by openssl, that knows what it was told."""
+
+    def __init__(self, issuer):
+        self.issuer = issuer
+        self.port, = free_ports(1)
+        self.index = issuer.folder / "index.txt"
+        self.program = None
+        self.extensions = [f"authorityInfoAccess=OCSP;URI:http://127.0.0.1:{self.port}/"]
+
+    def say(self, **states):
+        """serial=V or R; it answers nothing until it was told something."""
+        self.close()
+        lines = []
+        for serial, state in states.items():
+            revoked = "260101000000Z" if state == "R" else ""
+            lines.append(f"{state}\t460101000000Z\t{revoked}\t{serial.removeprefix('s').upper()}\tunknown\t/CN={serial}\n")
+        self.index.write_text("".join(lines))
+        self.program = subprocess.Popen(
+            ["openssl", "ocsp", "-port", str(self.port), "-index", self.index, "-CA", self.issuer.root, "-rsigner",
+             self.issuer.root, "-rkey", self.issuer.key, "-ndays", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return self
+
+    def close(self):
+        if self.program:
+            self.program.kill()
+            self.program.wait()
+
+
+def stapled(hob, host, root, *options):
+    """What a client is told of the certificate's status: "good", or "" for nothing; it verifies all of it."""
+    seen = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{hob.https_port}", "-servername", host, "-status",
+                           "-CAfile", root, *options], input="", text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT).stdout
+    found = [line.split(":", 1)[1].strip() for line in seen.splitlines() if "Cert Status:" in line]
+    return found[0] if found else ""
+
+
+def shown_serial(hob, host):
+    """The serial number of the certificate that a new connection is shown, and its issuer."""
+    shown = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{hob.https_port}", "-servername", host],
+                           input="", text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    facts = subprocess.run(["openssl", "x509", "-noout", "-serial", "-issuer"], input=shown, text=True, capture_output=True).stdout
+    serial, issuer = (facts.splitlines() + ["", ""])[:2]
+    return serial.removeprefix("serial="), issuer.removeprefix("issuer=")
+
+
+def test_a_certificate_from_files_is_shown_before_any_other(hob, service, tmp_path):
+    service("filed")
+    issuer = Issuer(tmp_path)
+    chain, key = issuer.issue("filed.test", "www.filed.test")
+    other, other_key = issuer.issue("other.test")
+    for bad, why in (((chain, other_key), "the key is not the first certificate's"),
+                     ((str(issuer.root), key), "the key is not the first certificate's"),
+                     ((key, key), "there is no certificate in it"), ((chain, chain), "there is no private key in it"),
+                     (issuer.issue("old.test", days=-1), "has expired"), ((str(tmp_path / "none"), key), "reading the chain")):
+        refused = hob.run("certificate", "add", *bad, check=False)
+        assert refused.returncode == 1 and why in refused.stderr, refused.stderr
+    backwards = tmp_path / "backwards.pem"
+    backwards.write_text(issuer.root.read_text() + open(chain).read())
+    assert "certificate 2" in hob.run("certificate", "add", str(backwards), str(issuer.key), check=False).stderr
+
+    added = hob.run("domain", "add", "filed", "filed.test")
+    assert "filed.test leads to filed" in added.stdout and "need no proof" in added.stdout, added.stdout
+    assert "Hob authority" in shown_serial(hob, "filed.test")[1]
+    hob.run("certificate", "add", chain, key)
+    wait_until("shown", WITHIN, lambda: shown_serial(hob, "filed.test")[0] == "03E9")
+    for host in ("filed.test", "www.filed.test"):
+        seen = curl(hob, host, "--cacert", str(issuer.root))
+        assert seen.returncode == 0, seen.stdout
+    # Its successor takes its place, and no connection sees anything else meanwhile.
+    successor = issuer.issue("filed.test", "www.filed.test")
+    hob.run("certificate", "add", *successor)
+    seen = set()
+    wait_until("replaced", WITHIN, lambda: seen.add(shown_serial(hob, "filed.test")) or any("03EC" in s for s, _ in seen))
+    assert {issuer for _, issuer in seen} == {"CN = Company CA"}, seen
+    lines = hob.json("certificate", "ls")["Certificates"]
+    assert [(c["Source"], sorted(c["ShownFor"])) for c in lines if c["Name"] == "filed.test"] == [
+        ("file", ["filed.test", "www.filed.test"]), ("own authority", [])]
+    assert "warning: certificate filed.test ends on" in hob.run("certificate", "ls").stdout  # within ten days
+    assert "certificate filed.test ends on" in hob.run("doctor").stdout
+    assert "warning: certificate filed.test" in hob.run("status").stdout
+    # Control and edge die: it is kept.
+    hob.kill("edge")
+    wait_until("back", WITHIN, lambda: shown_serial(hob, "filed.test")[0] == "03EC")
+    # Taken away: the domain's own one is back, without a moment of another.
+    hob.run("certificate", "rm", "filed.test")
+    seen = set()
+    wait_until("its own", WITHIN, lambda: seen.add(shown_serial(hob, "filed.test")[1]) or any("Hob" in i for i in seen))
+    assert seen <= {"CN = Company CA", "CN = Hob authority of filed.test"}, seen
+    wait_until("forgotten", WITHIN, lambda: not any(c["Source"] == "file" for c in hob.json("certificate", "ls")["Certificates"]))
+    assert "No certificate filed.test" in hob.run("certificate", "rm", "filed.test", check=False).stderr
+    assert "filed.test, www." in hob.run("domain", "ls").stdout
+    hob.run("domain", "rm", "filed", "filed.test")
+    assert hob.json("domain", "ls", "filed")["Domains"] == []
+
+
+def test_a_wildcard_beside_acme_wants_a_certificate_from_files(with_authority, tmp_path):
+    hob, authority = with_authority()
+    hob.deploy("shop")
+    added = hob.run("domain", "add", "shop", "*.shop.example", "--no-wait")
+    name, value = next(line.split()[::2] for line in added.stdout.splitlines() if " CNAME " in line)
+    authority.ask("set-cname", {"host": name, "target": value})
+    wait_until("it says what to do", WITHIN, lambda: "hob certificate add" in hob.run("domain", "ls", "shop").stdout)
+    issuer = Issuer(tmp_path)
+    hob.run("certificate", "add", *issuer.issue("*.shop.example"), "--name", "wildcard")
+    wait_until("active", WITHIN, lambda: hob.json("domain", "ls")["Domains"][0]["Status"] == "active")
+    assert curl(hob, "any.shop.example", "--cacert", str(issuer.root)).returncode == 0
+    assert hob.json("domain", "ls")["Domains"][0]["Reason"] == ""
+
+
+def test_what_an_authority_says_of_a_certificate_is_stapled(hob, service, tmp_path):
+    service("stapled")
+    issuer = Issuer(tmp_path)
+    responder = Responder(issuer)
+    try:
+        responder.say(s03e9="V", s03eb="V")
+        hob.run("certificate", "add", *issuer.issue("stapled.test", extensions=responder.extensions), "--name", "stapled")
+        hob.run("domain", "add", "stapled", "stapled.test", "--no-www")
+        wait_until("stapled", WITHIN, lambda: stapled(hob, "stapled.test", issuer.root) == "good")
+        for version in ("-tls1_2", "-tls1_3"):
+            assert stapled(hob, "stapled.test", issuer.root, version) == "good"
+        # The edge keeps it, without control too; one that names no responder has none.
+        hob.kill("edge")
+        wait_until("again", WITHIN, lambda: stapled(hob, "stapled.test", issuer.root) == "good")
+        hob.run("certificate", "add", *issuer.issue("stapled.test"), "--name", "stapled")
+        wait_until("none", WITHIN, lambda: shown_serial(hob, "stapled.test")[0] == "03EA")
+        assert stapled(hob, "stapled.test", issuer.root) == ""
+        # One that clients shall not accept without is never shown without: the one before it serves until then.
+        responder.close()
+        must = issuer.issue("stapled.test", extensions=[*responder.extensions, "tlsfeature=status_request"])
+        hob.run("certificate", "add", *must, "--name", "stapled")
+        assert shown_serial(hob, "stapled.test")[0] == "03EA"
+        responder.say(s03e9="V", s03eb="V")
+        seen = []
+        wait_until("with its staple", WITHIN, lambda: seen.append(shown_serial(hob, "stapled.test")[0]) or seen[-1] == "03EB")
+        assert stapled(hob, "stapled.test", issuer.root) == "good" and set(seen) <= {"03EA", "03EB"}
+        # Revoked: nobody is told that it is good, and its owner is told.
+        responder.say(s03e9="V", s03eb="V", s03ec="R")
+        hob.run("certificate", "add", *issuer.issue("stapled.test", extensions=responder.extensions), "--name", "stapled")
+        wait_until("said", WITHIN, lambda: "is revoked" in hob.run("doctor").stdout)
+        assert stapled(hob, "stapled.test", issuer.root) == ""
+    finally:
+        responder.close()

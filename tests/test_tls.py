@@ -52,6 +52,29 @@ def test_the_edge_comes_back_with_its_certificate(secured):
     wait_until("answers again", 60, lambda: curl(url, hob.https_port, "--cacert", authority).returncode == 0)
 
 
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+@pytest.mark.parametrize("replace", ["kill -9", "upgrade"])
+def test_sessions_are_resumed_with_the_next_edge(secured, tmp_path, version, replace):
+    hob, url = secured
+    host = url.split("//")[1].split(":")[0]
+
+    def connect(*options):
+        return subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{hob.https_port}", "-servername", host, version,
+                               "-ign_eof", *options], input=f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n",
+                              text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60).stdout
+
+    session = tmp_path / "session"
+    assert "New, TLS" in connect("-sess_out", session)
+    if replace == "upgrade":
+        hob.run("upgrade", "--drain-timeout", "1")
+    else:
+        hob.kill("edge")
+    seen = connect("-sess_in", session)
+    assert "Reused, TLS" in seen and "200 OK" in seen, seen
+    keys = (hob.data / "edge" / "ticket-keys.json").stat()
+    assert keys.st_uid == 64902 and stat.S_IMODE(keys.st_mode) == 0o600
+
+
 def test_trust_is_given_and_taken_back(secured):
     hob, url = secured
     installed = SYSTEM_AUTHORITIES / f"hob-{hob.id}.crt"

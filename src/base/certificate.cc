@@ -248,6 +248,10 @@ Result<CertifiedKey> make_alpn_answer(const std::string& host, const Sha256& aut
 }
 
 Result<void> check_chain(const CertifiedKey& chain, Instant now) {
+  if (chain.certificate.size() > kChainBytesMax)
+    return fail(Code::kInvalid, "it has more than {} bytes", kChainBytesMax);
+  if (chain.key.size() > kPrivateKeyBytesMax)
+    return fail(Code::kInvalid, "the key has more than {} bytes", kPrivateKeyBytesMax);
   const Memory text = memory_of(chain.certificate);
   std::vector<Certificate> certificates;
   for (;;) {

@@ -52,6 +52,8 @@ Result<CertificateFacts> read_certificate(std::string_view pem);
 // signed the one before it, the first is for servers, names hosts and holds at `now`. kInvalid: says
 // for people which of these is not so.
 inline constexpr int kChainCertificatesMax = 10;
+inline constexpr size_t kChainBytesMax = 64 * 1024;  // of a chain of RSA-4096 ones: 25 KiB
+inline constexpr size_t kPrivateKeyBytesMax = 16 * 1024;
 Result<void> check_chain(const CertifiedKey& chain, Instant now);
 // Whether the key is the certificate's own.
 bool is_pair(const CertifiedKey& pair);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <CLI/App.hpp>
+#include <algorithm>
 #include <array>
 #include <boost/json.hpp>
 #include <cerrno>
@@ -17,6 +18,7 @@
 #include <cstdlib>
 
 #include "base/process.h"
+#include "cli/certificates.h"
 #include "cli/commands.h"
 #include "cli/kvm_probe.h"
 #include "cli/terminal.h"
@@ -220,8 +222,25 @@ std::vector<Finding> examine(const Context& context) {
   return findings;
 }
 
+// Of a Hob that runs, as far as it tells us (root alone has its keys).
+Async<std::vector<Finding>> check_certificates(const Context& context) {
+  std::vector<Finding> findings;
+  const Result<Api> api = Api::open(context);
+  if (!api || !is_running(api->instance())) co_return findings;
+  const auto lines = co_await list_certificates(*api);
+  if (!lines) co_return findings;
+  for (const std::string& warning : certificate_warnings(*lines, SystemClock().now()))
+    findings.push_back({Level::kWarn, "certificates", warning});
+  if (findings.empty())
+    findings.push_back({Level::kOk, "certificates",
+                        fmt::format("{} for domains, none near its end", lines->size())});
+  co_return findings;
+}
+
 Async<Result<void>> doctor(const Context& context, int& exit_code) {
-  const std::vector<Finding> findings = examine(context);
+  std::vector<Finding> findings = examine(context);
+  std::vector<Finding> certificates = co_await check_certificates(context);
+  std::ranges::move(certificates, std::back_inserter(findings));
   bool failed = false;
   for (const Finding& finding : findings) failed = failed || finding.level == Level::kFail;
   // microVMs are not built yet, whatever KVM can do.

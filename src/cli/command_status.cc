@@ -3,6 +3,7 @@
 #include <boost/json.hpp>
 #include <cstdio>
 
+#include "cli/certificates.h"
 #include "cli/commands.h"
 #include "cli/terminal.h"
 
@@ -44,6 +45,13 @@ Async<Result<void>> status(const Context& options) {
   }
   printf("%s\n  API %s, data %s\n", table(rows).c_str(), instance.endpoint().c_str(),
          instance.data.c_str());
+  // Root alone has the keys to ask.
+  const Result<Api> api = Api::open(options);
+  if (!api) co_return Result<void>{};
+  if (const auto lines = co_await list_certificates(*api)) {
+    for (const std::string& warning : certificate_warnings(*lines, SystemClock().now()))
+      printf("  warning: %s\n", warning.c_str());
+  }
   co_return Result<void>{};
 }
 

@@ -9,6 +9,7 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <cctype>
 #include <cerrno>
 #include <cstddef>
 #include <cstdio>
@@ -19,6 +20,7 @@
 #include "base/certificate.h"
 #include "base/log.h"
 #include "certify/dns.h"
+#include "certify/jose.h"
 #include "cli/commands.h"
 #include "cli/local_certificate.h"
 #include "cli/supervisor.h"
@@ -27,6 +29,7 @@ namespace hob::cli {
 namespace {
 
 constexpr size_t kAcmeCaBytesMax = 1024 * 1024;
+constexpr size_t kEabKeyBytesMax = 1024;
 
 struct UpOptions {
   std::string region{};
@@ -39,11 +42,37 @@ struct UpOptions {
   std::string acme_directory{};  // "none": no more, as in the next ones
   std::string acme_contact{};
   std::string acme_ca_file{};
+  std::string acme_eab_kid{};
+  std::string acme_eab_key_file{};
   std::string acme_challenge{};
   std::string resolver{};
   bool is_public = false;
   bool detach = false;
 };
+
+// An account that the authority made before: its id, and its key from a file, never from the
+// command line, which everybody on the machine reads.
+Result<void> set_external_account(const UpOptions& options, Instance& instance) {
+  if (options.acme_eab_kid.empty() && options.acme_eab_key_file.empty()) return {};
+  if (options.acme_eab_kid == "none") {
+    instance.acme_eab_kid.clear();
+    std::error_code ignored;
+    std::filesystem::remove(instance.acme_eab_key_file(), ignored);
+    return {};
+  }
+  if (options.acme_eab_kid.empty() || options.acme_eab_key_file.empty())
+    return fail(Code::kInvalid, "--acme-eab-kid and --acme-eab-key-file go together");
+  HOB_TRY(std::string key, read_file(options.acme_eab_key_file, kEabKeyBytesMax));
+  while (!key.empty() && std::isspace(static_cast<unsigned char>(key.back()))) key.pop_back();
+  while (key.ends_with('=')) key.pop_back();
+  const auto bytes = certify::unbase64url(key);
+  if (!bytes || bytes->empty())
+    return fail(Code::kInvalid, "--acme-eab-key-file {}: it must have the MAC key as base64url",
+                options.acme_eab_key_file);
+  HOB_CHECK(write_owned(instance.acme_eab_key_file(), key, kControlUid));
+  instance.acme_eab_kid = options.acme_eab_kid;
+  return {};
+}
 
 // What is said of custom domains, over what is on disk.
 Result<void> set_domains(const UpOptions& options, Instance& instance) {
@@ -61,6 +90,7 @@ Result<void> set_domains(const UpOptions& options, Instance& instance) {
   set(options.acme_contact, instance.acme_contact);
   set(options.acme_challenge, instance.acme_challenge);
   set(options.resolver, instance.resolver);
+  HOB_CHECK(set_external_account(options, instance));
   if (options.acme_ca_file.empty()) return {};
   instance.acme_ca = options.acme_ca_file != "none";
   if (!instance.acme_ca) return {};
@@ -253,6 +283,10 @@ void add_up(CLI::App& program, Context& context) {
   command->add_option("--acme-contact", options->acme_contact, "Mail address for that authority");
   command->add_option("--acme-ca-file", options->acme_ca_file,
                       "PEM of who vouches for the ACME server, if it is no public authority");
+  command->add_option("--acme-eab-kid", options->acme_eab_kid,
+                      "Key id of an account that the authority made (external account binding)");
+  command->add_option("--acme-eab-key-file", options->acme_eab_key_file,
+                      "File with that account's MAC key, as base64url");
   command
       ->add_option("--acme-challenge", options->acme_challenge,
                    "How the authority asks: http-01 (port 80), tls-alpn-01 (port 443)")

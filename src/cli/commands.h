@@ -30,6 +30,8 @@ void add_restart(CLI::App& program, Context& context);
 void add_describe(CLI::App& program, Context& context);
 void add_rm(CLI::App& program, Context& context);
 void add_aws(CLI::App& program, Context& context);
+void add_domain(CLI::App& program, Context& context);
+void add_certificate(CLI::App& program, Context& context);
 void add_trust(CLI::App& program, Context& context);
 void add_registry(CLI::App& program, Context& context);
 void add_account(CLI::App& program, Context& context);

@@ -42,7 +42,13 @@ void run_body(Context& context, const std::string& name, Body body) {
 }
 
 void on_run(CLI::App& command, Context& context, Body body) {
-  command.callback([&context, name = command.get_name(), body = std::move(body)] {
+  // "domain add", not "add".
+  std::string name = command.get_name();
+  for (const CLI::App* above = command.get_parent();
+       above != nullptr && above->get_parent() != nullptr; above = above->get_parent()) {
+    name = above->get_name() + " " + name;
+  }
+  command.callback([&context, name = std::move(name), body = std::move(body)] {
     run_body(context, name, body);
   });
 }

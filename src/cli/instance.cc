@@ -76,6 +76,7 @@ Result<Instance> load_instance(const std::filesystem::path& data) {
   instance.memory_overcommit = number_of(object, "memoryOvercommit");
   instance.acme_directory = text_of(object, "acmeDirectory", "");
   instance.acme_contact = text_of(object, "acmeContact", "");
+  instance.acme_eab_kid = text_of(object, "acmeEabKid", "");
   instance.acme_challenge = text_of(object, "acmeChallenge", "");
   instance.resolver = text_of(object, "resolver", "");
   const json::value* acme_ca = object.if_contains("acmeCa");
@@ -101,6 +102,7 @@ Result<void> save_instance(const Instance& instance) {
       {"acmeDirectory", instance.acme_directory},
       {"acmeContact", instance.acme_contact},
       {"acmeCa", instance.acme_ca},
+      {"acmeEabKid", instance.acme_eab_kid},
       {"acmeChallenge", instance.acme_challenge},
       {"resolver", instance.resolver},
   };
@@ -140,6 +142,18 @@ Result<void> check_place(const Instance& instance) {
 }
 
 }  // namespace
+
+Result<void> write_owned(const std::filesystem::path& path, std::string_view text, uid_t owner) {
+  std::filesystem::path fresh = path;
+  fresh.replace_extension(".new");
+  HOB_CHECK(write_file_durably(fresh, text, 0400));
+  // The owner is right before the name is.
+  if (chown(fresh.c_str(), owner, owner) != 0)
+    return fail_errno(errno, "giving " + fresh.string() + " its owner");
+  if (rename(fresh.c_str(), path.c_str()) != 0)
+    return fail_errno(errno, "renaming " + fresh.string());
+  return sync_directory(path.parent_path());
+}
 
 Result<void> prepare_data(const Instance& instance) {
   HOB_CHECK(check_place(instance));

@@ -46,10 +46,13 @@ struct Instance {
   std::string acme_directory{};  // URL
   std::string acme_contact{};    // mail address
   bool acme_ca = false;          // tls/acme-ca.pem vouches for the server, not the system's
+  // Of an account that the authority made (EAB); empty: none. Its key is acme_eab_key_file().
+  std::string acme_eab_kid{};
   std::string acme_challenge{};  // http-01 (empty, too), tls-alpn-01
   std::string resolver{};        // whom to ask about domains; empty: /etc/resolv.conf's
 
   std::filesystem::path acme_ca_file() const { return data / "tls" / "acme-ca.pem"; }
+  std::filesystem::path acme_eab_key_file() const { return data / "control" / "acme-eab.key"; }
   std::filesystem::path run() const { return data / "run"; }
   std::filesystem::path log(const std::string& role) const {
     return data / "log" / (role + ".log");
@@ -69,6 +72,8 @@ Result<Instance> load_instance(const std::filesystem::path& data);
 Result<void> save_instance(const Instance& instance);
 // kDenied: only root may read them.
 Result<Credentials> load_credentials(const Instance& instance);
+// Durably, readable by `owner` alone; in one step for who looks at any moment.
+Result<void> write_owned(const std::filesystem::path& path, std::string_view text, uid_t owner);
 // Makes the directories and the first account's keys if they are missing. Idempotent.
 Result<void> prepare_data(const Instance& instance);
 // A fresh id.

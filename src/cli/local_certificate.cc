@@ -1,10 +1,6 @@
 #include "cli/local_certificate.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 
 #include "base/file.h"
 
@@ -24,18 +20,6 @@ std::string read_or_nothing(const std::filesystem::path& path) {
 std::optional<CertificateFacts> facts_of(const std::string& pem) {
   if (auto facts = read_certificate(pem)) return std::move(*facts);
   return std::nullopt;
-}
-
-// In one step for the edge, which may look at any moment: the owner is right before the name is.
-Result<void> give_to_edge(const std::filesystem::path& path, const CertifiedKey& issued) {
-  std::filesystem::path fresh = path;
-  fresh.replace_extension(".new");
-  HOB_CHECK(write_file_durably(fresh, issued.certificate + issued.key, 0400));
-  if (chown(fresh.c_str(), kEdgeUid, kEdgeUid) != 0)
-    return fail_errno(errno, "giving " + fresh.string() + " its owner");
-  if (rename(fresh.c_str(), path.c_str()) != 0)
-    return fail_errno(errno, "renaming " + fresh.string());
-  return sync_directory(path.parent_path());
 }
 
 }  // namespace
@@ -79,7 +63,7 @@ Result<CertificateAction> keep_certificate(const Instance& instance, Instant now
   }
   HOB_TRY(const CertifiedKey issued,
           issue_certificate(authority, {view.host_name}, now, kCertificateLife));
-  HOB_CHECK(give_to_edge(local, issued));
+  HOB_CHECK(write_owned(local, issued.certificate + issued.key, kEdgeUid));
   return action;
 }
 

@@ -71,6 +71,8 @@ int main(int argc, char** argv) {
   hob::cli::add_restart(program, context);
   hob::cli::add_describe(program, context);
   hob::cli::add_rm(program, context);
+  hob::cli::add_domain(program, context);
+  hob::cli::add_certificate(program, context);
   hob::cli::add_trust(program, context);
   hob::cli::add_registry(program, context);
   hob::cli::add_account(program, context);

@@ -158,16 +158,22 @@ Result<Supervisor::Commands> Supervisor::make_commands() const {
                         fmt::format("{}", instance_.cpu_overcommit), "--memory-overcommit",
                         fmt::format("{}", instance_.memory_overcommit)},
                        {host_metrics_socket_.get(), hold_socket_.get()}, 0);
-  commands.control =
-      make("control",
-           {"--api-fd", "4", "--link-fd", "5", "--credentials-fd", "6", "--api-port",
-            std::to_string(instance_.api_port), "--http-port", std::to_string(instance_.http_port),
-            "--store", instance_.store, "--edge-uid", std::to_string(kEdgeUid), "--acme-directory",
-            instance_.acme_directory, "--acme-contact", instance_.acme_contact, "--acme-ca-file",
-            instance_.acme_ca ? instance_.acme_ca_file().string() : "", "--acme-challenge",
-            instance_.acme_challenge.empty() ? "http-01" : instance_.acme_challenge, "--resolver",
-            instance_.resolver},
-           {api_socket_.get(), link_socket_.get(), credentials_.get()}, kControlUid);
+  commands.control = make(
+      "control",
+      {"--api-fd",         "4",
+       "--link-fd",        "5",
+       "--credentials-fd", "6",
+       "--api-port",       std::to_string(instance_.api_port),
+       "--http-port",      std::to_string(instance_.http_port),
+       "--store",          instance_.store,
+       "--edge-uid",       std::to_string(kEdgeUid),
+       "--acme-directory", instance_.acme_directory,
+       "--acme-contact",   instance_.acme_contact,
+       "--acme-ca-file",   instance_.acme_ca ? instance_.acme_ca_file().string() : "",
+       "--acme-challenge", instance_.acme_challenge.empty() ? "http-01" : instance_.acme_challenge,
+       "--resolver",       instance_.resolver,
+       "--acme-eab-kid",   instance_.acme_eab_kid},
+      {api_socket_.get(), link_socket_.get(), credentials_.get()}, kControlUid);
   commands.edge = make("edge",
                        {"--http-fd", "4", "--metrics-fd", "5", "--https-fd", "6", "--access-log-fd",
                         "7", "--access-log-previous-fd", "8", "--host-socket",

@@ -111,10 +111,17 @@ struct TestEdge {
     if (lagging) return false;
     const auto message = session->pull();
     if (!message) return false;
-    if (message->type == "CertificateTable")
-      EXPECT_TRUE(decode(*message, certificates));
-    else
+    if (message->type == "CertificateTable") {
+      link::CertificateTable part;
+      EXPECT_TRUE(decode(*message, part));
+      EXPECT_LT(message->body.size(), link::kFrameBytesMax / 2);
+      if (!certificates.more) certificates.certificates.clear();
+      certificates.version = part.version;
+      certificates.more = part.more;
+      std::ranges::move(part.certificates, std::back_inserter(certificates.certificates));
+    } else {
       EXPECT_TRUE(decode(*message, table));
+    }
     session->push(encode(link::EdgeReport{.applied_version = table.version,
                                           .certificates_version = certificates.version}));
     return true;
@@ -441,6 +448,27 @@ TEST_F(ClusterTest, EdgesAreToldCertificatesAndQuestionsAndSayThatTheyHaveThem) 
   write(service);
   settle({}, {&e});
   EXPECT_TRUE(e.certificates.certificates.empty());
+}
+
+TEST_F(ClusterTest, CertificatesGoInAsManyMessagesAsTheirBytesNeed) {
+  Service service = wanted(0, {deployment("d1", "v1")});
+  scope_.spawn("write", [&]() -> Async<> {
+    store::Transaction transaction;
+    for (int i = 0; i < 100; ++i) {
+      const std::string id = fmt::format("c{}", i);
+      transaction.put[certificate_key("1", id)] =
+          encode(Certificate{.id = id, .account = "1", .certificate = std::string(100'000, '\n')});
+    }
+    EXPECT_TRUE(co_await store_->commit(std::move(transaction)));
+  });
+  for (int i = 0; i < 100; ++i)
+    service.routing.certificates[fmt::format("a{}.test", i)] = fmt::format("c{}", i);
+  write(service);
+  TestEdge e = edge("e1");
+  settle({}, {&e});
+  EXPECT_EQ(e.certificates.certificates.size(), 100u);
+  EXPECT_FALSE(e.certificates.more);
+  EXPECT_TRUE(cluster_->edges_show("c99", "a99.test"));
 }
 
 TEST_F(ClusterTest, ATaskThatIsNotKnownIsForgottenByItsHost) {

@@ -114,19 +114,22 @@ bool EdgeGateway::all_show(const std::string& certificate, const std::string& ho
 }
 
 void EdgeGateway::send_certificates(link::Session& session) {
-  const auto& all = certificates_.certificates;
+  const std::vector<link::EdgeCertificate>& all = certificates_.certificates;
   for (size_t from = 0;;) {
-    const size_t to = std::min(all.size(), from + kCertificatesPerMessage);
-    link::CertificateTable part{.version = certificates_.version, .more = to < all.size()};
-    part.certificates.assign(all.begin() + static_cast<std::ptrdiff_t>(from),
-                             all.begin() + static_cast<std::ptrdiff_t>(to));
+    link::CertificateTable part{.version = certificates_.version};
+    for (size_t bytes = 0; from < all.size(); ++from) {
+      const size_t more = link::encode_json(all[from]).size();
+      if (!part.certificates.empty() && bytes + more > kCertificateMessageBytes) break;
+      bytes += more;
+      part.certificates.push_back(all[from]);
+    }
+    part.more = from < all.size();
     if (const Result<void> sent = session.send(encode(part)); !sent) {
       log::error("edge link ended", {{"error", sent.error().message}});
       session.close();
       return;
     }
     if (!part.more) return;
-    from = to;
   }
 }
 

@@ -19,9 +19,10 @@
 
 namespace hob::cluster {
 
-// A frame of the link carries so many certificates with all that they may have: it is at most
-// 16 MiB.
-inline constexpr size_t kCertificatesPerMessage = 64;
+// A message to an edge carries certificates up to so many bytes of JSON, or one; each is bounded
+// (kChainBytesMax and the like), far below what a frame of the link takes.
+inline constexpr size_t kCertificateMessageBytes = 4 * 1024 * 1024;
+static_assert(4 * kCertificateMessageBytes <= link::kFrameBytesMax);
 
 class EdgeGateway {
  public:

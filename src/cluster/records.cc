@@ -16,6 +16,9 @@ std::string encode_over(const Service& service, std::string_view previous) {
 std::string encode_over(const Task& task, std::string_view previous) {
   return record::encode_over(task, previous);
 }
+std::string encode_over(const Certificate& certificate, std::string_view previous) {
+  return record::encode_over(certificate, previous);
+}
 Result<Service> decode_service(std::string_view json) { return record::decode<Service>(json); }
 Result<Task> decode_task(std::string_view json) { return record::decode<Task>(json); }
 Result<Host> decode_host(std::string_view json) { return record::decode<Host>(json); }

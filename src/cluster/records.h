@@ -208,8 +208,22 @@ struct Certificate {
   std::string certificate{};  // PEM, with those above it
   std::string key{};          // PEM; secret: never logged
   Instant created_at{};
+  // What its authority says of it (OCSP), shown with it: DER as base64; empty: nothing.
+  std::string staple{};
+  Instant staple_until{};                    // good for nothing afterwards
+  std::optional<Instant> staple_again_at{};  // asked again; absent: now
+  int staple_failures = 0;                   // to get one, in a row
+  std::string staple_error{};                // the last one, for people
+  // Its successor, which waits for its own staple, as clients shall not accept it without; empty:
+  // none.
+  std::string next_certificate{};
+  std::string next_key{};  // secret
+  Instant next_at{};       // waits since
 };
-BOOST_DESCRIBE_STRUCT(Certificate, (), (id, account, certificate, key, created_at))
+BOOST_DESCRIBE_STRUCT(Certificate, (),
+                      (id, account, certificate, key, created_at, staple, staple_until,
+                       staple_again_at, staple_failures, staple_error, next_certificate, next_key,
+                       next_at))
 
 // What edges answer an ACME server that asks about a host name, one question at a time.
 struct Challenge {
@@ -228,6 +242,7 @@ std::string encode(const Challenge& challenge);
 // Over what was read, so that fields a newer version wrote are kept.
 std::string encode_over(const Service& service, std::string_view previous);
 std::string encode_over(const Task& task, std::string_view previous);
+std::string encode_over(const Certificate& certificate, std::string_view previous);
 Result<Service> decode_service(std::string_view json);
 Result<Task> decode_task(std::string_view json);
 Result<Host> decode_host(std::string_view json);

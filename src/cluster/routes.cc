@@ -119,7 +119,9 @@ std::vector<link::EdgeCertificate> decide_certificates(
     told.push_back({.id = certificate.id,
                     .host_names = std::move(host_names),
                     .certificate = certificate.certificate,
-                    .key = certificate.key});
+                    .key = certificate.key,
+                    .staple = certificate.staple,
+                    .staple_until = certificate.staple_until});
   }
   return told;
 }

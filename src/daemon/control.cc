@@ -8,6 +8,7 @@
 #include "aws/ecr/handler.h"
 #include "aws/logs/handler.h"
 #include "aws/sts/handler.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "certify/acme_client.h"
 #include "certify/dns.h"
@@ -142,22 +143,35 @@ class Control {
   }
 
   static certify::AcmeSettings acme_settings(const Options& options) {
-    return {.directory = options.acme_directory,
-            .contact = options.acme_contact,
-            .ca_file = options.acme_ca_file};
+    certify::AcmeSettings settings{.directory = options.acme_directory,
+                                   .contact = options.acme_contact,
+                                   .ca_file = options.acme_ca_file};
+    if (options.acme_eab_kid.empty()) return settings;
+    auto key = read_file(options.data / "control" / "acme-eab.key", kCredentialsBytesMax);
+    if (!key) {
+      // Domains then say that the authority wants one.
+      log::error("the ACME account's key cannot be read", {{"error", key.error().message}});
+      return settings;
+    }
+    settings.external_key_id = options.acme_eab_kid;
+    settings.external_mac_key = std::move(*key);
+    return settings;
   }
 
   runner::DomainPorts domain_ports() {
     return {.acme = &acme_,
             .dns = &dns_,
+            .fetcher = &fetcher_,
             .way = options_.acme_way == "tls-alpn-01" ? certify::AcmeWay::kTlsAlpn
                                                       : certify::AcmeWay::kHttp,
-            .answered = [this](const link::AcmeChallenge& challenge) {
-              return cluster_.edges_answer(challenge);
-            },
-            .shown = [this](const std::string& certificate, const std::string& host) {
-              return cluster_.edges_show(certificate, host);
-            }};
+            .answered =
+                [this](const link::AcmeChallenge& challenge) {
+                  return cluster_.edges_answer(challenge);
+                },
+            .shown =
+                [this](const std::string& certificate, const std::string& host) {
+                  return cluster_.edges_show(certificate, host);
+                }};
   }
 
   cluster::ClusterPorts cluster_ports() {

@@ -5,10 +5,12 @@
 #include <map>
 #include <set>
 
+#include "base/certificate.h"
 #include "cluster/keys.h"
 #include "cluster/records.h"
 #include "cluster/task_state.h"
 #include "image/records.h"
+#include "runner/domain.h"
 
 namespace hob::daemon {
 namespace {
@@ -67,14 +69,15 @@ std::unexpected<Error> refuse(const Error& error) {
 }
 
 // A string member that must be there.
-Result<std::string> wanted(const json::object& input, std::string_view name) {
+Result<std::string> wanted(const json::object& input, std::string_view name,
+                           size_t bytes_max = kRegistryLoginBytesMax) {
   const json::value* value = input.if_contains(name);
   if (value == nullptr || !value->is_string() || value->as_string().empty()) {
     return refuse("ValidationException", fmt::format("{} is missing", name));
   }
-  if (value->as_string().size() > kRegistryLoginBytesMax) {
+  if (value->as_string().size() > bytes_max) {
     return refuse("ValidationException",
-                  fmt::format("{} is longer than {} bytes", name, kRegistryLoginBytesMax));
+                  fmt::format("{} is longer than {} bytes", name, bytes_max));
   }
   return std::string(value->as_string());
 }
@@ -87,17 +90,11 @@ class HobService final : public aws::Service {
 
   const aws::ServiceModel& model() const override { return kModel; }
   std::vector<std::string_view> operations() const override {
-    return {"CancelOperation",
-            "CreateAccount",
-            "DeleteRegistryLogin",
-            "ListAccounts",
-            "ListOperations",
-            "ListRegistryLogins",
-            "ListRevisions",
-            "ListServiceCapacity",
-            "PromoteOperation",
-            "PutRegistryLogin",
-            "RollBack"};
+    return {"CancelOperation",     "CreateAccount",       "DeleteCertificate",
+            "DeleteRegistryLogin", "ListAccounts",        "ListCertificates",
+            "ListDomains",         "ListOperations",      "ListRegistryLogins",
+            "ListRevisions",       "ListServiceCapacity", "PromoteOperation",
+            "PutCertificate",      "PutRegistryLogin",    "RollBack"};
   }
 
   Async<Result<std::string>> call(aws::Call call, aws::Caller caller) override {
@@ -114,6 +111,10 @@ class HobService final : public aws::Service {
     if (call.operation == "ListOperations") co_return co_await list_operations(input, caller);
     if (call.operation == "ListRevisions") co_return co_await list_revisions(input, caller);
     if (call.operation == "RollBack") co_return co_await roll_back(input, caller);
+    if (call.operation == "PutCertificate") co_return co_await put_certificate(input, caller);
+    if (call.operation == "DeleteCertificate") co_return co_await delete_certificate(input, caller);
+    if (call.operation == "ListCertificates") co_return co_await list_certificates(caller);
+    if (call.operation == "ListDomains") co_return co_await list_domains(input, caller);
     if (call.operation == "ListServiceCapacity") co_return co_await list_capacity(caller.account);
     if (caller.account != kFirstAccount) {
       co_return refuse("AccessDeniedException", "only the first account manages accounts");
@@ -250,6 +251,61 @@ class HobService final : public aws::Service {
                co_await runner_.roll_back(std::move(arn), to, caller));
     co_return json::serialize(
         json::object{{"OperationId", operation.id}, {"Revision", operation.rolls_back_to}});
+  }
+
+  Async<Result<std::string>> put_certificate(const json::object& input, const aws::Caller& caller) {
+    std::string name;
+    if (input.contains("Name")) {
+      HOB_CO_TRY(name, wanted(input, "Name"));
+    }
+    CertifiedKey pair;
+    HOB_CO_TRY(pair.certificate, wanted(input, "Certificate", kChainBytesMax));
+    HOB_CO_TRY(pair.key, wanted(input, "PrivateKey", kPrivateKeyBytesMax));
+    HOB_CO_TRY(const runner::GivenCertificate given,
+               co_await runner_.put_certificate(std::move(name), std::move(pair), caller));
+    co_return json::serialize(json::object{{"Name", given.name},
+                                           {"HostNames", json::value_from(given.host_names)},
+                                           {"NotAfter", epoch_seconds(given.not_after)}});
+  }
+
+  Async<Result<std::string>> delete_certificate(const json::object& input,
+                                                const aws::Caller& caller) {
+    HOB_CO_TRY(std::string name, wanted(input, "Name"));
+    HOB_CO_CHECK(co_await runner_.delete_certificate(std::move(name), caller));
+    co_return std::string("{}");
+  }
+
+  Async<Result<std::string>> list_certificates(const aws::Caller& caller) {
+    HOB_CO_TRY(const std::vector<runner::CertificateLine> lines,
+               co_await runner_.list_certificates(caller));
+    json::array list;
+    for (const runner::CertificateLine& line : lines) {
+      json::object shown = {{"Name", line.name},
+                            {"Source", line.source},
+                            {"HostNames", json::value_from(line.host_names)},
+                            {"ShownFor", json::value_from(line.shown_for)},
+                            {"NotAfter", epoch_seconds(line.not_after)},
+                            {"Removed", line.removed},
+                            {"Reason", line.reason}};
+      if (line.renew_at) shown["RenewAt"] = epoch_seconds(*line.renew_at);
+      list.push_back(std::move(shown));
+    }
+    co_return json::serialize(json::object{{"Certificates", std::move(list)}});
+  }
+
+  Async<Result<std::string>> list_domains(const json::object& input, const aws::Caller& caller) {
+    HOB_CO_TRY(std::string arn, wanted(input, "ServiceArn"));
+    HOB_CO_TRY(const std::vector<runner::Domain> domains,
+               co_await runner_.list_domains(std::move(arn), caller));
+    json::array list;
+    for (const runner::Domain& domain : domains) {
+      list.push_back({{"Name", domain.name},
+                      {"Status", runner::word(domain.status)},
+                      {"Proven", domain.proven},
+                      {"NeedsProof", !runner::is_reserved_name(domain.name)},
+                      {"Reason", domain.reason}});
+    }
+    co_return json::serialize(json::object{{"Domains", std::move(list)}});
   }
 
   Async<Result<std::string>> list_capacity(std::string account) {

@@ -14,6 +14,14 @@
 //   instance of it runs.
 // - ListOperations {ServiceArn} -> {Operations: [{Id, Type, Status, Reason, Strategy, Revision,
 //   StartedAt, EndedAt?, Steps: [{Name, Result, StartedAt, EndedAt?}]}]}, newest first.
+// - PutCertificate {Name?, Certificate, PrivateKey} -> {Name, HostNames, NotAfter}: PEM, the
+// server's
+//   own first; in the place of the one of that name.
+// - DeleteCertificate {Name}: shown on where a domain has no other yet.
+// - ListCertificates {} -> {Certificates: [{Name, Source, HostNames, ShownFor, NotAfter, RenewAt?,
+//   Removed, Reason}]}: those added and those that Hob got for domains.
+// - ListDomains {ServiceArn} -> {Domains: [{Name, Status, Proven, NeedsProof, Reason}]}: what
+//   DescribeCustomDomains does not say.
 // - ListServiceCapacity {} -> {Services: [{ServiceId, Desired, Awake, Asleep, Starting}]}: tasks of
 //   the account's App Runner services, without those of versions that are only kept.
 //

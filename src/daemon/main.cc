@@ -62,6 +62,7 @@ int main(int argc, char** argv) {
   program.add_option("--acme-directory", options.acme_directory);
   program.add_option("--acme-contact", options.acme_contact);
   program.add_option("--acme-ca-file", options.acme_ca_file);
+  program.add_option("--acme-eab-kid", options.acme_eab_kid);
   program.add_option("--acme-challenge", options.acme_way);
   program.add_option("--resolver", options.resolver);
   program.add_option("--edge-uid", options.edge_uid);

@@ -37,6 +37,8 @@ struct Options {
   std::string acme_directory{};  // URL (control); empty: domains get authorities of their own
   std::string acme_contact{};
   std::string acme_ca_file{};
+  // Of an account that the authority made; empty: none. Its key is control/acme-eab.key.
+  std::string acme_eab_kid{};
   std::string acme_way = "http-01";  // or tls-alpn-01
   std::string resolver{};            // "127.0.0.1:8053"; empty: /etc/resolv.conf's (control)
   uid_t edge_uid = 0;  // whose links are an edge's (control, host)

@@ -11,7 +11,9 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/digest.h"
 #include "base/file.h"
+#include "base/ids.h"
 #include "base/log.h"
 #include "edge/tls.h"
 
@@ -30,14 +32,6 @@ struct Freer {
     Free(object);
   }
 };
-
-TicketKeys::Key new_key(Random& random) {
-  TicketKeys::Key key;
-  random.fill(key.name.data(), key.name.size());
-  random.fill(key.cipher.data(), key.cipher.size());
-  random.fill(key.mac.data(), key.mac.size());
-  return key;
-}
 
 // Seals a ticket, or finds the key that opens one (SSL_CTX_set_tlsext_ticket_key_evp_cb).
 int use_ticket_key(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
@@ -118,20 +112,23 @@ int choose_certificate(SSL* ssl, int*, void* argument) {
   return SSL_TLSEXT_ERR_OK;
 }
 
+// RFC 6066 section 8: for who asks for it, if there is one that is not too old.
+int show_staple(SSL* ssl, void*) {
+  const Certificates::Entry& entry = static_cast<TlsFilter*>(SSL_get_app_data(ssl))->shown();
+  if (entry.staple.empty() || SystemClock().now() >= entry.staple_until)
+    return SSL_TLSEXT_ERR_NOACK;
+  void* copy = OPENSSL_memdup(entry.staple.data(), entry.staple.size());
+  if (copy == nullptr) return SSL_TLSEXT_ERR_NOACK;
+  SSL_set_tlsext_status_ocsp_resp(ssl, copy, static_cast<int>(entry.staple.size()));
+  return SSL_TLSEXT_ERR_OK;
+}
+
 std::unexpected<Error> refused(const char* why) {
   ERR_clear_error();
   return fail(Code::kInvalid, "{}", why);
 }
 
 }  // namespace
-
-TicketKeys new_ticket_keys(Random& random, Instant now) {
-  return {.current = new_key(random), .made = now};
-}
-
-TicketKeys rotated(const TicketKeys& keys, Random& random, Instant now) {
-  return {.current = new_key(random), .previous = keys.current, .made = now};
-}
 
 bool Certificates::Entry::covers(std::string_view host) const {
   return std::any_of(host_names.begin(), host_names.end(),
@@ -210,11 +207,16 @@ Result<void> Certificates::add(const CertifiedKey& key, const link::EdgeCertific
   SSL_CTX_set_client_hello_cb(ctx, answer_acme, nullptr);
   SSL_CTX_set_tlsext_servername_callback(ctx, choose_certificate);
   SSL_CTX_set_tlsext_servername_arg(ctx, this);
+  SSL_CTX_set_tlsext_status_cb(ctx, show_staple);
   HOB_CHECK(use_certified_key(ctx, key));
 
-  const Entry& entry = entries_.emplace_back(Entry{.context = context.release(),
+  Entry& entry = entries_.emplace_back(Entry{.context = context.release(),
                                              .host_names = facts.host_names,
                                              .not_before = facts.not_before});
+  if (told != nullptr) {
+    entry.staple = unbase64(told->staple).value_or("");
+    entry.staple_until = told->staple_until;
+  }
   for (const std::string& name : told != nullptr ? told->host_names : facts.host_names) {
     const auto [known, fresh] = by_name_.try_emplace(
         name.starts_with("*.") ? name.substr(1) : name, entries_.size() - 1);

@@ -6,19 +6,17 @@
 // connection noticing.
 #pragma once
 
-#include <array>
 #include <cstddef>
-#include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "base/certificate.h"
-#include "base/ids.h"
 #include "base/result.h"
+#include "base/time.h"
+#include "edge/ticket_keys.h"
 #include "link/messages.h"
 
 struct ssl_ctx_st;
@@ -27,23 +25,6 @@ namespace hob::edge {
 
 inline constexpr size_t kCertificatesMax = 10'000;              // more are left out
 inline constexpr size_t kCertificateFileBytesMax = 256 * 1024;  // key and chain
-// A ticket is good for this long, and up to twice as long after its key was made.
-inline constexpr Duration kTicketKeyLife = std::chrono::hours(12);
-
-// Of one edge: shared by its loops, gone with its process. A client whose ticket cannot be opened
-// shakes hands in full.
-struct TicketKeys {
-  struct Key {
-    std::array<uint8_t, 16> name{};  // sent with the ticket
-    std::array<uint8_t, 32> cipher{};
-    std::array<uint8_t, 32> mac{};
-  };
-  Key current{};
-  std::optional<Key> previous{};  // still opens tickets, which are then renewed
-  Instant made{};                 // current
-};
-TicketKeys new_ticket_keys(Random& random, Instant now);
-TicketKeys rotated(const TicketKeys& keys, Random& random, Instant now);
 
 class Certificates {
  public:
@@ -61,6 +42,8 @@ class Certificates {
     ssl_ctx_st* context = nullptr;
     std::vector<std::string> host_names{};  // the certificate's own
     Instant not_before{};
+    std::string staple{};  // OCSP's answer about it (DER), shown until then; empty: none
+    Instant staple_until{};
     bool covers(std::string_view host) const;
   };
   const Entry& first() const { return entries_.front(); }

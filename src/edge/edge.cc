@@ -105,7 +105,10 @@ class Edge::Impl {
     if (speaks_tls()) {
       load_kept_certificates();
       certified_keys_ = read_certificates(options_.certificates);
-      use_certificates(new_ticket_keys(random, SystemClock().now()));
+      const auto kept = load_ticket_keys();
+      tickets_ = ticket_keys_at(kept, random, SystemClock().now());
+      if (tickets_ != kept) keep_ticket_keys(tickets_);
+      use_certificates();
       scope_.spawn("edge certificates", [this] { return keep_certificates(); });
     }
     for (auto& worker : workers_) {
@@ -193,28 +196,36 @@ class Edge::Impl {
 
   void apply(link::CertificateTable table) {
     certificates_version_ = table.version;
-    if (!speaks_tls() || table.certificates == told_certificates_) return;
-    told_certificates_ = std::move(table.certificates);
-    use_certificates(tickets_);
+    if (table.certificates != told_certificates_) {
+      told_certificates_ = std::move(table.certificates);
+      made_certificates_.reset();
+    }
+    use_certificates();
   }
 
   Async<> reload_certificates() {
     std::vector<CertifiedKey> found = co_await on_pool(
         pool_, [directory = options_.certificates] { return read_certificates(directory); });
-    const Instant now = SystemClock().now();
-    TicketKeys tickets = tickets_;
     SystemRandom random;
-    if (now - tickets.made >= kTicketKeyLife) tickets = rotated(tickets_, random, now);
-    if (found == certified_keys_ && tickets.made == tickets_.made) co_return;
+    const TicketKeys tickets = ticket_keys_at(tickets_, random, SystemClock().now());
+    if (found == certified_keys_ && tickets == tickets_) co_return;
+    // Who has handed over must not overwrite what its successor keeps.
+    if (tickets != tickets_ && !handed_over_)
+      co_await on_pool(pool_, [this, tickets] { keep_ticket_keys(tickets); });
     certified_keys_ = std::move(found);
-    use_certificates(tickets);
+    tickets_ = tickets;
+    made_certificates_.reset();
+    use_certificates();
   }
 
   link::EdgeReport report() {
-    link::EdgeReport report{.applied_version = INT64_MAX, .leaving = handed_over_};
-    report.certificates_version = certificates_version_;
-    for (const auto& worker : workers_)
+    link::EdgeReport report{
+        .applied_version = INT64_MAX, .leaving = handed_over_, .certificates_version = INT64_MAX};
+    for (const auto& worker : workers_) {
       report.applied_version = std::min(report.applied_version, worker->applied_version());
+      report.certificates_version =
+          std::min(report.certificates_version, worker->certificates_version());
+    }
     for (const auto& [key, target] : book_.targets()) {
       const int in_flight = target->in_flight();
       if (in_flight > 0 || target->draining.load(std::memory_order_relaxed)) {
@@ -278,6 +289,7 @@ class Edge::Impl {
  private:
   std::string table_path() const { return options_.directory + "/routes.json"; }
   std::string certificates_path() const { return options_.directory + "/certificates.json"; }
+  std::string ticket_keys_path() const { return options_.directory + "/ticket-keys.json"; }
   bool speaks_tls() const { return options_.http_listeners.size() > context_.tls_from; }
 
   void run_loops() {
@@ -302,13 +314,16 @@ class Edge::Impl {
     for (auto& worker : workers_) worker->loop().post([&w = *worker, how] { w.drain(how); });
   }
 
-  void use_certificates(const TicketKeys& tickets) {
-    tickets_ = tickets;
-    const std::shared_ptr<const Certificates> made =
-        Certificates::make(certified_keys_, told_certificates_, tickets_);
-    log::info("edge has certificates", {{"count", made != nullptr ? made->size() : 0}});
-    for (auto& worker : workers_)
-      worker->loop().post([&w = *worker, made] { w.set_certificates(made); });
+  void use_certificates() {
+    if (speaks_tls() && !made_certificates_) {
+      made_certificates_ = Certificates::make(certified_keys_, told_certificates_, tickets_);
+      const auto& made = *made_certificates_;
+      log::info("edge has certificates", {{"count", made != nullptr ? made->size() : 0}});
+    }
+    for (auto& worker : workers_) {
+      worker->loop().post([&w = *worker, made = made_certificates_.value_or(nullptr),
+                           version = certificates_version_] { w.set_certificates(made, version); });
+    }
   }
 
   Async<> keep_certificates() {
@@ -352,6 +367,24 @@ class Edge::Impl {
     if (options_.directory.empty()) return;
     const auto kept = write_file_durably(certificates_path(), link::encode_json(table), 0600);
     if (!kept) log::error("certificates cannot be kept", {{"error", kept.error().message}});
+  }
+
+  std::optional<TicketKeys> load_ticket_keys() const {
+    if (options_.directory.empty()) return std::nullopt;
+    auto text = read_file(ticket_keys_path(), kTicketKeysBytesMax);
+    if (!text) return std::nullopt;
+    auto keys = decode_ticket_keys(*text);
+    if (keys) return std::move(*keys);
+    log::error("kept ticket keys cannot be read",
+               {{"path", ticket_keys_path()}, {"error", keys.error().message}});
+    return std::nullopt;
+  }
+
+  // Waits for the disk.
+  void keep_ticket_keys(const TicketKeys& keys) const {
+    if (options_.directory.empty()) return;
+    const auto kept = write_file_durably(ticket_keys_path(), encode(keys), 0600);
+    if (!kept) log::error("ticket keys cannot be kept", {{"error", kept.error().message}});
   }
 
   // On the pool: it waits for the disk.
@@ -498,6 +531,8 @@ class Edge::Impl {
   std::vector<CertifiedKey> certified_keys_;             // as they were last read
   std::vector<link::EdgeCertificate> told_certificates_;  // by control
   int64_t certificates_version_ = 0;
+  std::optional<std::shared_ptr<const Certificates>>
+      made_certificates_;                        // of these; absent: not yet
   std::vector<link::AcmeChallenge> challenges_;  // of the last table
   TicketKeys tickets_;
   Executor executor_;

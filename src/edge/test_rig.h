@@ -434,7 +434,9 @@ class Rig {
   Fd listen_too() const { return Fd(::dup(listener_.get())); }
   // What control would tell.
   void apply(link::CertificateTable table) {
+    const int64_t version = table.version;
     on_loop([&] { edge_->apply(std::move(table)); });
+    wait_until([&] { return report().certificates_version == version; });
   }
   void ask(link::AcmeChallenge challenge, const link::Route& route) {
     link::RouteTable table{

@@ -47,6 +47,7 @@ class TlsFilter final : public Filter {
   // The name the client asked for, in lower case.
   std::string_view asked_for(std::string_view name);
   void shows(const Certificates::Entry& entry) { shown_ = &entry; }
+  const Certificates::Entry& shown() const { return *shown_; }
   // What answers an ACME server that asks about the name; nullptr: nothing. From then on the
   // connection is good for nothing else.
   ssl_ctx_st* acme_answer(std::string_view name);

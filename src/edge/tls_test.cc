@@ -163,6 +163,62 @@ TEST_P(Tls, ResumesSessions) {
   }
 }
 
+TEST_P(Tls, ResumesSessionsWithWhoeverComesAfterIt) {
+  const std::string directory = authority_.file("edge");
+  std::filesystem::create_directory(directory);
+  const auto start = [&] {
+    rig_.reset();
+    rig_.emplace(GetParam(), 1, Times{}, "", directory, authority_.certificates());
+    rig_->apply({rig_->route({&backend_})});
+  };
+  for (const char* version : {"-tls1_2", "-tls1_3"}) {
+    const std::string session = authority_.file("session");
+    start();
+    s_client(fmt::format("{} -sess_out {}", version, session), kGetAndClose);
+    start();
+    const std::string second =
+        s_client(fmt::format("{} -sess_in {}", version, session), kGetAndClose);
+    EXPECT_NE(second.find("Reused, TLS"), std::string::npos) << second;
+    EXPECT_NE(second.find("hello"), std::string::npos);
+  }
+  const std::string path = directory + "/ticket-keys.json";
+  EXPECT_EQ(std::filesystem::status(path).permissions(), std::filesystem::perms{0600});
+  ASSERT_TRUE(write_file_durably(path, "broken", 0600));
+  start();
+  EXPECT_EQ(curl("", "/hello"), "hello");
+}
+
+TEST_P(Tls, StaplesWhatItWasToldUntilThatIsOld) {
+  const auto issued = issue_certificate(authority_.key(), {"told.local"}, SystemClock().now(), 2h);
+  struct Case {
+    const char* staple;
+    Duration life;
+    const char* wanted;
+  };
+  int64_t version = 0;
+  for (const Case& c : {
+           Case{"", 1h, "no response sent"},
+           Case{"AAAA", 1h, "response parse error"},  // whatever it is, it is passed on
+           Case{"AAAA", -1ms, "no response sent"},
+           Case{"no base64", 1h, "no response sent"},
+       }) {
+    rig_->apply(
+        link::CertificateTable{.version = ++version,
+                               .certificates = {{.id = "1",
+                                                 .host_names = {"told.local"},
+                                                 .certificate = issued->certificate,
+                                                 .key = issued->key,
+                                                 .staple = c.staple,
+                                                 .staple_until = SystemClock().now() + c.life}}});
+    for (const char* tls : {"-tls1_2", "-tls1_3"}) {
+      const std::string seen =
+          s_client(fmt::format("-servername told.local {} -status", tls), kGetAndClose);
+      EXPECT_NE(seen.find(c.wanted), std::string::npos) << c.staple << tls << seen;
+    }
+  }
+  EXPECT_EQ(s_client("", kGetAndClose).find("OCSP"), std::string::npos) << "nobody asked";
+}
+
 TEST_P(Tls, ShowsTheCertificateThatWasAskedFor) {
   authority_.issue("b.pem", {"*.wild.local", "other.local"});
   link::Route route = rig_->route({&backend_});
@@ -324,17 +380,37 @@ TEST_P(Tls, AHandshakeMustEnd) {
 
 INSTANTIATE_TEST_SUITE_P(Io, Tls, ::testing::ValuesIn(available_io()), io_test_name);
 
-TEST(TicketKeys, TheLastButOneIsForgotten) {
+TEST(TicketKeys, AreRotatedAndForgottenInTime) {
   SystemRandom random;
   constexpr Instant now{1'800'000'000s};
-  const TicketKeys one = new_ticket_keys(random, now);
-  EXPECT_FALSE(one.previous.has_value());
-  const TicketKeys two = rotated(one, random, now + kTicketKeyLife);
-  EXPECT_EQ(two.previous->name, one.current.name);
-  EXPECT_NE(two.current.name, one.current.name);
+  const TicketKeys one = ticket_keys_at(std::nullopt, random, now);
+  EXPECT_FALSE(one.previous);
+  EXPECT_EQ(ticket_keys_at(one, random, now + kTicketKeyLife - 1ms), one);
+  const TicketKeys two = ticket_keys_at(one, random, now + kTicketKeyLife);
+  EXPECT_EQ(two.previous, one.current);
+  EXPECT_NE(two.current, one.current);
   EXPECT_EQ(two.made, now + kTicketKeyLife);
-  const TicketKeys three = rotated(two, random, now + 2 * kTicketKeyLife);
-  EXPECT_EQ(three.previous->name, two.current.name);
+  const TicketKeys three = ticket_keys_at(two, random, two.made + kTicketKeyLife);
+  EXPECT_EQ(three.previous, two.current) << "the first is forgotten";
+  for (const Instant then : {now + 2 * kTicketKeyLife, now - 1ms}) {
+    const TicketKeys fresh = ticket_keys_at(one, random, then);
+    EXPECT_NE(fresh.current, one.current) << "it was switched off, or its clock went back";
+    EXPECT_FALSE(fresh.previous);
+  }
+}
+
+TEST(TicketKeys, AreReadAsTheyWereWritten) {
+  SystemRandom random;
+  constexpr Instant now{1'800'000'000s};
+  const TicketKeys one = ticket_keys_at(std::nullopt, random, now);
+  const TicketKeys two = ticket_keys_at(one, random, now + kTicketKeyLife);
+  for (const TicketKeys& keys : {one, two}) {
+    const auto read = decode_ticket_keys(encode(keys));
+    ASSERT_TRUE(read) << read.error().message;
+    EXPECT_EQ(*read, keys);
+  }
+  for (const char* bad : {"", "{}", "[]", R"({"current":"AAAA"})"})
+    EXPECT_FALSE(decode_ticket_keys(bad)) << bad;
 }
 
 }  // namespace

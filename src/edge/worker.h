@@ -118,6 +118,7 @@ class Worker final : public Listener {
   size_t index() const { return index_; }
   const WorkerCounts& counts() const { return counts_; }
   int64_t applied_version() const { return applied_.load(std::memory_order_acquire); }
+  int64_t certificates_version() const { return certified_.load(std::memory_order_acquire); }
   // False: no connection is accepted any more.
   bool listening() const { return listening_.load(std::memory_order_acquire); }
 
@@ -125,9 +126,11 @@ class Worker final : public Listener {
   void apply(const Routes& routes);
   void on_accept(int fd, size_t listener) override;
   void on_unlistened() override { listening_.store(false, std::memory_order_release); }
-  // For connections from now on. nullptr: those that want TLS are closed.
-  void set_certificates(std::shared_ptr<const Certificates> certificates) {
+  // For connections from now on, as control's table of that version has them. nullptr: those that
+  // want TLS are closed.
+  void set_certificates(std::shared_ptr<const Certificates> certificates, int64_t version) {
     certificates_ = std::move(certificates);
+    certified_.store(version, std::memory_order_release);
   }
   const std::shared_ptr<const Certificates>& certificates() const { return certificates_; }
   // nullptr: nobody asks.
@@ -220,6 +223,7 @@ class Worker final : public Listener {
   WorkerContext& context_;
   std::vector<uint16_t> ports_;
   std::shared_ptr<const Certificates> certificates_;
+  std::atomic<int64_t> certified_{0};  // their version
   std::shared_ptr<const AcmeAnswers> acme_;
   std::string_view acme_answer_;
   WorkerCounts counts_;

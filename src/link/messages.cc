@@ -21,6 +21,7 @@ Result<RouteTable> decode_route_table(std::string_view json) {
   return record::decode<RouteTable>(json);
 }
 std::string encode_json(const CertificateTable& message) { return record::encode(message); }
+std::string encode_json(const EdgeCertificate& certificate) { return record::encode(certificate); }
 Result<CertificateTable> decode_certificate_table(std::string_view json) {
   return record::decode<CertificateTable>(json);
 }

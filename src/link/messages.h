@@ -304,9 +304,12 @@ struct EdgeCertificate {
   std::vector<std::string> host_names{};  // that it is shown for; "*.domain" stands for one label
   std::string certificate{};              // PEM, with those above it
   std::string key{};                      // PEM; secret: never logged
+  // What its authority says of it (OCSP), shown with it until then: DER as base64; empty: nothing.
+  std::string staple{};
+  Instant staple_until{};
   bool operator==(const EdgeCertificate&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(EdgeCertificate, (), (id, host_names, certificate, key))
+BOOST_DESCRIBE_STRUCT(EdgeCertificate, (), (id, host_names, certificate, key, staple, staple_until))
 
 struct CertificateTable {
   int64_t version = 0;
@@ -401,6 +404,7 @@ HOB_LINK_MESSAGES(HOB_LINK_DECLARE)
 std::string encode_json(const RouteTable& message);
 Result<RouteTable> decode_route_table(std::string_view json);
 std::string encode_json(const CertificateTable& message);
+std::string encode_json(const EdgeCertificate& certificate);
 Result<CertificateTable> decode_certificate_table(std::string_view json);
 
 }  // namespace hob::link

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "aws/apprunner/handler.h"
+#include "base/certificate.h"
 #include "base/ids.h"
 #include "base/time.h"
 #include "runner/arns.h"
@@ -42,6 +43,18 @@ struct RevisionLine {
   std::string host_name{};
   int percent = 0;
   bool kept = false;  // it is the way back
+};
+
+// One certificate of the account's, from whomever.
+struct CertificateLine {
+  std::string name{};
+  std::string source{};  // "file", "ACME", "own authority"
+  std::vector<std::string> host_names{};
+  std::vector<std::string> shown_for{};  // host names of services
+  Instant not_after{};
+  std::optional<Instant> renew_at{};  // by Hob
+  bool removed = false;               // shown only where there is no other yet
+  std::string reason{};               // what is wrong with it, for people
 };
 
 class Api final : public aws::apprunner::Handler {
@@ -122,6 +135,20 @@ class Api final : public aws::apprunner::Handler {
   // which serves. The next deployment or update takes what the image's tag names then.
   // InvalidStateException: not RUNNING. ResourceNotFoundException: no such revision.
   Async<Result<Operation>> roll_back(std::string arn, std::optional<int> to, aws::Caller caller);
+
+  // In api_certificates.cc.
+
+  // Keeps a chain and its key (PEM) under a name, its first host name if `name` is empty; in the
+  // place of the one there, without a moment without. Shown for those of the account's domains that
+  // it covers. InvalidRequestException: says what is wrong with it.
+  Async<Result<GivenCertificate>> put_certificate(std::string name, CertifiedKey pair,
+                                                  aws::Caller caller);
+  // Idempotent; it is shown on where there is no other yet. ResourceNotFoundException.
+  Async<Result<void>> delete_certificate(std::string name, aws::Caller caller);
+  // Those given and those of domains, in order of names.
+  Async<Result<std::vector<CertificateLine>>> list_certificates(aws::Caller caller);
+  // With what App Runner does not answer: why each is not further.
+  Async<Result<std::vector<Domain>>> list_domains(std::string arn, aws::Caller caller);
 
  private:
   // A record with what was read, for expectations and encode_over.

@@ -1,6 +1,9 @@
 #include "runner/domain.h"
 
 #include <algorithm>
+#include <tuple>
+
+#include "base/certificate.h"
 
 namespace hob::runner {
 namespace {
@@ -16,10 +19,41 @@ bool is_label(std::string_view label) {
          });
 }
 
-bool is_bound(const DomainView& view) {
-  return std::ranges::all_of(host_names_of(view.domain), [&](const std::string& host) {
-    const auto found = view.bound.find(host);
-    return found != view.bound.end() && found->second == view.domain.certificate;
+// What each of the domain's names is to be shown with; empty: nothing yet. A given certificate goes
+// before the domain's own one.
+struct Choice {
+  std::map<std::string, std::string> certificates{};  // ids, by host name
+  bool complete = true;                               // each name has one
+  bool settled = true;             // by given ones alone: the domain needs none of its own
+  std::optional<Instant> until{};  // when the first of those given ends
+};
+
+Choice choose(const DomainView& view, Instant now) {
+  Choice choice;
+  for (const std::string& host : host_names_of(view.domain)) {
+    std::string& chosen = choice.certificates[host];
+    if (const GivenCertificate* given = given_for(view.given, host, now)) {
+      chosen = given->id;
+      choice.until = std::min(choice.until.value_or(given->not_after), given->not_after);
+      continue;
+    }
+    choice.settled = false;
+    chosen = view.domain.certificate;
+    // One that has ended, or was taken away, is better than none.
+    const auto bound = view.bound.find(host);
+    if (chosen.empty() && bound != view.bound.end() &&
+        std::ranges::find(view.given, bound->second, &GivenCertificate::id) != view.given.end()) {
+      chosen = bound->second;
+    }
+    choice.complete = choice.complete && !chosen.empty();
+  }
+  return choice;
+}
+
+bool is_bound(const DomainView& view, const Choice& choice) {
+  return std::ranges::all_of(choice.certificates, [&](const auto& wanted) {
+    const auto found = view.bound.find(wanted.first);
+    return found != view.bound.end() && found->second == wanted.second;
   });
 }
 
@@ -88,6 +122,23 @@ std::vector<std::string> host_names_of(const Domain& domain) {
   return names;
 }
 
+const GivenCertificate* given_for(const std::vector<GivenCertificate>& given, std::string_view host,
+                                  Instant now) {
+  const auto covers = [host](const std::string& name) {
+    return name == host || host_matches(name, host);
+  };
+  const GivenCertificate* best = nullptr;
+  for (const GivenCertificate& each : given) {
+    if (each.removed_at || now < each.not_before || now >= each.not_after) continue;
+    if (!std::ranges::any_of(each.host_names, covers)) continue;
+    if (best == nullptr ||
+        std::tie(best->not_before, best->id) < std::tie(each.not_before, each.id)) {
+      best = &each;
+    }
+  }
+  return best;
+}
+
 bool is_reserved_name(std::string_view name) {
   return name.ends_with(".localhost") || name.ends_with(".test");
 }
@@ -100,21 +151,30 @@ DomainAction decide_domain(const DomainView& view, Instant now) {
     return put(domain, DomainStatus::kPendingCertificateDnsValidation);
   if (!domain.proven) return decide_proof(view, now);
 
-  const bool has_certificate = !domain.certificate.empty();
-  if (has_certificate && !is_bound(view)) return BindDomain{};
-  if (has_certificate && domain.status != DomainStatus::kActive) {
+  const Choice choice = choose(view, now);
+  if (choice.complete && !is_bound(view, choice)) return BindDomain{choice.certificates};
+  if (choice.complete && domain.status != DomainStatus::kActive) {
     const Instant until = domain.bound_at.value_or(now) + kDomainShowWithin;
     if (view.shown || now >= until) return put(domain, DomainStatus::kActive);
     return DomainWakeAt{now + kDomainShowLook};
   }
-  if (has_certificate && now < domain.renew_at) return DomainWakeAt{domain.renew_at};
+  if (choice.settled) {
+    if (!domain.reason.empty()) return put(domain, domain.status);
+    return DomainWakeAt{*choice.until};
+  }
+  const Instant given_until = choice.until.value_or(Instant::max());
+  if (!domain.certificate.empty() && now < domain.renew_at)
+    return DomainWakeAt{std::min(domain.renew_at, given_until)};
   if (view.acme && is_wildcard(domain)) {
-    const std::string reason = "authorities vouch for a wildcard only by DNS, which Hob does not set";
+    const std::string reason =
+        "ACME authorities vouch for a wildcard only by DNS-01, which Hob does not do: add a "
+        "certificate for " +
+        domain.name + " from files (hob certificate add CHAIN KEY)";
     if (domain.reason != reason) return put(domain, domain.status, reason);
-    return DomainWakeAt{now + kDomainRetryMax};
+    return DomainWakeAt{std::min(now + kDomainRetryMax, given_until)};
   }
   if (domain.next_attempt_at && now < *domain.next_attempt_at)
-    return DomainWakeAt{*domain.next_attempt_at};
+    return DomainWakeAt{std::min(*domain.next_attempt_at, given_until)};
   return ObtainCertificate{};
 }
 

@@ -33,6 +33,10 @@ inline constexpr Duration kDomainShowLook{200};
 Result<std::string> parse_domain_name(std::string_view text, std::string_view own_suffix);
 // "shop.test" and, with www, "www.shop.test".
 std::vector<std::string> host_names_of(const Domain& domain);
+// The given certificate for the host name: of those that hold and are not on their way out, the one
+// issued last. nullptr: none.
+const GivenCertificate* given_for(const std::vector<GivenCertificate>& given, std::string_view host,
+                                  Instant now);
 // A name that nobody can own (RFC 6761): it needs no proof.
 bool is_reserved_name(std::string_view name);
 
@@ -40,14 +44,17 @@ struct DomainView {
   Domain domain{};
   bool service_gone = false;
   std::map<std::string, std::string> bound{};  // the service's custom_hosts
+  std::vector<GivenCertificate> given{};       // the account's
   bool acme = false;                           // there is an authority to ask
-  bool shown = false;                          // by all edges, with its certificate
+  bool shown = false;                          // by all edges, as it is bound
   std::optional<bool> has_address{};           // its name, as the DNS says now; nullopt: not asked
 };
 
 struct LookUp {};             // ask the DNS, note what it says, and decide again
 struct ObtainCertificate {};  // from the authority, or of its own where there is none
-struct BindDomain {};         // its names lead to the service, with its certificate
+struct BindDomain {           // its names lead to the service, with these certificates
+  std::map<std::string, std::string> certificates{};  // ids, by host name
+};
 struct RemoveDomain {};       // and all that belongs to it
 struct PutDomain {
   Domain domain{};

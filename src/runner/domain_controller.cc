@@ -6,7 +6,9 @@
 #include "base/log.h"
 #include "cluster/keys.h"
 #include "cluster/records.h"
+#include "runner/follow.h"
 #include "runner/keys.h"
+#include "runner/staple.h"
 
 namespace hob::runner {
 namespace {
@@ -14,6 +16,7 @@ namespace {
 constexpr Duration kRetryDelay{1'000};
 constexpr Duration kIdleWait = std::chrono::hours(1);
 constexpr Duration kAnswerLook{50};
+constexpr Duration kSweepWait{2'000};  // for services to be shown with another one
 
 template <class T>
 const T* as(const DomainAction& action) {
@@ -46,15 +49,17 @@ DomainController::DomainController(store::Store& store, Executor executor, Clock
       random_(random),
       ports_(std::move(ports)),
       scope_(executor),
-      dirty_event_(executor) {}
+      dirty_event_(executor),
+      sweep_event_(executor) {}
 
 void DomainController::start() {
-  scope_.spawn("runner: domains", follow(std::string(kDomainsPrefix), [this](const std::string& key) {
+  scope_.spawn("runner: domains",
+               follow_keys(store_, std::string(kDomainsPrefix), [this](const std::string& key) {
                  known_.insert(key);
                  mark(key);
                }));
   scope_.spawn("runner: domains' services",
-               follow(std::string(kServicesPrefix), [this](const std::string& key) {
+               follow_keys(store_, std::string(kServicesPrefix), [this](const std::string& key) {
                  const auto ref = parse_service_key(kServicesPrefix, key);
                  if (!ref) return;
                  const std::string prefix = domains_of(ref->first, ref->second);
@@ -63,6 +68,19 @@ void DomainController::start() {
                    mark(*it);
                  }
                }));
+  scope_.spawn(
+      "runner: given certificates",
+      follow_keys(store_, std::string(kGivenCertificatesPrefix), [this](const std::string& key) {
+        const std::string_view rest = std::string_view(key).substr(kGivenCertificatesPrefix.size());
+        const std::string prefix =
+            std::string(kDomainsPrefix).append(rest.substr(0, rest.find('/') + 1));
+        for (auto it = known_.lower_bound(prefix); it != known_.end() && it->starts_with(prefix);
+             ++it) {
+          mark(*it);
+        }
+        sweep_event_.set();
+      }));
+  scope_.spawn("runner: removed certificates", sweep());
   scope_.spawn("runner: domain controller", work());
 }
 
@@ -74,25 +92,6 @@ Async<> DomainController::stop() {
 void DomainController::mark(const std::string& key) {
   dirty_.insert(key);
   dirty_event_.set();
-}
-
-Async<> DomainController::follow(std::string prefix,
-                                 std::function<void(const std::string& key)> changed) {
-  for (;;) {
-    auto listing = co_await store_.list(prefix);
-    if (!listing) {
-      log::warn("runner: reading the store failed", {{"error", listing.error().message}});
-      co_await sleep_for(kRetryDelay);
-      continue;
-    }
-    for (const store::Entry& entry : listing->entries) changed(entry.key);
-    const std::unique_ptr<store::Watch> watch = store_.watch(prefix, listing->revision);
-    for (;;) {
-      const auto changes = co_await watch->next();
-      if (!changes) break;  // too far behind: list again
-      for (const store::Change& change : *changes) changed(change.key);
-    }
-  }
 }
 
 Async<> DomainController::work() {
@@ -139,6 +138,56 @@ Async<> DomainController::process(std::string key) {
   dirty_event_.set();
 }
 
+// Given certificates that were taken away, once no service shows them any more.
+Async<> DomainController::sweep() {
+  for (;;) {
+    const Result<bool> more = co_await sweep_once();
+    if (!more) log::warn("runner: removing certificates failed", {{"error", more.error().message}});
+    co_await sweep_event_.wait_for(more && !*more ? kIdleWait : kSweepWait);
+    sweep_event_.reset();
+  }
+}
+
+Async<Result<bool>> DomainController::sweep_once() {
+  bool more = false;
+  HOB_CO_TRY(const store::Listing listing,
+             co_await store_.list(std::string(kGivenCertificatesPrefix)));
+  for (const store::Entry& entry : listing.entries) {
+    const auto given = decode_given_certificate(entry.value);
+    if (!given || !given->removed_at) continue;
+    HOB_CO_TRY(const bool used, co_await is_used(given->account, given->id));
+    more = more || used;
+    if (used) continue;
+    store::Transaction transaction;
+    transaction.expect[entry.key] = entry.revision;
+    transaction.remove = {entry.key, cluster::certificate_key(given->account, given->id)};
+    HOB_CO_CHECK(co_await store_.commit(std::move(transaction)));
+    log::info("certificate removed", {{"name", given->name}});
+  }
+  co_return more;
+}
+
+// By what was written for edges, too: they lose it only after they have another.
+Async<Result<bool>> DomainController::is_used(std::string account, std::string certificate) {
+  HOB_CO_TRY(const store::Listing ours, co_await store_.list(services_of(account)));
+  for (const store::Entry& entry : ours.entries) {
+    HOB_CO_TRY(const Service service, context(decode_service(entry.value), "record {}", entry.key));
+    for (const auto& [host, id] : service.custom_hosts) {
+      if (id == certificate) co_return true;
+    }
+  }
+  HOB_CO_TRY(const store::Listing shown,
+             co_await store_.list(cluster::service_key(account, cluster::Service{}.cluster, "")));
+  for (const store::Entry& entry : shown.entries) {
+    HOB_CO_TRY(const cluster::Service service,
+               context(cluster::decode_service(entry.value), "record {}", entry.key));
+    for (const auto& [host, id] : service.routing.certificates) {
+      if (id == certificate) co_return true;
+    }
+  }
+  co_return false;
+}
+
 Async<Result<void>> DomainController::step(std::string key, bool& again) {
   HOB_CO_TRY(const auto entry, co_await store_.get(key));
   if (!entry) {
@@ -155,8 +204,10 @@ Async<Result<void>> DomainController::step(std::string key, bool& again) {
     view.service_gone = service.status == ServiceStatus::kDeleted;
     view.bound = service.custom_hosts;
   }
+  HOB_CO_TRY(view.given, co_await given_certificates(store_, domain.account));
   view.shown = std::ranges::all_of(host_names_of(domain), [&](const std::string& host) {
-    return ports_.shown && ports_.shown(domain.certificate, host);
+    const auto bound = view.bound.find(host);
+    return bound != view.bound.end() && ports_.shown && ports_.shown(bound->second, host);
   });
   DomainAction action = decide_domain(view, clock_.now());
   if (as<LookUp>(action) != nullptr) {
@@ -174,7 +225,8 @@ Async<Result<void>> DomainController::step(std::string key, bool& again) {
                 {{"domain", domain.name}, {"status", word(wanted->domain.status)}});
     co_return co_await put(key, *entry, wanted->domain);
   }
-  if (as<BindDomain>(action) != nullptr) co_return co_await bind(*entry, domain);
+  if (const auto* wanted = as<BindDomain>(action))
+    co_return co_await bind(*entry, domain, wanted->certificates);
   if (as<RemoveDomain>(action) != nullptr) co_return co_await remove(*entry, domain);
   co_return co_await obtain(key, domain);
 }
@@ -217,9 +269,8 @@ Async<Result<void>> DomainController::obtain(std::string key, Domain domain) {
   if (outcome.order_over) fresh.order_url = fresh.order_key = "";
   if (issued) {
     HOB_CO_TRY(const CertificateFacts facts, read_certificate(issued->certificate));
-    if (!fresh.certificate.empty())
-      transaction.remove.push_back(cluster::certificate_key(fresh.account, fresh.certificate));
-    fresh.certificate = random_hex(random_, 32);
+    // Under the id of the one before it: edges go from one to the other, and are never without.
+    if (fresh.certificate.empty()) fresh.certificate = random_hex(random_, 32);
     fresh.renew_at = facts.not_after - (facts.not_after - facts.not_before) / 3;
     fresh.authority = domain.authority;
     fresh.authority_key = domain.authority_key;
@@ -229,12 +280,13 @@ Async<Result<void>> DomainController::obtain(std::string key, Domain domain) {
     fresh.reason.clear();
     if (fresh.status == DomainStatus::kPendingCertificateDnsValidation)
       fresh.status = DomainStatus::kBindingCertificate;
-    transaction.put[cluster::certificate_key(fresh.account, fresh.certificate)] =
-        cluster::encode(cluster::Certificate{.id = fresh.certificate,
-                                             .account = fresh.account,
-                                             .certificate = issued->certificate,
-                                             .key = issued->key,
-                                             .created_at = now});
+    const std::string path = cluster::certificate_key(fresh.account, fresh.certificate);
+    const cluster::Certificate made{.id = fresh.certificate,
+                                    .account = fresh.account,
+                                    .certificate = issued->certificate,
+                                    .key = issued->key,
+                                    .created_at = now};
+    HOB_CO_CHECK(co_await put_certificate_record(store_, path, made, transaction));
     log::info("domain has a certificate", {{"domain", fresh.name}});
   } else {
     fresh.reason = issued.error().message;
@@ -295,12 +347,13 @@ Async<Result<std::string>> DomainController::acme_account() {
   co_return made;
 }
 
-Async<Result<void>> DomainController::bind(store::Entry entry, Domain domain) {
+Async<Result<void>> DomainController::bind(store::Entry entry, Domain domain,
+                                           std::map<std::string, std::string> certificates) {
   HOB_CO_TRY(const auto of, co_await store_.get(service_key(domain.account, domain.service)));
   if (!of) co_return Result<void>{};
   HOB_CO_TRY(Service service, context(decode_service(of->value), "record {}", of->key));
-  for (const std::string& host : host_names_of(domain))
-    service.custom_hosts[host] = domain.certificate;
+  for (auto& [host, certificate] : certificates)
+    service.custom_hosts[host] = std::move(certificate);
   domain.bound_at = clock_.now();
   store::Transaction transaction;
   transaction.expect = {{of->key, of->revision}, {entry.key, entry.revision}};

@@ -16,6 +16,7 @@
 #include "certify/dns.h"
 #include "link/messages.h"
 #include "runner/domain.h"
+#include "runner/given_certificates.h"
 #include "store/store.h"
 
 namespace hob::runner {
@@ -27,6 +28,8 @@ inline constexpr Duration kDomainCertificateLife = std::chrono::hours(24 * 90); 
 struct DomainPorts {
   certify::AcmeClient* acme = nullptr;  // not enabled: domains get authorities of their own
   certify::Dns* dns = nullptr;
+  certify::Fetcher* fetcher =
+      nullptr;  // for what authorities say of certificates; none: nobody asks
   certify::AcmeWay way = certify::AcmeWay::kHttp;
   // Whether all edges do that now (cluster.h).
   std::function<bool(const link::AcmeChallenge& challenge)> answered{};
@@ -42,7 +45,6 @@ class DomainController {
   Async<> stop();
 
  private:
-  Async<> follow(std::string prefix, std::function<void(const std::string& key)> changed);
   Async<> work();
   Async<> process(std::string key);
   Async<Result<void>> step(std::string key, bool& again);
@@ -52,7 +54,11 @@ class DomainController {
   Async<Result<CertifiedKey>> ask_authority(std::string key, Domain domain,
                                             certify::AcmeOutcome& outcome);
   Async<Result<std::string>> acme_account();
-  Async<Result<void>> bind(store::Entry entry, Domain domain);
+  Async<Result<void>> bind(store::Entry entry, Domain domain,
+                           std::map<std::string, std::string> certificates);
+  Async<> sweep();
+  Async<Result<bool>> sweep_once();  // whether some are left
+  Async<Result<bool>> is_used(std::string account, std::string certificate);
   Async<Result<void>> remove(store::Entry entry, Domain domain);
   void mark(const std::string& key);
 
@@ -62,6 +68,7 @@ class DomainController {
   DomainPorts ports_;
   AsyncScope scope_;
   Event dirty_event_;
+  Event sweep_event_;
   std::set<std::string> known_;  // keys of all domains
   std::set<std::string> dirty_;
   std::set<std::string> busy_;

@@ -101,13 +101,107 @@ TEST(Domain, Decides) {
   }
 }
 
+GivenCertificate given(std::string id, Duration from, Duration to) {
+  return {.name = id,
+          .id = id,
+          .host_names = {"*.example"},
+          .not_before = t0 + from,
+          .not_after = t0 + to};
+}
+GivenCertificate removed(GivenCertificate made) {
+  made.removed_at = t0;
+  return made;
+}
+
+TEST(Domain, AGivenCertificateGoesBeforeItsOwn) {
+  using enum DomainStatus;
+  using Bound = std::map<std::string, std::string>;
+  struct Case {
+    const char* name;
+    Domain domain;
+    std::vector<GivenCertificate> given;
+    Bound bound;
+    Duration now;
+    const char* want;
+  };
+  for (const Case& c : {
+           Case{"none is asked for",
+                proven(kBindingCertificate),
+                {given("g", 0s, 50s)},
+                {},
+                0s,
+                "bind g"},
+           Case{"it is not a proof",
+                domain(kPendingCertificateDnsValidation),
+                {given("g", 0s, 50s)},
+                {},
+                0s,
+                "look up"},
+           Case{"nor is one renewed",
+                proven(kActive, "c"),
+                {given("g", 0s, 500s)},
+                {{"shop.example", "g"}},
+                200s,
+                "wake at 500 s"},
+           Case{"over its own",
+                proven(kActive, "c"),
+                {given("g", 0s, 50s)},
+                {{"shop.example", "c"}},
+                0s,
+                "bind g"},
+           Case{"the one issued last",
+                proven(kActive, "c"),
+                {given("h", 1s, 50s), given("g", 0s, 90s)},
+                {{"shop.example", "g"}},
+                1s,
+                "bind h"},
+           Case{"not before it holds",
+                proven(kActive, "c"),
+                {given("h", 1s, 50s)},
+                {{"shop.example", "c"}},
+                0s,
+                "wake at 100 s"},
+           Case{"ended: its own",
+                proven(kActive, "c"),
+                {given("g", 0s, 50s)},
+                {{"shop.example", "g"}},
+                50s,
+                "bind c"},
+           Case{"ended, and there is none: shown until there is",
+                proven(kActive),
+                {given("g", 0s, 50s)},
+                {{"shop.example", "g"}},
+                50s,
+                "obtain"},
+           Case{"taken away, likewise",
+                proven(kActive),
+                {removed(given("g", 0s, 50s))},
+                {{"shop.example", "g"}},
+                0s,
+                "obtain"},
+           Case{"for other names",
+                proven(kActive, "c"),
+                {{.id = "g", .host_names = {"other.example"}, .not_after = t0 + 50s}},
+                {{"shop.example", "c"}},
+                0s,
+                "wake at 100 s"},
+       }) {
+    const DomainAction action =
+        decide_domain({.domain = c.domain, .bound = c.bound, .given = c.given}, t0 + c.now);
+    std::string text = shown(action);
+    if (const auto* bind = std::get_if<BindDomain>(&action))
+      text += " " + bind->certificates.at("shop.example");
+    EXPECT_EQ(text, c.want) << c.name;
+  }
+}
+
 TEST(Domain, AWildcardWaitsWhereAnAuthorityWouldAskByDns) {
   DomainView view{.domain = proven(DomainStatus::kBindingCertificate), .acme = true};
   view.domain.name = "*.shop.example";
   const DomainAction first = decide_domain(view, t0);
   ASSERT_TRUE(std::holds_alternative<PutDomain>(first));
   view.domain = std::get<PutDomain>(first).domain;
-  EXPECT_NE(view.domain.reason, "");
+  EXPECT_NE(view.domain.reason.find("hob certificate add"), std::string::npos);
   EXPECT_EQ(shown(decide_domain(view, t0)), "wake at 21600 s");
 }
 

@@ -24,6 +24,7 @@ inline constexpr std::string_view kScalingNamesPrefix = "/runner/autoscaling-nam
 inline constexpr std::string_view kDomainsPrefix = "/runner/domains/";
 inline constexpr std::string_view kDomainHostsPrefix =
     "/runner/domain-hosts/";  // host name -> service id, of all accounts
+inline constexpr std::string_view kGivenCertificatesPrefix = "/runner/certificates/";
 inline constexpr std::string_view kAcmeAccountsPrefix =
     "/runner/acme-accounts/";  // -> the account's key, PEM: secret
 
@@ -57,6 +58,12 @@ inline std::string domain_key(std::string_view account, std::string_view service
 }
 inline std::string domain_host_key(std::string_view host) {
   return std::string(kDomainHostsPrefix).append(host);
+}
+inline std::string given_certificates_of(std::string_view account) {
+  return std::string(kGivenCertificatesPrefix).append(account).append("/");
+}
+inline std::string given_certificate_key(std::string_view account, std::string_view name) {
+  return given_certificates_of(account).append(name);
 }
 inline std::string name_key(std::string_view account, std::string_view name) {
   return std::string(kNamesPrefix).append(account).append("/").append(name);

@@ -18,6 +18,7 @@ std::string encode(const AutoScalingConfiguration& configuration) {
 }
 std::string encode(const ScalingPointer& pointer) { return record::encode(pointer); }
 std::string encode(const Domain& domain) { return record::encode(domain); }
+std::string encode(const GivenCertificate& certificate) { return record::encode(certificate); }
 
 std::string encode_over(const Service& service, std::string_view previous) {
   return record::encode_over(service, previous);
@@ -30,6 +31,9 @@ std::string encode_over(const AutoScalingConfiguration& configuration, std::stri
 }
 std::string encode_over(const Domain& domain, std::string_view previous) {
   return record::encode_over(domain, previous);
+}
+std::string encode_over(const GivenCertificate& certificate, std::string_view previous) {
+  return record::encode_over(certificate, previous);
 }
 
 Result<Service> decode_service(std::string_view json) { return record::decode<Service>(json); }
@@ -44,5 +48,8 @@ Result<ScalingPointer> decode_pointer(std::string_view json) {
   return record::decode<ScalingPointer>(json);
 }
 Result<Domain> decode_domain(std::string_view json) { return record::decode<Domain>(json); }
+Result<GivenCertificate> decode_given_certificate(std::string_view json) {
+  return record::decode<GivenCertificate>(json);
+}
 
 }  // namespace hob::runner

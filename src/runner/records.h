@@ -229,6 +229,22 @@ BOOST_DESCRIBE_STRUCT(Domain, (),
                        renew_at, order_url, order_key, authority, authority_key, attempts,
                        next_attempt_at, next_look_at, bound_at, created_at))
 
+// A certificate that its owner brought, for the account's domains that it covers. What edges show,
+// with its key, is cluster's record of the same id.
+struct GivenCertificate {
+  std::string account{};
+  std::string name{};  // within the account; replaced under it
+  std::string id{};    // of cluster's record: the same whatever replaces it
+  std::vector<std::string> host_names{};
+  Instant not_before{};
+  Instant not_after{};
+  Instant added_at{};
+  // Its owner wants it gone: shown only where there is no other yet.
+  std::optional<Instant> removed_at{};
+};
+BOOST_DESCRIBE_STRUCT(GivenCertificate, (),
+                      (account, name, id, host_names, not_before, not_after, added_at, removed_at))
+
 struct AutoScalingConfiguration {
   std::string account{};
   std::string name{};
@@ -263,16 +279,19 @@ std::string encode(const Revision& revision);
 std::string encode(const AutoScalingConfiguration& configuration);
 std::string encode(const ScalingPointer& pointer);
 std::string encode(const Domain& domain);
+std::string encode(const GivenCertificate& certificate);
 // Over what was read, so that fields a newer version wrote are kept.
 std::string encode_over(const Service& service, std::string_view previous);
 std::string encode_over(const Operation& operation, std::string_view previous);
 std::string encode_over(const AutoScalingConfiguration& configuration, std::string_view previous);
 std::string encode_over(const Domain& domain, std::string_view previous);
+std::string encode_over(const GivenCertificate& certificate, std::string_view previous);
 Result<Service> decode_service(std::string_view json);
 Result<Operation> decode_operation(std::string_view json);
 Result<Revision> decode_revision(std::string_view json);
 Result<AutoScalingConfiguration> decode_scaling(std::string_view json);
 Result<ScalingPointer> decode_pointer(std::string_view json);
 Result<Domain> decode_domain(std::string_view json);
+Result<GivenCertificate> decode_given_certificate(std::string_view json);
 
 }  // namespace hob::runner

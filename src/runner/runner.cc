@@ -2,6 +2,7 @@
 
 #include "runner/api.h"
 #include "runner/controller.h"
+#include "runner/staple_controller.h"
 
 namespace hob::runner {
 
@@ -12,11 +13,15 @@ class Runner::Parts {
       : api(store, clock, random, images,
             {.region = options.region, .url_suffix = options.url_suffix}),
         controller(store, executor, clock, random, images, logs),
-        domains(store, executor, clock, random, std::move(domain_ports)) {}
+        domains(store, executor, clock, random, domain_ports) {
+    if (domain_ports.fetcher != nullptr)
+      staples.emplace(store, executor, clock, *domain_ports.fetcher);
+  }
 
   Api api;
   Controller controller;
   DomainController domains;
+  std::optional<StapleController> staples;
 };
 
 Runner::Runner(store::Store& store, Executor executor, Clock& clock, Random& random, Images& images,
@@ -27,10 +32,12 @@ Runner::~Runner() = default;
 
 void Runner::start() {
   parts_->controller.start();
+  if (parts_->staples) parts_->staples->start();
   parts_->domains.start();
 }
 Async<> Runner::stop() {
   co_await parts_->domains.stop();
+  if (parts_->staples) co_await parts_->staples->stop();
   co_await parts_->controller.stop();
 }
 void Runner::edge_reported(const EdgeId& edge, const link::EdgeReport& report) {
