@@ -194,6 +194,34 @@ TEST(DeploymentStrategy, GoesBackWhenTheNewVersionIsWorse) {
   });
 }
 
+TEST(DeploymentStrategy, AVersionThatFailedCountsForNothing) {
+  // "c" is rolled out over "a" after "b" has failed.
+  const auto third = [](std::vector<T> tasks, int desired) {
+    return with(rollout(canary(), 1, std::move(tasks), desired), [](ServiceView& view) {
+      view.service.deployments[0].rollout = RolloutState::kFailed;
+      view.service.deployments.insert(view.service.deployments.begin(),
+                                      Deployment{.id = DeploymentId{"c"}});
+    });
+  };
+  const auto asleep = [](T t) {
+    t.task.asleep = true;
+    return t;
+  };
+  check({
+      {"its tasks go, the others are enough for one to follow them",
+       third({asleep(ready("a1")), asleep(ready("a2")), ready("b1"), ready("b2"), ready("c1")}, 2),
+       100s, "drain a2, drain b2, drain b1"},
+      {"they go however few the others are: those want their room",
+       third({ready("a1"), ready("b1"), ready("b2"), ready("b3")}, 3), 100s,
+       "start c, start c, drain b3, drain b2, drain b1"},
+      {"where nobody else serves they do",
+       third({pending("a1"), ready("b1"), ready("b2"), pending("c1"), pending("c2")}, 2), 100s,
+       "stop a1, wake 997"},
+      {"until another does", third({ready("b1"), ready("b2"), ready("c1"), pending("c2")}, 2), 100s,
+       "drain b2, drain b1, wake 999"},
+  });
+}
+
 TEST(DeploymentStrategy, ErrorsMustBeMoreThanChance) {
   struct Row {
     const char* name;

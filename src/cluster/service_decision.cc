@@ -26,6 +26,7 @@ class Decision {
     judge_newest();
     choose_target();
     choose_base();
+    choose_refused();
     choose_kept();
     pin_image();
     end_drained();
@@ -71,6 +72,9 @@ class Decision {
   bool retired(const Task& task) const { return retired_.contains(task.deployment); }
   // There are to be as many of these as are desired; others go.
   bool stays(const Task& task) const { return of_target(task) || (shifts_ && of_base(task)); }
+  // Of a version that failed while requests were shifted to it: it gets none as long as another has
+  // a task (weights_of).
+  bool refused(const Task& task) const { return refused_.contains(task.deployment); }
   // False for one that found another image under the tag: its host was lost while it pulled, and
   // came back.
   static bool runs_image_of(const Task& task, const Deployment& deployment) {
@@ -83,11 +87,14 @@ class Decision {
         std::ranges::count_if(tasks_, [&](const Task* task) { return wanted_one(*task); }));
   }
   // Tasks that serve, of any deployment: what must not fall below L. One that requests are shifted
-  // to does not count for the others: it may have none yet.
+  // to does not count for the others: it may have none yet. One of a version that failed counts
+  // where there is no other.
   int serving_count() const {
-    return count([&](const Task& task) {
+    const auto serves = [&](const Task& task) {
       return serving(task) && !retired(task) && !(shifts_ && of_target(task));
-    });
+    };
+    const int others = count([&](const Task& task) { return serves(task) && !refused(task); });
+    return others > 0 ? others : count(serves);
   }
 
   // ---- effects ----
@@ -189,6 +196,16 @@ class Decision {
         count([&](const Task& task) { return task.deployment == base_->id && wanted(task); }) > 0;
     // Where nothing serves there is nobody to take requests from step by step.
     shifts_ = shifts && (target_->step > 0 || has_tasks);
+  }
+
+  void choose_refused() {
+    for (const Deployment& deployment : service_.deployments) {
+      const bool failed =
+          deployment.rollout == RolloutState::kFailed || (newest(deployment) && newest_failed_);
+      if (failed && &deployment != target_ &&
+          deployment.configuration.strategy != DeploymentStrategy::kRolling)
+        refused_.insert(deployment.id);
+    }
   }
 
   // Ways back, as long as nobody needs their room: a rollout is one that may.
@@ -323,6 +340,9 @@ class Decision {
       if (serving(*task)) ++sound[task->deployment].serving;
     }
     int serving_now = serving_count();
+    const bool refused_serve = count([&](const Task& task) {
+                                 return serving(task) && !retired(task) && !refused(task);
+                               }) == 0;
     const int keep = healthy_min_now();
     for (const Task* task : in_order_of_ending()) {
       if (!wanted(*task)) continue;
@@ -331,6 +351,10 @@ class Decision {
         if (stays_kept && kept_now <= desired_ && !lame(*task)) continue;
         if (stays_kept) --kept_now;
         end(*task);
+        continue;
+      }
+      if (refused(*task) && !refused_serve) {
+        end(*task);  // at once: others may need its room
         continue;
       }
       const bool old = !stays(*task);
@@ -476,6 +500,7 @@ class Decision {
   const Deployment* target_ = nullptr;  // whose tasks there should be
   const Deployment* base_ = nullptr;    // while target_ is rolled out: what it takes over from
   bool shifts_ = false;                 // by weights, the base's tasks staying
+  std::set<DeploymentId> refused_;      // failed, and get no requests while another has a task
   std::set<DeploymentId> retired_;      // ways back, and those that are none any more
   std::set<DeploymentId> kept_;         // of these, those that are
   int started_ = 0;                     // by this decision

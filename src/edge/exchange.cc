@@ -18,12 +18,8 @@ void Exchange::start(Front& front, std::shared_ptr<Service> service, const Reque
   facts_ = facts;
   started_us_ = worker_.loop().now_us();
   started_ms_ = last_progress_ms_ = worker_.loop().now_ms();
-  const uint64_t limit = service_->route.request_timeout_ms;
-  deadline_ms_ = limit == 0 ? kNever : started_ms_ + limit;
   keeping_ = true;
-  service_->counts->in_flight.begin(started_us_);
-  service_->budget.request(started_ms_ / 1'000);
-  if (pool_ != nullptr) pool_->counts->in_flight.begin(started_us_);
+  worker_.queues().begin(*this, worker_.now());
   if (facts.framing == http::Framing::kLength) {
     char line[48];
     const int size = std::snprintf(line, sizeof line, "Content-Length: %llu\r\n\r\n",
@@ -34,20 +30,35 @@ void Exchange::start(Front& front, std::shared_ptr<Service> service, const Reque
   } else {
     head_.append(worker_.buffers(), "\r\n");
   }
-  if (service_->route.state == link::RouteState::kPaused) {
-    refuse(Refusal::kPaused, 503);
-    return;
+  const bool paused = service_->route.state == link::RouteState::kPaused;
+  obey(paused ? Turn::kPaused : worker_.queues().dispatch(*this, worker_.now()));
+}
+
+void Exchange::obey(Turn turn) {
+  switch (turn) {
+    case Turn::kGiven:
+      return attach(worker_.upstream_to(target_, service_->route.protocol));
+    case Turn::kWaits:
+      return set_deadline();
+    case Turn::kPaused:
+      return refuse(Refusal::kPaused, 503);
+    case Turn::kStopped:
+      return refuse(Refusal::kStopped, 503);
+    case Turn::kQueueFull:
+      return refuse(Refusal::kQueueFull, 503);
+    case Turn::kNoTarget:
+      return refuse(Refusal::kNoTarget, 503);
+    case Turn::kConnectFailed:
+      return refuse(Refusal::kConnectFailed, 502);
+    case Turn::kConnectTimeout:
+      return refuse(Refusal::kConnectTimeout, 504);
   }
-  worker_.dispatch(*this);
 }
 
 void Exchange::set_deadline() {
   uint64_t due = deadline_ms_;
-  if (resting_) {
-    due = std::min(due, rest_until_ms_);
-  } else if (waiting_) {
-    due = std::min(due, waiting_since_ms() + service_->route.queue_timeout_ms);
-    if (passed_over_) due = std::min(due, waiting_since_ms() + worker_.context().times.failover);
+  if (held()) {
+    due = worker_.queues().due(*this);
   } else if (service_->route.idle_timeout_ms > 0) {
     due = std::min(due, last_progress_ms_ + service_->route.idle_timeout_ms);
   }
@@ -56,35 +67,23 @@ void Exchange::set_deadline() {
 
 void Exchange::on_alarm() {
   if (front_ == nullptr) return;
+  if (held()) {
+    obey(worker_.queues().look(*this, worker_.now()));
+    return;
+  }
   const uint64_t now = worker_.loop().now_ms();
   const uint64_t idle = service_->route.idle_timeout_ms;
   const bool late = now >= deadline_ms_ && !upgraded_;
-  if (resting_ && late) {
-    refuse(Refusal::kConnectFailed, 502);
-  } else if (resting_ && now >= rest_until_ms_) {
-    resting_ = false;
-    std::fill(std::begin(failed_), std::end(failed_), nullptr);
-    if (!pinned_) leave_pool();
-    worker_.dispatch(*this);
-  } else if (resting_) {
-    set_deadline();
-  } else if (waiting_ && (late || now >= waiting_since_ms() + service_->route.queue_timeout_ms)) {
-    refuse(Refusal::kNoTarget, 503);
-  } else if (waiting_ && passed_over_ &&
-             now >= waiting_since_ms() + worker_.context().times.failover) {
-    passed_over_ = false;
-    fail_open_ = true;
-    if (!worker_.try_waiting(*this)) set_deadline();
-  } else if (!waiting_ && (late || (idle > 0 && now >= last_progress_ms_ + idle))) {
+  if (late || (idle > 0 && now >= last_progress_ms_ + idle)) {
     if (!request_ended_ && wants_body() && !late) {
       refuse(Refusal::kClientTooSlow, 408);
     } else {
       refuse(Refusal::kTimeout, 504);
     }
-  } else {
-    if (upgraded_) deadline_ms_ = kNever;
-    set_deadline();
+    return;
   }
+  if (upgraded_) deadline_ms_ = kNever;
+  set_deadline();
 }
 
 // ---- the request ----
@@ -118,12 +117,8 @@ void Exchange::request_end(std::string_view trailers) {
   if (upstream_ != nullptr) upstream_->send_end(trailers);
 }
 
-void Exchange::attach(std::shared_ptr<Target> target, Upstream& upstream) {
-  target_ = std::move(target);
-  given_ = true;
-  unanswered_ = false;
+void Exchange::attach(Upstream& upstream) {
   upstream_ = &upstream;
-  waiting_ = false;
   last_progress_ms_ = worker_.loop().now_ms();
   set_deadline();
   upstream.begin(*this);
@@ -151,81 +146,21 @@ void Exchange::upstream_drained() {
 
 // ---- failures ----
 
-void Exchange::let_go_of_target() {
-  if (target_ == nullptr) return;
+void Exchange::abandon_upstream() {
   Upstream* upstream = std::exchange(upstream_, nullptr);
   connected_ = false;
   if (upstream != nullptr) upstream->abandon();
-  const std::shared_ptr<Target> target = std::move(target_);
-  target_ = nullptr;
-  worker_.release(*service_, *pool_, *target);
 }
 
-void Exchange::pin(std::shared_ptr<Pool> pool) {
-  pinned_ = true;
-  pool_ = std::move(pool);
-}
-
-void Exchange::prefer(std::shared_ptr<Pool> pool, std::shared_ptr<Target> target) {
-  pool_ = std::move(pool);
-  sticky_ = std::move(target);
-}
-
-void Exchange::enter_pool(const std::shared_ptr<Pool>& pool) {
-  if (pool_ == pool) return;
-  leave_pool();
-  pool_ = pool;
-  pool_->counts->in_flight.begin(worker_.loop().now_us());
-}
-
-void Exchange::leave_pool() {
-  if (pool_ == nullptr) return;
-  PoolCounts& counts = *pool_->counts;
-  counts.in_flight.end(worker_.loop().now_us());
-  if (given_) counts.requests.add();
-  if (given_ && unanswered_) counts.failures.add();
-  given_ = unanswered_ = false;
-  pool_.reset();
+void Exchange::let_go_of_target() {
+  if (target_ == nullptr) return;
+  abandon_upstream();
+  worker_.queues().release(*this);
 }
 
 void Exchange::upstream_connect_failed(bool timed_out) {
-  unanswered_ = true;
-  worker_.gateway_failed(*service_, *pool_, *target_);
-  const auto free = std::ranges::find(failed_, nullptr);
-  HOB_ASSERT(free != std::end(failed_));
-  *free = target_.get();
-  let_go_of_target();
-  const bool more = free - std::begin(failed_) < kConnectRetriesMax;
-  // Over budget it is not lost, but comes later: it has cost no target anything yet.
-  if (more && worker_.find_untried(*this) && worker_.may_retry(*service_)) {
-    count_retry();
-    worker_.dispatch(*this);
-    return;
-  }
-  if (timed_out) {
-    refuse(Refusal::kConnectTimeout, 504);
-    return;
-  }
-  const uint64_t now = worker_.loop().now_ms();
-  if (rests_since_ms_ == 0) {
-    rests_since_ms_ = now;
-    rest_ms_ = kRestMin;
-  } else {
-    rest_ms_ = std::min(2 * rest_ms_, kRestMax);
-  }
-  if (now + rest_ms_ >= rests_since_ms_ + service_->route.queue_timeout_ms) {
-    refuse(Refusal::kConnectFailed, 502);
-    return;
-  }
-  count_retry();
-  service_->counts->retries.add();
-  resting_ = true;
-  rest_until_ms_ = now + rest_ms_;
-  set_deadline();
-}
-
-void Exchange::count_retry() {
-  if (connect_retries_ < UINT8_MAX) ++connect_retries_;
+  abandon_upstream();
+  obey(worker_.queues().connect_failed(*this, timed_out, worker_.now()));
 }
 
 void Exchange::upstream_lost(Refusal why) {
@@ -240,43 +175,38 @@ void Exchange::upstream_lost(Refusal why) {
   // the target's.
   const bool stale = why == Refusal::kTargetClosed && upstream_->reused();
   if (stale && keeping_ && facts_.idempotent && reuse_retries_ < kReuseRetriesMax &&
-      worker_.may_retry(*service_)) {
+      Queues::may_retry(*this, worker_.now())) {
     ++reuse_retries_;
     let_go_of_target();
-    worker_.dispatch(*this);
+    obey(worker_.queues().dispatch(*this, worker_.now()));
     return;
   }
-  if (!stale) worker_.gateway_failed(*service_, *pool_, *target_);
-  // It ended with our request unanswered: what is harmless twice goes to another one. Not to a
-  // third: it may be this request that ends them.
-  const auto free = std::ranges::find(failed_, nullptr);
-  if (why == Refusal::kTargetClosed && keeping_ && facts_.idempotent && !lost_once_ &&
-      free - std::begin(failed_) < kConnectRetriesMax && worker_.may_retry(*service_)) {
-    *free = target_.get();
-    if (worker_.find_untried(*this)) {
-      lost_once_ = true;
-      let_go_of_target();
-      count_retry();
-      worker_.dispatch(*this);
-      return;
-    }
+  if (!stale) worker_.queues().gateway_failed(*this, worker_.now());
+  // It ended with our request unanswered.
+  const bool replayable = why == Refusal::kTargetClosed && keeping_ && facts_.idempotent;
+  if (worker_.queues().lost(*this, replayable, worker_.now())) {
+    let_go_of_target();
+    count_retry();
+    obey(worker_.queues().dispatch(*this, worker_.now()));
+    return;
   }
   refuse(why, 502);
 }
 
 void Exchange::upstream_refused() {
-  if (!answer_begun_ && keeping_ && refusals_ < kRefusalsMax && worker_.may_retry(*service_)) {
+  if (!answer_begun_ && keeping_ && refusals_ < kRefusalsMax &&
+      Queues::may_retry(*this, worker_.now())) {
     ++refusals_;
     let_go_of_target();
     service_->counts->retries.add();
-    worker_.dispatch(*this);
+    obey(worker_.queues().dispatch(*this, worker_.now()));
     return;
   }
   upstream_lost(Refusal::kTargetClosed);
 }
 
 void Exchange::refuse(Refusal why, int status) {
-  worker_.stop_waiting(*this);
+  worker_.queues().stop_waiting(*this, worker_.now());
   if (why == Refusal::kTimeout) unanswered_ = !upgraded_;
   Front* front = front_;
   const bool begun = answer_begun_;
@@ -291,7 +221,7 @@ void Exchange::refuse(Refusal why, int status) {
 
 void Exchange::cancel() {
   if (front_ == nullptr) return;
-  worker_.stop_waiting(*this);
+  worker_.queues().stop_waiting(*this, worker_.now());
   finish(answer_begun_ ? status_ : 0);
 }
 
@@ -300,7 +230,7 @@ void Exchange::finish(int status) {
   resting_ = false;
   let_go_of_target();
   if (answer_begun_ && status >= 500) unanswered_ = true;
-  leave_pool();
+  leave_pool(worker_.now());
   ServiceCounts& counts = *service_->counts;
   const uint64_t now_us = worker_.loop().now_us();
   counts.in_flight.end(now_us);
@@ -321,7 +251,7 @@ void Exchange::finish(int status) {
                                .received_bytes = received_bytes_,
                                .sent_bytes = sent_bytes_,
                                .took_us = took_us,
-                               .tries = 1 + connect_retries_ + reuse_retries_ + refusals_});
+                               .tries = 1 + retries_ + reuse_retries_ + refusals_});
   }
   front_ = nullptr;
   worker_.loop().set_alarm(*this, kNever);
@@ -353,9 +283,7 @@ void Exchange::upstream_head(const http::ResponseHead& head, std::string_view ra
     refuse(Refusal::kNotSwitched, 502);
     return;
   }
-  target_->ejection.succeeded();
-  if (target_->shared->failing.load(std::memory_order_relaxed))
-    target_->shared->failing.store(false, std::memory_order_relaxed);
+  Queues::answered(*this);
   answer_begun_ = true;
   keeping_ = false;
   kept_.clear();
@@ -392,25 +320,19 @@ void Exchange::upstream_end(std::string_view trailers) {
 }
 
 void Exchange::reset() {
+  clear();
   head_.clear();
   kept_.clear();
   trailers_.clear();
   front_ = nullptr;
-  service_.reset();
-  pool_.reset();
-  sticky_.reset();
   answer_lines_.clear();
   websocket_accept_.clear();
-  target_.reset();
   upstream_ = nullptr;
-  std::fill(std::begin(failed_), std::end(failed_), nullptr);
   log_prefix_.clear();
-  queued_us_ = sent_bytes_ = received_bytes_ = 0;
+  sent_bytes_ = received_bytes_ = 0;
   status_ = 0;
-  connect_retries_ = reuse_retries_ = refusals_ = interim_ = 0;
-  rests_since_ms_ = 0;
-  waiting_ = resting_ = connected_ = keeping_ = request_ended_ = answer_begun_ = upgraded_ = false;
-  pinned_ = given_ = unanswered_ = passed_over_ = fail_open_ = lost_once_ = false;
+  reuse_retries_ = refusals_ = interim_ = 0;
+  connected_ = keeping_ = request_ended_ = answer_begun_ = upgraded_ = false;
   worker_.loop().set_alarm(*this, kNever);
 }
 

@@ -73,7 +73,7 @@ struct RequestFacts {
   bool secure = false;  // came by TLS
 };
 
-class Exchange final : public Alarm {
+class Exchange final : public QueuedRequest, public Alarm {
  public:
   explicit Exchange(Worker& worker) : worker_(worker) {}
   ~Exchange() = default;
@@ -82,10 +82,6 @@ class Exchange final : public Alarm {
   // The canonical head goes here before start(): request line and fields, without framing and the
   // last empty line.
   Chain& head() { return head_; }
-  // Only targets of this version may get it. Before start().
-  void pin(std::shared_ptr<Pool> pool);
-  // The target that the client had, of pool_; it has it again if it can be used. Before start().
-  void prefer(std::shared_ptr<Pool> pool, std::shared_ptr<Target> target);
   // A 101 must be a WebSocket's, with this Sec-WebSocket-Accept; empty: that is the client's
   // matter. Before start().
   void expect_websocket(std::string accept) { websocket_accept_ = std::move(accept); }
@@ -113,7 +109,7 @@ class Exchange final : public Alarm {
   uint64_t started_us() const { return started_us_; }
 
   // ---- from the worker ----
-  void attach(std::shared_ptr<Target> target, Upstream& upstream);
+  void obey(Turn turn);
   void refuse(Refusal why, int status);
 
   // ---- from the upstream ----
@@ -141,65 +137,36 @@ class Exchange final : public Alarm {
   void reset();
 
  private:
-  friend class Worker;
   void set_deadline();
-  uint64_t waiting_since_ms() const { return waiting_since_us_ / 1'000; }
+  void attach(Upstream& upstream);
+  void abandon_upstream();
   void let_go_of_target();
-  // The version whose request it is now; what became of it there is counted when it leaves.
-  void enter_pool(const std::shared_ptr<Pool>& pool);
-  void leave_pool();
-  void count_retry();
-  // Nothing has been sent to anybody who would answer, and it may still be.
-  bool held() const { return waiting_ || resting_; }
   void finish(int status);
 
   Worker& worker_;
   Front* front_ = nullptr;
-  std::shared_ptr<Service> service_;
-  std::shared_ptr<Pool> pool_;      // from the first dispatch on
-  std::shared_ptr<Target> target_;  // of pool_
-  std::shared_ptr<Target> sticky_;  // waited for while it can be used; nullptr: any will do
   std::string answer_lines_;
   std::string websocket_accept_;
   Upstream* upstream_ = nullptr;
-  // Tried and failed, not to be tried again while there are others.
-  const Target* failed_[3] = {};
   RequestFacts facts_;
   Chain head_;            // with the framing lines, once started
   Chain kept_;            // of the body, for as long as it may have to be sent again
   std::string trailers_;  // likewise
-  Exchange* next_waiting_ = nullptr;
-  Exchange* previous_waiting_ = nullptr;
   std::string log_prefix_;
   uint64_t started_us_ = 0;
   uint64_t started_ms_ = 0;
-  uint64_t waiting_since_us_ = 0;
-  uint64_t rests_since_ms_ = 0;  // the first of its rests; 0: none yet
-  uint64_t rest_until_ms_ = 0;
-  uint64_t rest_ms_ = 0;
-  uint64_t queued_us_ = 0;  // in all
   uint64_t last_progress_ms_ = 0;
-  uint64_t deadline_ms_ = 0;
   uint64_t sent_bytes_ = 0;      // of the answer's body
   uint64_t received_bytes_ = 0;  // of the request's
   int status_ = 0;
-  uint8_t connect_retries_ = 0;
   uint8_t reuse_retries_ = 0;
   uint8_t refusals_ = 0;  // by targets
   uint8_t interim_ = 0;
-  bool waiting_ : 1 = false;
-  bool resting_ : 1 = false;  // until rest_until_ms_, before targets that refused are tried again
   bool connected_ : 1 = false;
   bool keeping_ : 1 = false;
   bool request_ended_ : 1 = false;
   bool answer_begun_ : 1 = false;
   bool upgraded_ : 1 = false;
-  bool pinned_ : 1 = false;       // to pool_, by the host name
-  bool given_ : 1 = false;        // to a target of pool_
-  bool unanswered_ : 1 = false;   // it was the last one's fault that no answer, or a 5xx, came
-  bool passed_over_ : 1 = false;  // waits although others may be free: failed, or not its own
-  bool fail_open_ : 1 = false;    // has waited long enough: takes them
-  bool lost_once_ : 1 = false;    // a target ended without answering it
 };
 
 }  // namespace hob::edge

@@ -16,24 +16,40 @@
 
 namespace hob::edge {
 
+namespace {
+Queues::Options options_of(size_t index, const WorkerContext& context) {
+  Queues::Options options{
+      .loop = index, .loops = context.loops, .failover = context.times.failover};
+  SystemRandom().fill(options.random, sizeof options.random);
+  return options;
+}
+}  // namespace
+
 Worker::Worker(std::unique_ptr<Loop> loop, size_t index, WorkerContext& context,
                std::vector<uint16_t> ports)
-    : loop_(std::move(loop)), index_(index), context_(context), ports_(std::move(ports)) {
-  SystemRandom().fill(random_state_, sizeof random_state_);
+    : loop_(std::move(loop)),
+      index_(index),
+      context_(context),
+      ports_(std::move(ports)),
+      queues_(options_of(index, context), calls()) {
   listening_ = !ports_.empty();
-  random_state_[0] |= 1;  // all zeros would stay zeros
 }
 
 Worker::~Worker() = default;
 
-uint64_t Worker::random() {  // xoroshiro128+: for choices and trace ids, not for secrets
-  const uint64_t a = random_state_[0];
-  uint64_t b = random_state_[1];
-  const uint64_t result = a + b;
-  b ^= a;
-  random_state_[0] = ((a << 24) | (a >> 40)) ^ b ^ (b << 16);
-  random_state_[1] = (b << 37) | (b >> 27);
-  return result;
+Queues::Calls Worker::calls() {
+  const auto exchange = [](QueuedRequest& request) -> Exchange& {
+    return static_cast<Exchange&>(request);
+  };
+  return {.given = [exchange](QueuedRequest& request) { exchange(request).obey(Turn::kGiven); },
+          .waits = [exchange](QueuedRequest& request) { exchange(request).obey(Turn::kWaits); },
+          .refused = [exchange](QueuedRequest& request, Turn why) { exchange(request).obey(why); },
+          .unlisted = [](Target& target) { close_kept(target); },
+          .look_again =
+              [this](const std::string& id) { loop_->post([this, id] { wake_service(id); }); },
+          .wake = context_.wake,
+          .ask = context_.ask,
+          .drained = context_.on_drained};
 }
 
 namespace {
@@ -84,119 +100,8 @@ uint32_t Worker::unix_seconds() {
 }
 
 void Worker::apply(const Routes& routes) {
-  by_host_.clear();
-  std::vector<std::shared_ptr<Pool>> dropped;
-  for (auto& [id, service] : services_) service->listed = false;
-  for (auto& [shared, target] : targets_) target->listed = false;
-  for (const ServiceRoute& route : routes.services) {
-    std::shared_ptr<Service>& service = services_[route.service->id];
-    if (service == nullptr || service->shared != route.service) {
-      service = std::make_shared<Service>();
-      service->shared = route.service;
-      service->counts = route.service->loops[index_].get();
-    }
-    // Two routes of one service (more host names): the last one's targets hold.
-    service->listed = true;
-    service->route = route;
-    apply_pools(*service, route, dropped);
-    for (const std::string& host : route.host_names)
-      by_host_.insert_or_assign(host.starts_with("*.") ? host.substr(1) : host,
-                                Destination{.service = service});
-    for (size_t i = 0; i < route.pools.size(); ++i) {
-      for (const std::string& host : route.pools[i].host_names)
-        by_host_.insert_or_assign(host, Destination{.service = service, .pool = service->pools[i]});
-    }
-  }
-  for (auto it = targets_.begin(); it != targets_.end();) {
-    if (it->second->listed) {
-      ++it;
-      continue;
-    }
-    close_kept(*it->second);
-    it = targets_.erase(it);
-  }
-  for (auto it = services_.begin(); it != services_.end();) {
-    const std::shared_ptr<Service> service = it->second;
-    if (!service->listed) {
-      it = services_.erase(it);
-      refuse_waiting(*service, Refusal::kStopped);
-    } else {
-      ++it;
-      if (service->route.state == link::RouteState::kPaused)
-        refuse_waiting(*service, Refusal::kPaused);
-      for (size_t i = 0; i < service->pools.size(); ++i) {
-        if (service->pools[i]->share == 0) dispatch_waiting(*service->pools[i], false);
-      }
-      serve_waiting(*service);
-    }
-  }
-  for (const std::shared_ptr<Pool>& pool : dropped) dispatch_waiting(*pool, true);
+  queues_.apply(routes, now());
   applied_.store(routes.version, std::memory_order_release);
-}
-
-void Worker::apply_pools(Service& service, const ServiceRoute& route,
-                         std::vector<std::shared_ptr<Pool>>& dropped) {
-  std::vector<std::shared_ptr<Pool>> before = std::exchange(service.pools, {});
-  service.shares = 0;
-  for (const PoolRoute& from : route.pools) {
-    const auto known = std::ranges::find_if(
-        before, [&](const auto& pool) { return pool != nullptr && pool->shared == from.pool; });
-    std::shared_ptr<Pool> pool = known != before.end() ? std::exchange(*known, nullptr) : nullptr;
-    if (pool == nullptr) {
-      pool = std::make_shared<Pool>();
-      pool->shared = from.pool;
-      pool->counts = from.pool->loops[index_].get();
-    }
-    pool->share = from.share;
-    pool->sleeps = from.awake_min >= 0;
-    service.shares += static_cast<uint64_t>(from.share);
-    pool->targets.clear();
-    pool->near = from.near;
-    for (const std::shared_ptr<SharedTarget>& shared : from.targets) {
-      std::shared_ptr<Target>& target = targets_[shared.get()];
-      if (target == nullptr) {
-        target = std::make_shared<Target>(shared);
-        if (applied_.load(std::memory_order_relaxed) >= 0) target->came_ms = loop_->now_ms();
-      }
-      target->listed = true;
-      pool->targets.push_back(target);
-    }
-    service.pools.push_back(std::move(pool));
-  }
-  for (std::shared_ptr<Pool>& pool : before) {
-    if (pool == nullptr) continue;
-    pool->listed = false;
-    pool->targets.clear();
-    dropped.push_back(std::move(pool));
-  }
-}
-
-void Worker::refuse_waiting(Service& service, Refusal why) {
-  for (size_t i = 0; i < service.pools.size(); ++i) {
-    while (service.pools[i]->first_waiting != nullptr)
-      service.pools[i]->first_waiting->refuse(why, 503);
-  }
-}
-
-void Worker::dispatch_waiting(Pool& pool, bool pinned) {
-  for (Exchange* exchange = pool.first_waiting; exchange != nullptr;) {
-    Exchange* next = exchange->next_waiting_;
-    if (pinned || !exchange->pinned_) {
-      stop_waiting(*exchange);
-      if (!exchange->pinned_) exchange->leave_pool();
-      dispatch(*exchange);
-    }
-    exchange = next;
-  }
-}
-
-const Destination* Worker::find(std::string_view host) const {
-  auto found = by_host_.find(host);
-  if (found == by_host_.end()) {
-    const size_t dot = host.find('.');
-    if (dot != std::string_view::npos && dot > 0) found = by_host_.find(host.substr(dot));
-  }
-  return found != by_host_.end() ? &found->second : nullptr;
 }
 
 bool Worker::find_acme_answer(std::string_view host, std::string_view path) {
@@ -250,91 +155,13 @@ void Worker::abort_all() {
     client->abort();
     client = next;
   }
-  for (auto& [shared, target] : targets_) {
-    close_kept(*target);
-  }
+  queues_.each_target([](Target& target) { close_kept(target); });
 }
 
 // ---- targets ----
 
-const std::shared_ptr<Pool>& Worker::choose_pool(const Service& service) {
-  if (service.pools.size() == 1) return service.pools.front();
-  return service.pools[pick_version(service.pools.size(), service.shares, random(),
-                                    [&](size_t i) { return service.pools[i]->share; })];
-}
-
 void Worker::recall(Exchange& exchange, const Destination& destination) const {
-  const StickyTokens tokens = sticky_tokens(request_head_);
-  if (tokens.target.empty()) return;
-  for (const std::shared_ptr<Pool>& pool : destination.service->pools) {
-    // A way by name is to that version alone; one without a share has no claim on its clients.
-    if (destination.pool != nullptr ? pool != destination.pool : pool->share == 0) continue;
-    if (pool->shared->token != tokens.version) continue;
-    const auto known = std::ranges::find_if(
-        pool->targets, [&](const auto& target) { return target->shared->token == tokens.target; });
-    exchange.prefer(pool, known != pool->targets.end() ? *known : nullptr);
-    return;
-  }
-}
-
-bool Worker::still_prefers(Exchange& exchange, const Pool& pool, uint64_t now) const {
-  if (exchange.sticky_ == nullptr) return false;
-  const bool usable =
-      !exchange.fail_open_ && !exchange.sticky_->ejection.ejected(now) &&
-      std::ranges::find(exchange.failed_, exchange.sticky_.get()) == std::end(exchange.failed_) &&
-      std::ranges::find(pool.targets, exchange.sticky_) != pool.targets.end();
-  if (!usable) {
-    if (exchange.waiting_) exchange.sticky_->shared->wanted.fetch_sub(1, std::memory_order_seq_cst);
-    exchange.sticky_.reset();
-  }
-  return usable;
-}
-
-bool Worker::try_target(Exchange& exchange, const std::shared_ptr<Pool>& pool) {
-  const std::shared_ptr<Service> service = exchange.service_;
-  const uint64_t now = loop_->now_ms();
-  const auto& targets = pool->targets;
-  const auto view = [&](size_t i) {
-    const Target& target = *targets[i];
-    const int load = target.shared->load.load(std::memory_order_seq_cst);
-    return TargetView{
-        .in_flight = load,
-        .ejected = target.ejection.ejected(now),
-        .excluded = std::find(std::begin(exchange.failed_), std::end(exchange.failed_), &target) !=
-                        std::end(exchange.failed_) ||
-                    (exchange.fail_open_ && load >= SharedTarget::kClosed),
-        .slots = target.came_ms == 0
-                     ? INT_MAX
-                     : slow_start_slots(now - target.came_ms, service->route.max_concurrency)};
-  };
-  std::shared_ptr<Target> target;
-  if (still_prefers(exchange, *pool, now)) {
-    if (exchange.sticky_->shared->load.load(std::memory_order_seq_cst) >=
-        service->route.max_concurrency)
-      return false;
-    target = exchange.sticky_;
-  } else {
-    const std::optional<size_t> picked =
-        pick_target(targets.size(), pool->near, service->route.max_concurrency, random(), view);
-    if (!picked) return false;
-    target = targets[*picked];
-  }
-  // Other loops count too: the place may have gone to one of them just now, or the target been
-  // closed.
-  const int before = target->shared->load.fetch_add(1, std::memory_order_seq_cst);
-  if (before >= service->route.max_concurrency) {
-    release(*service, *pool, *target);
-    return false;
-  }
-  if (before + 1 >= pool->shared->signal_at.load(std::memory_order_relaxed) &&
-      pool->signalled_ms != now) {
-    pool->signalled_ms = now;
-    ask(*pool);
-  }
-  stop_waiting(exchange);
-  exchange.enter_pool(pool);
-  exchange.attach(target, upstream_to(target, service->route.protocol));
-  return true;
+  Queues::recall(exchange, destination, sticky_tokens(request_head_));
 }
 
 Upstream& Worker::upstream_to(const std::shared_ptr<Target>& target,
@@ -371,179 +198,6 @@ void Worker::close_kept(Target& target) {
   while (!target.http2.empty()) target.http2.back()->retire();
 }
 
-void Worker::dispatch(Exchange& exchange) {
-  const std::shared_ptr<Service> service = exchange.service_;
-  if (exchange.pool_ != nullptr && !exchange.pool_->listed) {
-    if (exchange.pinned_) {
-      exchange.refuse(Refusal::kStopped, 503);
-      return;
-    }
-    exchange.leave_pool();
-  }
-  if (exchange.pool_ == nullptr) exchange.enter_pool(choose_pool(*service));
-  const std::shared_ptr<Pool> pool = exchange.pool_;
-  // Who waits already comes first.
-  if (pool->waiting == 0 && try_target(exchange, pool)) return;
-  if (try_others(exchange)) return;
-  if (service->waiting >= kQueuedPerServiceMax) {
-    exchange.refuse(Refusal::kQueueFull, 503);
-    return;
-  }
-  exchange.waiting_ = true;
-  exchange.waiting_since_us_ = loop_->now_us();
-  exchange.previous_waiting_ = pool->last_waiting;
-  exchange.next_waiting_ = nullptr;
-  (pool->last_waiting != nullptr ? pool->last_waiting->next_waiting_ : pool->first_waiting) =
-      &exchange;
-  pool->last_waiting = &exchange;
-  ++pool->waiting;
-  ++service->waiting;
-  service->counts->queued.add();
-  pool->counts->queued.add();
-  // Before the main thread is asked: it shall see that this one is to be woken.
-  if (exchange.sticky_ != nullptr)
-    exchange.sticky_->shared->wanted.fetch_add(1, std::memory_order_seq_cst);
-  set_waiting_bit(*service);
-  // A place that came free on another loop, or by a target's waking, before it could be seen that
-  // we wait would wake nobody.
-  const bool free = any_free(*service, *pool);
-  if (free) loop_->post([this, id = service->shared->id] { wake_service(id); });
-  exchange.passed_over_ = (free || exchange.sticky_ != nullptr) && !exchange.fail_open_;
-  exchange.set_deadline();
-  // That there is nothing to wake has been seen already: more of it is no news.
-  if (!pool->shared->short_of_targets.load(std::memory_order_seq_cst)) ask(*pool);
-}
-
-bool Worker::try_waiting(Exchange& exchange) { return try_target(exchange, exchange.pool_); }
-
-bool Worker::try_others(Exchange& exchange) {
-  const Service& service = *exchange.service_;
-  if (exchange.pinned_ || exchange.sticky_ != nullptr || service.pools.size() == 1 ||
-      !exchange.pool_->shared->short_of_targets.load(std::memory_order_seq_cst))
-    return false;
-  const size_t start = static_cast<size_t>(random() % service.pools.size());
-  for (size_t k = 0; k < service.pools.size(); ++k) {
-    const std::shared_ptr<Pool> other = service.pools[(start + k) % service.pools.size()];
-    if (other == exchange.pool_ || other->share == 0 || other->waiting > 0) continue;
-    if (any_free(service, *other) && try_target(exchange, other)) return true;
-  }
-  return false;
-}
-
-bool Worker::find_untried(Exchange& exchange) {
-  const auto untried = [&](const Pool& pool) {
-    return std::ranges::any_of(pool.targets, [&](const auto& target) {
-      return std::ranges::find(exchange.failed_, target.get()) == std::end(exchange.failed_);
-    });
-  };
-  if (untried(*exchange.pool_)) return true;
-  if (exchange.pinned_) return false;
-  for (const std::shared_ptr<Pool>& other : exchange.service_->pools) {
-    if (other->share == 0 || !untried(*other)) continue;
-    exchange.enter_pool(other);
-    return true;
-  }
-  return false;
-}
-
-void Worker::ask(Pool& pool) {
-  if (context_.ask && !pool.shared->asked.exchange(true, std::memory_order_acq_rel))
-    context_.ask(pool.shared);
-}
-
-bool Worker::any_free(const Service& service, const Pool& pool) const {
-  return std::any_of(pool.targets.begin(), pool.targets.end(), [&](const auto& target) {
-    return target->shared->load.load(std::memory_order_seq_cst) < service.route.max_concurrency;
-  });
-}
-
-void Worker::stop_waiting(Exchange& exchange) {
-  if (!exchange.waiting_) return;
-  exchange.waiting_ = false;
-  Service& service = *exchange.service_;
-  Pool& pool = *exchange.pool_;
-  (exchange.previous_waiting_ != nullptr ? exchange.previous_waiting_->next_waiting_
-                                         : pool.first_waiting) = exchange.next_waiting_;
-  (exchange.next_waiting_ != nullptr ? exchange.next_waiting_->previous_waiting_
-                                     : pool.last_waiting) = exchange.previous_waiting_;
-  --pool.waiting;
-  --service.waiting;
-  service.counts->queued.subtract();
-  pool.counts->queued.subtract();
-  if (exchange.sticky_ != nullptr)
-    exchange.sticky_->shared->wanted.fetch_sub(1, std::memory_order_seq_cst);
-  const uint64_t queued_us = loop_->now_us() - exchange.waiting_since_us_;
-  exchange.queued_us_ += queued_us;
-  service.counts->queued_us.add(queued_us);
-  set_waiting_bit(service);
-  if (pool.waiting == 0 && pool.shared->short_of_targets.load(std::memory_order_seq_cst)) ask(pool);
-}
-
-void Worker::set_waiting_bit(Service& service) {
-  const uint64_t bit = uint64_t{1} << index_;
-  if (service.waiting > 0) {
-    service.shared->waiting_loops.fetch_or(bit, std::memory_order_seq_cst);
-  } else {
-    service.shared->waiting_loops.fetch_and(~bit, std::memory_order_seq_cst);
-  }
-}
-
-void Worker::release(Service& service, Pool& pool, Target& target) {
-  const int before = target.shared->load.fetch_sub(1, std::memory_order_seq_cst);
-  const int in_flight = before & (SharedTarget::kClosed - 1);
-  HOB_ASSERT(in_flight > 0);
-  if (in_flight == 1) {
-    if (target.shared->draining.load(std::memory_order_relaxed) && context_.on_drained)
-      context_.on_drained();
-    if (before >= SharedTarget::kClosed) ask(pool);
-  }
-  if (service.waiting > 0) {
-    // After this turn's callbacks: who releases may be in the middle of something.
-    loop_->post([this, id = service.shared->id] { wake_service(id); });
-  }
-  const uint64_t waiting = service.shared->waiting_loops.load(std::memory_order_seq_cst);
-  if (waiting == 0 || !context_.wake) return;
-  for (size_t i = 0; i < context_.loops; ++i) {
-    if (i != index_ && (waiting >> i & 1) != 0) context_.wake(i, *service.shared);
-  }
-}
-
-void Worker::wake_service(const std::string& id) {
-  const auto found = services_.find(id);
-  if (found != services_.end()) serve_waiting(*found->second);
-}
-
-void Worker::serve_waiting(Service& service) {
-  // By number: a request that gets its answer now may let its client's next one change the queues.
-  for (size_t i = 0; i < service.pools.size(); ++i) {
-    const std::shared_ptr<Pool> pool = service.pools[i];
-    for (Exchange* exchange = pool->first_waiting; exchange != nullptr;) {
-      Exchange* next = exchange->next_waiting_;
-      // One that waits for its client's own target is in nobody's way.
-      if (!try_target(*exchange, pool) && !try_others(*exchange) && exchange->sticky_ == nullptr)
-        break;
-      exchange = next;
-    }
-  }
-}
-
-bool Worker::may_retry(Service& service) {
-  const bool may = service.budget.take(loop_->now_ms() / 1'000);
-  (may ? service.counts->retries : service.counts->retries_put_off).add();
-  return may;
-}
-
-void Worker::gateway_failed(Service& service, Pool& pool, Target& target) {
-  target.shared->failing.store(true, std::memory_order_relaxed);
-  if (pool.sleeps) ask(pool);  // another may be woken in its place
-  const uint64_t now = loop_->now_ms();
-  size_t ejected = 0;
-  for (const auto& other : pool.targets) {
-    if (other.get() != &target && other->ejection.ejected(now)) ++ejected;
-  }
-  if (target.ejection.failed(now, ejected, pool.targets.size())) service.counts->ejections.add();
-}
-
 // ---- connections ----
 
 void Worker::keep_idle(UpstreamConnection& connection) {
@@ -567,9 +221,9 @@ void Worker::forget_idle(UpstreamConnection& connection) {
 }
 
 void Worker::close_idle(SharedTarget* of) {
-  const auto found = targets_.find(of);
-  if (found == targets_.end() || !of->closed()) return;
-  const std::shared_ptr<Target> target = found->second;
+  const std::shared_ptr<Target>* const found = queues_.target_of(of);
+  if (found == nullptr || !of->closed()) return;
+  const std::shared_ptr<Target> target = *found;
   close_kept(*target);
 }
 

@@ -1,5 +1,4 @@
-// What one loop knows: its services and targets, its connections, and how an exchange gets a
-// target.
+// What one loop has: its connections, and what it knows of services and targets (queueing.h).
 //
 // Lives on its loop's thread. apply() is posted to it with each new table; nothing else comes from
 // outside.
@@ -14,8 +13,8 @@
 #include <vector>
 
 #include "base/http_parser.h"
-#include "edge/balancer.h"
 #include "edge/loop.h"
+#include "edge/queueing.h"
 #include "edge/routes.h"
 
 namespace hob::edge {
@@ -25,56 +24,9 @@ class AcmeAnswers;
 class Certificates;
 class ClientConnection;
 class Exchange;
-class Http2Upstream;
 class Upstream;
-class UpstreamConnection;
 class Worker;
 enum class Refusal;
-
-// One target as one loop sees it.
-struct Target {
-  explicit Target(std::shared_ptr<SharedTarget> of) : shared(std::move(of)) {}
-  std::shared_ptr<SharedTarget> shared;
-  std::vector<UpstreamConnection*> idle{};  // kept alive, the warmest last
-  std::vector<Http2Upstream*> http2{};      // that take new streams, or will when some have ended
-  Ejection ejection{};
-  bool listed = true;    // in the last table, ready: its connections are worth keeping
-  uint64_t came_ms = 0;  // 0: it was there when the loop began
-};
-
-// One version of a service as one loop sees it; lives on while exchanges use it.
-struct Pool {
-  std::shared_ptr<SharedPool> shared{};
-  PoolCounts* counts = nullptr;
-  int share = 0;        // of the requests that name no version
-  bool sleeps = false;  // some of its targets may sleep
-  bool listed = true;
-  std::vector<std::shared_ptr<Target>> targets{};  // those that take new requests
-  size_t near = 0;                                 // the first of them are in the edge's zone
-  // Exchanges waiting for a target, first come first served.
-  Exchange* first_waiting = nullptr;
-  Exchange* last_waiting = nullptr;
-  size_t waiting = 0;
-  uint64_t signalled_ms = 0;  // when it was last told that a target is near its limit
-};
-
-// One service as one loop sees it; lives on while exchanges use it.
-struct Service {
-  std::shared_ptr<SharedService> shared{};
-  ServiceCounts* counts = nullptr;
-  ServiceRoute route{};
-  bool listed = true;
-  std::vector<std::shared_ptr<Pool>> pools{};  // at least one
-  uint64_t shares = 1;                         // of all pools
-  size_t waiting = 0;                          // in all pools
-  RetryBudget budget{};
-};
-
-// Where a host name leads.
-struct Destination {
-  std::shared_ptr<Service> service{};
-  std::shared_ptr<Pool> pool{};  // nullptr: to any
-};
 
 // Counts of one loop that belong to no service.
 struct alignas(64) WorkerCounts {
@@ -146,28 +98,18 @@ class Worker final : public Listener {
   // Closes everything now.
   void abort_all();
   // A place may have come free on another loop.
-  void wake_service(const std::string& id);
+  void wake_service(const std::string& id) { queues_.wake_service(id, now()); }
   // The target is going to sleep: closes the connections kept to it.
   void close_idle(SharedTarget* of);
 
-  // What has this very name, else what has a wildcard for it; nullptr: nothing. `host`: lower case,
-  // without a port. Good until apply().
-  const Destination* find(std::string_view host) const;
+  const Destination* find(std::string_view host) const { return queues_.find(host); }
   // What the cookie in the head's scratch says of the exchange's target and version.
   void recall(Exchange& exchange, const Destination& destination) const;
-  // Finds a target and a connection for the exchange, or lets it wait, or refuses it.
-  void dispatch(Exchange& exchange);
-  void stop_waiting(Exchange& exchange);
-  // Out of turn. False: it still waits.
-  bool try_waiting(Exchange& exchange);
-  // Whether a target is left that has not failed the exchange; if it is one of another version, the
-  // exchange has gone over.
-  bool find_untried(Exchange& exchange);
-  // An exchange no longer uses its target.
-  void release(Service& service, Pool& pool, Target& target);
-  // Whether the service's budget has a retry; it is counted either way.
-  bool may_retry(Service& service);
-  void gateway_failed(Service& service, Pool& pool, Target& target);
+  // Which target an exchange gets, and when.
+  Queues& queues() { return queues_; }
+  LoopTime now() const { return {.us = loop_->now_us(), .ms = loop_->now_ms()}; }
+  // A connection to it: kept alive, or new.
+  Upstream& upstream_to(const std::shared_ptr<Target>& target, link::TargetProtocol protocol);
 
   // ---- connections ----
   void enter(ClientConnection& connection);
@@ -180,7 +122,7 @@ class Worker final : public Listener {
   std::unique_ptr<Exchange> take_exchange();
   void give_back(std::unique_ptr<Exchange> exchange);
 
-  uint64_t random();
+  uint64_t random() { return queues_.random(); }
   BufferPool& buffers() { return loop_->buffers(); }
   WorkerCounts& mutable_counts() { return counts_; }
   WorkerContext& context() { return context_; }
@@ -195,28 +137,8 @@ class Worker final : public Listener {
   const http::RequestHead& request_head() const { return request_head_; }
 
  private:
-  struct Hash {
-    using is_transparent = void;
-    size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
-  };
-  // False: no target of the pool is free. True: the exchange is the pool's, whichever it was.
-  bool try_target(Exchange& exchange, const std::shared_ptr<Pool>& pool);
-  // Where the exchange's own pool has no place and none to wake, another version's place.
-  bool try_others(Exchange& exchange);
-  // False: the exchange's own target cannot be used, or is waited for no longer; it has none now.
-  bool still_prefers(Exchange& exchange, const Pool& pool, uint64_t now) const;
-  const std::shared_ptr<Pool>& choose_pool(const Service& service);
-  Upstream& upstream_to(const std::shared_ptr<Target>& target, link::TargetProtocol protocol);
+  Queues::Calls calls();
   static void close_kept(Target& target);
-  bool any_free(const Service& service, const Pool& pool) const;
-  void serve_waiting(Service& service);
-  // Of those that wait in it: each is dispatched anew, those bound to it by name if `pinned`.
-  void dispatch_waiting(Pool& pool, bool pinned);
-  void refuse_waiting(Service& service, Refusal why);
-  void set_waiting_bit(Service& service);
-  void ask(Pool& pool);
-  void apply_pools(Service& service, const ServiceRoute& route,
-                   std::vector<std::shared_ptr<Pool>>& dropped);
 
   std::unique_ptr<Loop> loop_;
   size_t index_;
@@ -233,16 +155,13 @@ class Worker final : public Listener {
   bool aborting_ = false;
   ClientConnection* first_client_ = nullptr;
   size_t clients_ = 0;
-  std::unordered_map<std::string, Destination, Hash, std::equal_to<>> by_host_;  // "*.x" as ".x"
-  std::unordered_map<std::string, std::shared_ptr<Service>> services_;  // by id
-  std::unordered_map<SharedTarget*, std::shared_ptr<Target>> targets_;
+  Queues queues_;
   std::vector<std::unique_ptr<Exchange>> spare_exchanges_;
   std::vector<std::unique_ptr<Exchange>> leaving_exchanges_;  // destroyed in the next turn
   http::RequestHead request_head_{};
   http::ResponseHead response_head_{};
   std::string text_scratch_;
   std::string block_scratch_;
-  uint64_t random_state_[2] = {};
   uint32_t unix_seconds_ = 0;
   uint64_t unix_seconds_at_ = 0;
 };
