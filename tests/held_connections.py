@@ -5,10 +5,10 @@ import time
 
 from hob_instance import busybox_image
 
-# Any request with "Upgrade" gets what it sends back, line by line; /events an event ten times a second; all else "ok".
-SERVER = r"""trap 'stopping=1' TERM
+# Any request with "Upgrade" gets what it sends back, line by line; /events an event ten times a second; /version the value of
+# $VERSION; all else "ok".
+SERVER = r"""trap 'exit 0' TERM
 /bin/busybox nc -ll -p 8080 -e /bin/busybox sh -c '
-trap "" TERM
 upgrade=
 read -r method path rest
 while read -r line; do
@@ -22,15 +22,15 @@ elif [ "$path" = /events ]; then
   printf "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
   i=0
   while printf "data: $i\n\n"; do i=$((i+1)); /bin/busybox usleep 100000; done
+elif [ "$path" = /version ]; then
+  printf "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n%s\n" "$VERSION"
 else printf "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n"
 fi' &
-nc=$!
-while [ -z "$stopping" ]; do wait $nc; done
-/bin/busybox sleep 3600"""
+wait"""
 
 
 def long_lived_image(folder, name="long-lived"):
-    """Its tasks live on after SIGTERM, with their connections, until SIGKILL."""
+    """Its tasks end at once on SIGTERM, with their connections."""
     return busybox_image(folder, name, SERVER)
 
 
@@ -51,6 +51,12 @@ class Tunnel:
         """Raises OSError, or answers something else, once it is broken."""
         self._socket.sendall(word.encode() + b"\n")
         return self._reader.readline().decode().rstrip("\n")
+
+    def alive(self):
+        try:
+            return self.echo("still there") == "still there"
+        except OSError:
+            return False
 
     def close(self):
         self._reader.close()
