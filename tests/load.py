@@ -17,7 +17,8 @@ PAUSE = 0.002           # between the requests of a connection: this is steady t
 class Load:
     def __init__(self, port, host, connections=4, path="/", requests_max=REQUESTS_MAX, tls=False, keep_alive=True):
         """keep_alive False: a connection for each request. tls: its certificate is not looked at."""
-        self.tls, self.keep_alive = tls, keep_alive
+        self.tls, self.keep_alive, self.connections = tls, keep_alive, connections
+        self.kind = ("TLS, " if tls else "") + ("kept connections" if keep_alive else "a connection each")
         self.took = []  # seconds, of those answered
         self.port, self.host, self.path = port, host, path
         self.failed = []
@@ -96,6 +97,8 @@ class _NamedConnection(http.client.HTTPSConnection):
 class Http2Load:
     """curl, HTTP/2 by TLS: ten requests to a connection, again and again."""
     STREAMS = 10
+    kind = "HTTP/2"
+    connections = 1
 
     def __init__(self, port, host, path="/"):
         name = host.split(":")[0]
@@ -121,6 +124,9 @@ class Http2Load:
             done = subprocess.run(self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             answers = done.stdout.splitlines()
             self.answered += answers.count("200 2")
-            wrong = [answer for answer in answers if answer != "200 2"]
-            if wrong or done.returncode:
-                self.failed.append((time.time(), wrong, done.stderr))
+            for answer in answers:
+                status = int(answer.split()[0])
+                if answer != "200 2":
+                    self.failed.append((time.time(), status or f"curl's error {done.returncode}", done.stderr))
+            if len(answers) != self.STREAMS:
+                self.failed.append((time.time(), f"curl's end {done.returncode}", done.stderr))

@@ -45,17 +45,6 @@ def status(hob, name):
     return next(s["Status"] for s in hob.json("ps")["Services"] if s["Name"] == name)
 
 
-def test_twenty_deployments_in_a_row_fail_no_request(hob, service):
-    host = service("hello-twenty", "--memory", "0.5", "--cpu", "0.25")
-    with Load(hob.http_port, host, path="/healthz", connections=2) as load:
-        for version in range(20):
-            hob.deploy("hello-twenty", "--env", f"VERSION={version}")
-            assert hob.get(host, "/env?VERSION").text == f"{version}\n"
-    assert load.failed == [] and load.answered > 100
-    revisions = hob.json("revisions", "hello-twenty")["Revisions"]
-    assert [r["Revision"] for r in revisions] == list(range(2, 22))
-
-
 def test_a_canary_gets_its_share_and_is_promoted(hob, service):
     host = service("hello-canary", "--env", "VERSION=1", "--strategy", "canary 10% 10m bake=10m")
     with Load(hob.http_port, host, path="/healthz", connections=2) as load:

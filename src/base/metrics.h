@@ -32,7 +32,8 @@ class Metrics {
   void gauge(const std::string& name, const std::string& help, std::function<double()> read,
              const Labels& labels = {});
   // The exposition text: ours and the process's own (resident bytes, CPU seconds, open files, start time).
-  std::string render() const;
+  // `own`: labels that every line of it gets besides its own.
+  std::string render(const Labels& own = {}) const;
 
  private:
   struct Family {
@@ -43,5 +44,9 @@ class Metrics {
   mutable std::mutex mutex_;
   std::map<std::string, Family> families_;
 };
+
+// The lines of several processes' expositions as one: those of a family stand together, below what
+// the first says of it. For texts of render(); a line that belongs to no family is dropped.
+std::string merge_expositions(const std::vector<std::string>& texts);
 
 }  // namespace hob

@@ -24,6 +24,7 @@
 #include "cli/commands.h"
 #include "cli/local_certificate.h"
 #include "cli/supervisor.h"
+#include "cli/supervisor_succession.h"
 
 namespace hob::cli {
 namespace {
@@ -193,10 +194,18 @@ void tell_systemd_ready(const std::string& path) {
   }
 }
 
-Async<Result<void>> supervise(const Instance& instance, bool detached,
+// Until it is asked to end.
+Async<Result<void>> supervise_on(Supervisor& supervisor) {
+  const Ending ending = co_await supervisor.wait();
+  say(ending == Ending::kDown ? "stopping, with all tasks"
+                              : "stopping; tasks run on until `hob up` or `hob down`");
+  co_return co_await supervisor.stop(ending);
+}
+
+Async<Result<void>> supervise(const Instance& instance, Fd lock, bool detached,
                               const std::string& notify_socket) {
   const Executor executor = co_await boost::asio::this_coro::executor;
-  Supervisor supervisor(executor, instance, say);
+  Supervisor supervisor(executor, instance, std::move(lock), say);
   HOB_CO_CHECK(co_await supervisor.start());
   say(where_all_is(instance));
   say(ready_line(instance));
@@ -210,10 +219,49 @@ Async<Result<void>> supervise(const Instance& instance, bool detached,
       dup2(log.get(), STDERR_FILENO);
     }
   }
-  const Ending ending = co_await supervisor.wait();
-  say(ending == Ending::kDown ? "stopping, with all tasks"
-                              : "stopping; tasks run on until `hob up` or `hob down`");
-  co_return co_await supervisor.stop(ending);
+  co_return co_await supervise_on(supervisor);
+}
+
+// Whether this program could take over what stdin says.
+Result<void> check_resumption(const std::filesystem::path& data) {
+  HOB_CHECK(load_instance(data));
+  HOB_CHECK(find_hobd());
+  HOB_CHECK(read_state(STDIN_FILENO));
+  return {};
+}
+
+// Back to the program before this one; else this process ends, and its daemons with it: who
+// starts it again finds all tasks.
+[[noreturn]] void give_back(const Resumption& resumption, const std::filesystem::path& data,
+                            const SupervisorState* state, const std::string& why) {
+  log::error("this hob cannot go on", {{"error", why}});
+  if (resumption.previous_fd >= 0) {
+    const Error failed = execute_previous(resumption, data.string(), state, why);
+    log::error("nor can the one before", {{"error", failed.message}});
+  }
+  _exit(1);
+}
+
+Async<Result<void>> resume(const Resumption& resumption, const std::filesystem::path& data,
+                           const Instance& instance, const SupervisorState& state) {
+  const Executor executor = co_await boost::asio::this_coro::executor;
+  Supervisor supervisor(executor, instance, Fd(), say);
+  if (Result<void> done = supervisor.succeed(state, resumption.error); !done)
+    give_back(resumption, data, &state, done.error().message);
+  close(resumption.state_fd);
+  if (resumption.previous_fd >= 0) close(resumption.previous_fd);
+  co_return co_await supervise_on(supervisor);
+}
+
+// In the place of a supervisor that executed this program.
+void run_resumed(Context& context, const Resumption& resumption) {
+  const std::filesystem::path data = context.data;
+  const Result<Instance> instance = load_instance(data);
+  if (!instance) give_back(resumption, data, nullptr, instance.error().message);
+  const Result<SupervisorState> state = read_state(resumption.state_fd);
+  if (!state) give_back(resumption, data, nullptr, state.error().message);
+  run_body(context, "up",
+           [&]() -> Async<Result<void>> { return resume(resumption, data, *instance, *state); });
 }
 
 // In the child: returns. In the parent: passes on what the child says, and exits when it is ready
@@ -296,12 +344,23 @@ void add_up(CLI::App& program, Context& context) {
   command->add_flag("--public", options->is_public, "Services on all addresses, ports 80 and 443");
   command->add_flag("--detach", options->detach,
                     "Return when it is ready, run on in the background");
+  // Said by another supervisor, not by people.
+  const auto resumption = std::make_shared<Resumption>();
+  command->add_flag("--resume-check", resumption->check)->group("");
+  command->add_option("--resume-fd", resumption->state_fd)->group("");
+  command->add_option("--previous-fd", resumption->previous_fd)->group("");
+  command->add_option("--resume-error", resumption->error)->group("");
   // Before any loop: a loop does not survive fork.
-  command->callback([&context, options] {
+  command->callback([&context, options, resumption] {
     const auto refuse = [&](const Error& error) {
       fprintf(stderr, "hob up: %s\n", error.message.c_str());
       context.exit_code = 1;
     };
+    if (resumption->check) {
+      if (Result<void> able = check_resumption(context.data); !able) refuse(able.error());
+      return;
+    }
+    if (resumption->state_fd >= 0) return run_resumed(context, *resumption);
     Result<Instance> instance = prepare(context, *options);
     if (!instance) return refuse(instance.error());
     if (is_running(*instance)) {
@@ -327,9 +386,9 @@ void add_up(CLI::App& program, Context& context) {
     const Instance started = *instance;
     const bool is_detached = options->detach;
     const std::string notify_socket = take_notify_socket();
-    run_body(context, "up", [started, is_detached, notify_socket]() -> Async<Result<void>> {
-      Result<void> done = co_await supervise(started, is_detached, notify_socket);
-      co_return done;
+    const auto held = std::make_shared<Fd>(std::move(*lock));
+    run_body(context, "up", [=]() -> Async<Result<void>> {
+      return supervise(started, std::move(*held), is_detached, notify_socket);
     });
   });
 }

@@ -21,40 +21,38 @@
 #include "cli/local_certificate.h"
 #include "cli/spawn.h"
 #include "cli/supervisor_role.h"
+#include "cli/supervisor_succession.h"
 
 namespace hob::cli {
 namespace {
 constexpr Duration kPortsFreeWithin{2'000};
 constexpr Duration kPortsFreePoll{50};
 
+// Files of run/, and their names among files_.
+constexpr const char* kLinkSocket = "control.sock";
+constexpr const char* kHoldSocket = "host.sock";
+constexpr const char* kEdgeMetricsSocket = "edge-metrics.sock";
+constexpr const char* kHostMetricsSocket = "host-metrics.sock";
+constexpr const char* kSupervisorSocket = "supervisor.sock";
+
 namespace asio = boost::asio;
 namespace json = boost::json;
 
 constexpr Duration kTearDownWithin{120'000};
-constexpr Duration kStableAfter{30'000};  // a run this long forgives earlier crashes
 // Where a daemon finds what it inherits.
-constexpr int kErrorsFd = 2;
-constexpr int kReadyFd = 3;
 constexpr int kFirstFd = 4;
-
-// The message of a daemon's log line, for people; the line itself where it is none.
-std::string words_of(const std::string& line) {
-  boost::system::error_code error;
-  const json::value value = json::parse(line, error);
-  if (error || !value.is_object()) return line;
-  std::string words;
-  for (const auto& [key, field] : value.as_object()) {
-    if (key == "time" || key == "at" || key == "level" || key == "process") continue;
-    if (!words.empty()) words += ", ";
-    if (key != "event") words += std::string(key) + "=";
-    words += field.is_string() ? std::string(field.as_string()) : json::serialize(field);
-  }
-  return words;
-}
+constexpr int kOwnMetricsFd = 9;  // of edges
+constexpr const char* kEdgeMetricsPrefix = "edge-metrics-";  // control reads them (daemon/control.cc)
 
 Result<Fd> duplicate_of(const std::filesystem::path& path) {
   Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return fail_errno(errno, "opening " + path.string());
+  return fd;
+}
+
+Result<Fd> open_log(const std::string& path, int how) {
+  Fd fd(open(path.c_str(), how | O_CREAT | O_CLOEXEC, 0640));
+  if (!fd) return fail_errno(errno, "opening " + path);
   return fd;
 }
 
@@ -68,11 +66,12 @@ Result<Fd> listen_for(const std::filesystem::path& path, uid_t owner) {
 
 }  // namespace
 
-Supervisor::Supervisor(Executor executor, Instance instance,
+Supervisor::Supervisor(Executor executor, Instance instance, Fd lock,
                        std::function<void(const std::string&)> say)
     : executor_(executor),
       instance_(std::move(instance)),
       say_(std::move(say)),
+      lock_(std::move(lock)),
       scope_(executor),
       upgrade_scope_(executor),
       ending_asked_(executor),
@@ -92,50 +91,51 @@ Result<std::string> find_hobd() {
               "hobd is not beside {}; `make build` or `make install` puts it there", own.string());
 }
 
-Result<void> Supervisor::open_sockets() {
+// What is not there yet: a supervisor that takes another's place has what that one had.
+Result<void> Supervisor::open_files() {
+  const auto keep = [&](const char* name, auto&& make) -> Result<void> {
+    if (files_.contains(name)) return {};
+    HOB_TRY(Fd fd, make());
+    files_.emplace(name, std::move(fd));
+    return {};
+  };
+  const auto tcp = [&](const char* name, const std::string& address, uint16_t port,
+                       const char* what, const char* flag) {
+    return keep(name, [&]() -> Result<Fd> {
+      Result<Fd> fd = http::listen_tcp(address, port);
+      if (!fd && fd.error().code == Code::kExists) {
+        return fail(Code::kExists, "port {} for {} is taken by another program; choose one with {}",
+                    port, what, flag);
+      }
+      return context(std::move(fd), "listening for {}", what);
+    });
+  };
+  const auto local = [&](const char* name, uid_t owner) {
+    return keep(name, [&] { return listen_for(instance_.run() / name, owner); });
+  };
   // --public is for services: the API and its unencrypted keys stay on this machine.
   const std::string public_address = instance_.is_public ? "0.0.0.0" : "127.0.0.1";
-  const auto listen = [](const std::string& address, uint16_t port, const char* what,
-                         const char* flag) {
-    Result<Fd> fd = http::listen_tcp(address, port);
-    if (!fd && fd.error().code == Code::kExists) {
-      return Result<Fd>(fail(Code::kExists,
-                             "port {} for {} is taken by another program; choose one with {}", port,
-                             what, flag));
-    }
-    return context(std::move(fd), "listening for {}", what);
-  };
-  HOB_TRY(api_socket_, listen("127.0.0.1", instance_.api_port, "the API", "--api-port"));
-  HOB_TRY(http_socket_, listen(public_address, instance_.http_port, "services", "--http-port"));
-  HOB_TRY(https_socket_,
-          listen(public_address, instance_.https_port, "services by TLS", "--https-port"));
-  HOB_TRY(link_socket_, listen_for(instance_.run() / "control.sock", kEdgeUid));
-  HOB_TRY(hold_socket_, listen_for(instance_.run() / "host.sock", kEdgeUid));
-  HOB_TRY(edge_metrics_socket_, listen_for(instance_.run() / "edge-metrics.sock", kControlUid));
-  HOB_TRY(host_metrics_socket_, listen_for(instance_.run() / "host-metrics.sock", kControlUid));
-  HOB_TRY(credentials_, duplicate_of(instance_.data / "credentials.json"));
-  return {};
-}
-
-// The edge is a user who may not enter the logs' directory; with these it keeps its log within
-// bounds all the same.
-Result<void> Supervisor::open_access_log() {
-  const auto open_log = [](const std::string& path, int how) -> Result<Fd> {
-    Fd fd(open(path.c_str(), how | O_CREAT | O_CLOEXEC, 0640));
-    if (!fd) return fail_errno(errno, "opening " + path);
-    return fd;
-  };
-  const std::string path = instance_.log("access").string();
-  HOB_TRY(access_log_, open_log(path, O_RDWR | O_APPEND));
-  HOB_TRY(access_log_previous_, open_log(path + ".1", O_WRONLY));
-  return {};
+  HOB_CHECK(tcp("api", "127.0.0.1", instance_.api_port, "the API", "--api-port"));
+  HOB_CHECK(tcp("http", public_address, instance_.http_port, "services", "--http-port"));
+  HOB_CHECK(tcp("https", public_address, instance_.https_port, "services by TLS", "--https-port"));
+  HOB_CHECK(local(kLinkSocket, kEdgeUid));
+  HOB_CHECK(local(kHoldSocket, kEdgeUid));
+  HOB_CHECK(local(kEdgeMetricsSocket, kControlUid));
+  HOB_CHECK(local(kHostMetricsSocket, kControlUid));
+  HOB_CHECK(keep("credentials", [&] { return duplicate_of(instance_.data / "credentials.json"); }));
+  // The edge is a user who may not enter the logs' directory; with these it keeps its log within
+  // bounds all the same.
+  const std::string log = instance_.log("access").string();
+  HOB_CHECK(keep("access-log", [&] { return open_log(log, O_RDWR | O_APPEND); }));
+  HOB_CHECK(keep("access-log-previous", [&] { return open_log(log + ".1", O_WRONLY); }));
+  return local(kSupervisorSocket, 0);
 }
 
 Result<Supervisor::Commands> Supervisor::make_commands() const {
   HOB_TRY(const std::string path, find_hobd());
   HOB_TRY(const std::shared_ptr<const Fd> program, open_program(path));
   const std::string zone = instance_.region + "a";
-  const std::string link = (instance_.run() / "control.sock").string();
+  const std::string link = (instance_.run() / kLinkSocket).string();
   const std::vector<std::string> common = {"--data",     instance_.data.string(),
                                            "--instance", instance_.id,
                                            "--region",   instance_.region,
@@ -143,12 +143,12 @@ Result<Supervisor::Commands> Supervisor::make_commands() const {
                                            "--link",     link,
                                            "--ready-fd", std::to_string(kReadyFd)};
   const auto make = [&](const char* name, const std::vector<std::string>& more,
-                        const std::vector<int>& fds, uid_t uid) {
+                        const std::vector<const char*>& files, uid_t uid) {
     DaemonCommand command{.argv = {path, "--role", name}, .program = program, .uid = uid};
     command.argv.insert(command.argv.end(), common.begin(), common.end());
     command.argv.insert(command.argv.end(), more.begin(), more.end());
-    for (size_t i = 0; i < fds.size(); ++i)
-      command.fds.emplace_back(fds[i], kFirstFd + static_cast<int>(i));
+    for (size_t i = 0; i < files.size(); ++i)
+      command.fds.emplace_back(files_.at(files[i]).get(), kFirstFd + static_cast<int>(i));
     return command;
   };
   Commands commands;
@@ -157,37 +157,25 @@ Result<Supervisor::Commands> Supervisor::make_commands() const {
                         std::to_string(kEdgeUid), "--cpu-overcommit",
                         fmt::format("{}", instance_.cpu_overcommit), "--memory-overcommit",
                         fmt::format("{}", instance_.memory_overcommit)},
-                       {host_metrics_socket_.get(), hold_socket_.get()}, 0);
-  commands.control = make(
-      "control",
-      {"--api-fd",         "4",
-       "--link-fd",        "5",
-       "--credentials-fd", "6",
-       "--api-port",       std::to_string(instance_.api_port),
-       "--http-port",      std::to_string(instance_.http_port),
-       "--store",          instance_.store,
-       "--edge-uid",       std::to_string(kEdgeUid),
-       "--acme-directory", instance_.acme_directory,
-       "--acme-contact",   instance_.acme_contact,
-       "--acme-ca-file",   instance_.acme_ca ? instance_.acme_ca_file().string() : "",
-       "--acme-challenge", instance_.acme_challenge.empty() ? "http-01" : instance_.acme_challenge,
-       "--resolver",       instance_.resolver,
-       "--acme-eab-kid",   instance_.acme_eab_kid},
-      {api_socket_.get(), link_socket_.get(), credentials_.get()}, kControlUid);
+                       {kHostMetricsSocket, kHoldSocket}, 0);
+  commands.control =
+      make("control",
+           {"--api-fd", "4", "--link-fd", "5", "--credentials-fd", "6", "--api-port",
+            std::to_string(instance_.api_port), "--http-port", std::to_string(instance_.http_port),
+            "--store", instance_.store, "--edge-uid", std::to_string(kEdgeUid), "--acme-directory",
+            instance_.acme_directory, "--acme-contact", instance_.acme_contact, "--acme-ca-file",
+            instance_.acme_ca ? instance_.acme_ca_file().string() : "", "--acme-challenge",
+            instance_.acme_challenge.empty() ? "http-01" : instance_.acme_challenge, "--resolver",
+            instance_.resolver, "--acme-eab-kid", instance_.acme_eab_kid},
+           {"api", kLinkSocket, "credentials"}, kControlUid);
   commands.edge = make("edge",
                        {"--http-fd", "4", "--metrics-fd", "5", "--https-fd", "6", "--access-log-fd",
                         "7", "--access-log-previous-fd", "8", "--host-socket",
-                        (instance_.run() / "host.sock").string()},
-                       {http_socket_.get(), edge_metrics_socket_.get(), https_socket_.get(),
-                        access_log_.get(), access_log_previous_.get()},
+                        (instance_.run() / kHoldSocket).string()},
+                       {"http", kEdgeMetricsSocket, "https", "access-log", "access-log-previous"},
                        kEdgeUid);
   commands.edge.network_namespace = instance_.run() / "netns" / "vpc";
   return commands;
-}
-
-void Supervisor::spawn(const std::shared_ptr<Role>& role) {
-  role->kept = true;
-  scope_.spawn(role->name, [this, role] { return keep(*role); });
 }
 
 Async<Result<void>> Supervisor::start() {
@@ -205,29 +193,71 @@ Async<Result<void>> Supervisor::start() {
   co_return done;
 }
 
-Async<Result<void>> Supervisor::start_all() {
-  // After kill -9 the kernel lets go of an edge's listening socket a moment later than of its
-  // process (io_uring).
-  Result<void> opened = open_sockets();
-  for (Duration waited{0};
-       !opened && opened.error().code == Code::kExists && waited < kPortsFreeWithin;
-       waited += kPortsFreePoll) {
-    api_socket_.reset();
-    http_socket_.reset();
-    https_socket_.reset();
-    co_await sleep_for(kPortsFreePoll);
-    opened = open_sockets();
-  }
-  HOB_CO_CHECK(opened);
-  HOB_CO_CHECK(open_access_log());
-  HOB_CO_TRY(Fd control_socket, listen_for(instance_.run() / "supervisor.sock", 0));
+// Answers people, hears signals, renews certificates.
+Result<void> Supervisor::serve() {
+  HOB_CHECK(listen_to_people());
+  scope_.spawn("signals", wait_for_signal());
+  scope_.spawn("certificates", keep_certificates());
+  return {};
+}
+
+Result<void> Supervisor::listen_to_people() {
+  Fd listener(fcntl(files_.at(kSupervisorSocket).get(), F_DUPFD_CLOEXEC, 3));
+  if (!listener) return fail_errno(errno, "keeping the supervisor's socket");
   server_ = std::make_unique<http::Server>(
-      executor_, std::move(control_socket),
+      executor_, std::move(listener),
       [this](const http::Request& request, http::BodyReader&,
              http::Responder& responder) -> Async<> { co_await answer(request, responder); });
   server_->start();
-  scope_.spawn("signals", wait_for_signal());
-  scope_.spawn("certificates", keep_certificates());
+  return {};
+}
+
+// An edge that is to be started. Its own socket for metrics is read from when it drains: by then
+// the one that has a fixed name is its successor's.
+Result<std::shared_ptr<Supervisor::Role>> Supervisor::make_edge(DaemonCommand command,
+                                                                std::shared_ptr<LogFile> log) {
+  std::filesystem::path path;
+  for (size_t i = 0; path.empty() || std::filesystem::exists(path); ++i)
+    path = instance_.run() / fmt::format("{}{}.sock", kEdgeMetricsPrefix, i);
+  HOB_TRY(Fd socket, listen_for(path, kControlUid));
+  command.argv.insert(command.argv.end(), {"--own-metrics-fd", std::to_string(kOwnMetricsFd)});
+  command.fds.emplace_back(socket.get(), kOwnMetricsFd);
+  const auto edge =
+      std::make_shared<Role>(executor_, "edge", std::move(log), std::move(command));
+  edge->metrics_socket = std::move(socket);
+  edge->metrics_path = path;
+  roles_.push_back(edge);
+  return edge;
+}
+
+// An edge that has ended, or never was.
+void Supervisor::forget(const std::shared_ptr<Role>& edge) {
+  unlink(edge->metrics_path.c_str());
+  std::erase(roles_, edge);
+}
+
+void Supervisor::remove_metrics_sockets() const {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(instance_.run(), error)) {
+    if (entry.path().filename().string().starts_with(kEdgeMetricsPrefix))
+      unlink(entry.path().c_str());
+  }
+}
+
+Async<Result<void>> Supervisor::start_all() {
+  // After kill -9 the kernel lets go of an edge's listening socket a moment later than of its
+  // process (io_uring).
+  Result<void> opened = open_files();
+  for (Duration waited{0};
+       !opened && opened.error().code == Code::kExists && waited < kPortsFreeWithin;
+       waited += kPortsFreePoll) {
+    files_.clear();
+    co_await sleep_for(kPortsFreePoll);
+    opened = open_files();
+  }
+  HOB_CO_CHECK(opened);
+  remove_metrics_sockets();
+  HOB_CO_CHECK(serve());
 
   HOB_CO_TRY(const Commands commands, make_commands());
   const auto add = [&](const char* name, DaemonCommand command) {
@@ -237,7 +267,7 @@ Async<Result<void>> Supervisor::start_all() {
   };
   host_ = add("host", commands.host);
   control_ = add("control", commands.control);
-  edge_ = add("edge", commands.edge);
+  HOB_CO_TRY(edge_, make_edge(commands.edge, std::make_shared<LogFile>(instance_.log("edge"))));
   spawn(host_);
   spawn(control_);
   HOB_CO_CHECK(co_await await_ready(*host_, true, kStartsMax));
@@ -246,153 +276,6 @@ Async<Result<void>> Supervisor::start_all() {
   HOB_CO_CHECK(co_await await_ready(*host_, false, kStartsMax));
   HOB_CO_CHECK(co_await await_ready(*edge_, false, kStartsMax));
   co_return Result<void>{};
-}
-
-// Waits for "prepared" (first_word) or "ready".
-Async<Result<void>> Supervisor::await_ready(Role& role, bool first_word, int starts_max) {
-  const auto deadline = std::chrono::steady_clock::now() + kReadyWithin;
-  while (!(role.ready || (first_word && role.prepared))) {
-    std::string words;
-    for (const std::string& line : role.log->last_lines()) words += "\n  " + words_of(line);
-    const std::string path = instance_.log(role.name).string();
-    if (role.failures >= starts_max) {
-      co_return fail(Code::kUnavailable, "{} does not start; its log ({}) ends:{}", role.name, path,
-                     words);
-    }
-    const auto left =
-        std::chrono::duration_cast<Duration>(deadline - std::chrono::steady_clock::now());
-    if (left <= Duration(0)) {
-      co_return fail(Code::kTimeout, "{} was not ready within {} s; its log ({}) ends:{}",
-                     role.name, kReadyWithin.count() / 1000, path, words);
-    }
-    if (ending_asked_.is_set()) co_return fail(Code::kCancelled, "stopped while starting");
-    role.changed.reset();
-    // Not longer than a moment, to hear Ctrl-C.
-    co_await role.changed.wait_for(std::min(left, Duration(200)));
-  }
-  co_return Result<void>{};
-}
-
-// Starts the daemon again and again until it is stopped.
-Async<> Supervisor::keep(Role& role) {
-  Backoff backoff{.min = Duration(100), .max = Duration(10'000)};
-  SystemRandom random;
-  while (!role.stopping) {
-    const auto started = std::chrono::steady_clock::now();
-    int errors[2] = {-1, -1};
-    int ready[2] = {-1, -1};
-    HOB_ASSERT(pipe2(errors, O_CLOEXEC) == 0);
-    HOB_ASSERT(pipe2(ready, O_CLOEXEC) == 0);
-    // A daemon that logs must never wait for us: when the pipe is full its line is lost (log.cc).
-    HOB_ASSERT(fcntl(errors[1], F_SETFL, O_NONBLOCK) == 0);
-    Fd errors_in(errors[0]), errors_out(errors[1]), ready_in(ready[0]), ready_out(ready[1]);
-    DaemonCommand command = role.command;
-    command.argv.insert(command.argv.end(), role.first_time.begin(), role.first_time.end());
-    role.first_time.clear();
-    role.version.clear();
-    command.fds.emplace_back(errors_out.get(), kErrorsFd);
-    command.fds.emplace_back(ready_out.get(), kReadyFd);
-    if (lseek(credentials_.get(), 0, SEEK_SET) < 0) log::warn("credentials cannot be read again");
-    Result<Child> child = spawn_daemon(command);
-    errors_out.reset();
-    ready_out.reset();
-    if (child) {
-      role.pid = child->pid;
-      // Something that the daemon left running may hold its stderr: what is there at the daemon's
-      // end is all.
-      Fd left_over(fcntl(errors_in.get(), F_DUPFD_CLOEXEC, 3));
-      AsyncScope readers(executor_);
-      readers.spawn("log", pump_errors(role, std::move(errors_in)));
-      readers.spawn("ready", watch_ready(role, std::move(ready_in)));
-      asio::posix::stream_descriptor pidfd(executor_, child->pidfd.release());
-      boost::system::error_code error;
-      co_await pidfd.async_wait(asio::posix::stream_descriptor::wait_read,
-                                asio::redirect_error(asio::use_awaitable, error));
-      int status = 0;
-      waitpid(role.pid, &status, 0);
-      role.pid = -1;
-      readers.cancel();
-      co_await readers.join();
-      role.log->write(std::exchange(role.partial, {}));
-      role.log->drain(left_over.get());
-      const bool failed = !role.stopping && !role.replacing;
-      if (failed) {
-        log::warn("daemon ended",
-                  {{"role", role.name},
-                   {"exit", WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status)}});
-      }
-    } else {
-      role.log->write(child.error().message + "\n");
-      log::error("daemon not started", {{"role", role.name}, {"error", child.error().message}});
-    }
-    if (role.stopping) break;
-    if (std::exchange(role.replacing, false)) {
-      role.ready = role.prepared = false;
-      role.failures = 0;
-      role.changed.set();
-      continue;
-    }
-    ++role.restarts;
-    role.failures = role.ready ? 1 : role.failures + 1;
-    role.ready = false;
-    role.prepared = false;
-    role.changed.set();
-    if (std::chrono::steady_clock::now() - started > kStableAfter) backoff.reset();
-    uint32_t draw = 0;
-    random.fill(&draw, sizeof draw);
-    co_await sleep_for(backoff.next(draw / 4294967296.0));
-  }
-  role.ended.set();
-}
-
-Async<> Supervisor::pump_errors(Role& role, Fd errors) {
-  asio::posix::stream_descriptor stream(executor_, errors.release());
-  std::array<char, 16 * 1024> buffer;
-  while (true) {
-    boost::system::error_code error;
-    const size_t got = co_await stream.async_read_some(
-        asio::buffer(buffer), asio::redirect_error(asio::use_awaitable, error));
-    if (error) break;
-    // Whole lines: a successor may be writing to the same log.
-    role.partial.append(buffer.data(), got);
-    const size_t end = role.partial.rfind('\n') + 1;  // npos + 1 is 0
-    role.log->write(std::string_view(role.partial).substr(0, end));
-    role.partial.erase(0, end);
-    if (role.partial.size() > kLogLineBytesMax) role.partial.resize(kLogLineBytesMax);
-  }
-}
-
-Async<> Supervisor::watch_ready(Role& role, Fd ready) {
-  asio::posix::stream_descriptor stream(executor_, ready.release());
-  std::array<char, 64> buffer;
-  std::string said;
-  while (true) {
-    boost::system::error_code error;
-    const size_t got = co_await stream.async_read_some(
-        asio::buffer(buffer), asio::redirect_error(asio::use_awaitable, error));
-    if (error) break;
-    if (said.size() < 256) said.append(buffer.data(), got);
-    role.prepared = role.prepared || said.find("prepared\n") != std::string::npos;
-    role.ready = role.ready || said.find("ready\n") != std::string::npos;
-    if (said.starts_with("version ") && said.find('\n') != std::string::npos)
-      role.version = said.substr(8, said.find('\n') - 8);
-    if (role.ready) role.failures = 0;
-    role.changed.set();
-  }
-}
-
-Async<> Supervisor::stop_role(Role& role) {
-  role.stopping = true;
-  const auto deadline = std::chrono::steady_clock::now() + kDaemonStopWithin;
-  bool killed = false;
-  while (!role.ended.is_set()) {
-    // Each time round: it may have been between two lives when asked first.
-    if (role.pid > 0) kill(role.pid, killed ? SIGKILL : SIGTERM);
-    const auto left =
-        std::chrono::duration_cast<Duration>(deadline - std::chrono::steady_clock::now());
-    killed = killed || left <= Duration(0);
-    co_await role.ended.wait_for(killed ? Duration(1000) : std::min(left, Duration(2000)));
-  }
 }
 
 Async<> Supervisor::keep_certificates() {
@@ -409,6 +292,7 @@ Async<> Supervisor::keep_certificates() {
 
 Async<> Supervisor::wait_for_signal() {
   asio::signal_set signals(executor_, SIGINT, SIGTERM, SIGHUP);
+  unblock_signals();  // a predecessor may have blocked them, for us to hear
   while (true) {
     boost::system::error_code error;
     const int number =
@@ -440,13 +324,13 @@ Async<Result<void>> Supervisor::stop(Ending ending) {
   }
   for (const auto& role : {control_, host_}) co_await stop_role(*role);
   if (ending == Ending::kDown) outcome_ = co_await tear_down(instance_);
-  for (const char* name : {"control.sock", "host.sock", "edge-metrics.sock", "host-metrics.sock"}) {
+  for (const char* name : {kLinkSocket, kHoldSocket, kEdgeMetricsSocket, kHostMetricsSocket})
     unlink((instance_.run() / name).c_str());
-  }
+  remove_metrics_sockets();
   finished_.set();
   // Lets the answer to `hob down` out.
   co_await server_->stop(Duration(2000));
-  unlink((instance_.run() / "supervisor.sock").c_str());
+  unlink((instance_.run() / kSupervisorSocket).c_str());
   scope_.cancel();
   co_await scope_.join();
   co_return outcome_;

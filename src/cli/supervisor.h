@@ -17,6 +17,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,7 +27,9 @@
 #include "base/http.h"
 #include "base/result.h"
 #include "cli/instance.h"
+#include "cli/log_file.h"
 #include "cli/spawn.h"
+#include "cli/supervisor_state.h"
 
 namespace hob::cli {
 
@@ -45,12 +48,18 @@ enum class Ending {
 
 class Supervisor {
  public:
-  // `say` shows progress to whoever started it, a line each.
-  Supervisor(Executor executor, Instance instance, std::function<void(const std::string&)> say);
+  // `lock`: lock_instance()'s, held as long as this lives. `say` shows progress to whoever started
+  // it, a line each.
+  Supervisor(Executor executor, Instance instance, Fd lock,
+             std::function<void(const std::string&)> say);
   ~Supervisor();
   // Starts everything; returns when API, edge and host answer. An error has been cleaned up after,
   // and says which daemon failed and its last words.
   Async<Result<void>> start();
+  // Takes the place of the supervisor that this process was before it executed this program
+  // (supervisor_succession.h), and goes on with its upgrade; or, if `why` says what was wrong with
+  // the next one, is it again. An error: execute() the one before.
+  Result<void> succeed(const SupervisorState& state, const std::string& why);
   // Waits until it is asked to end, by signal or socket.
   Async<Ending> wait();
   // Ends the daemons (the edge first, it finishes its requests), then what `ending` says.
@@ -65,30 +74,46 @@ class Supervisor {
   };
   // With hobd as it is on disk now.
   Result<Commands> make_commands() const;
-  void spawn(const std::shared_ptr<Role>& role);
-  // kConflict: another one runs, or it is starting or ending.
-  Result<void> begin_upgrade(const std::string& query);
-  Async<Result<void>> upgrade(Duration drain);
-  Async<Result<void>> replace(Role& role, DaemonCommand command);
-  void drain(const std::shared_ptr<Role>& edge, Duration limit);
+  Result<void> open_files();
+  Result<void> serve();
+  Result<void> listen_to_people();
+  Result<std::shared_ptr<Role>> make_edge(DaemonCommand command, std::shared_ptr<LogFile> log);
+  void forget(const std::shared_ptr<Role>& edge);
+  void remove_metrics_sockets() const;
   Async<Result<void>> start_all();
-  Result<void> open_sockets();
-  Result<void> open_access_log();
+  Async<> answer(const http::Request& request, http::Responder& responder);
+  Async<> wait_for_signal();
+  Async<> keep_certificates();
+  // Of one daemon (supervisor_role.cc).
+  void spawn(const std::shared_ptr<Role>& role);
   Async<> keep(Role& role);
+  void start_daemon(Role& role);
+  Async<> outlive(Role& role);
+  void listen_to(Role& role);
+  Async<> listen_no_more(Role& role);
   Async<> pump_errors(Role& role, Fd errors);
   Async<> watch_ready(Role& role, Fd ready);
   Async<Result<void>> await_ready(Role& role, bool first_word, int starts_max);
   Async<> stop_role(Role& role);
-  Async<> answer(const http::Request& request, http::Responder& responder);
-  Async<> wait_for_signal();
-  Async<> keep_certificates();
+  // Of an upgrade (supervisor_upgrade.cc). kConflict: another one runs, or it is starting or ending.
+  Result<void> begin_upgrade(const std::string& query);
+  void go_on_upgrading(Duration drain);
+  void end_upgrade(const Result<void>& done);
+  Async<Result<void>> upgrade(Duration drain);
+  Async<Result<void>> replace(Role& role, DaemonCommand command);
+  void drain(const std::shared_ptr<Role>& edge, Duration limit);
+  void end_when_drained(const std::shared_ptr<Role>& edge);
+  // Of the supervisor's own (supervisor_succession.cc).
+  Async<Result<void>> make_way(Duration drain);
+  SupervisorState state(Duration drain) const;
+  void adopt(const SupervisorState& state);
   std::string status() const;
 
   Executor executor_;
   Instance instance_;
   std::function<void(const std::string&)> say_;
-  Fd api_socket_, http_socket_, https_socket_, link_socket_, hold_socket_, edge_metrics_socket_,
-      host_metrics_socket_, credentials_, access_log_, access_log_previous_;
+  Fd lock_;
+  std::map<std::string, Fd> files_;  // listening sockets, logs: what daemons inherit, and our socket
   std::vector<std::shared_ptr<Role>> roles_;  // all that run: edges that drain, too
   std::shared_ptr<Role> host_, control_, edge_;
   AsyncScope scope_;
@@ -99,6 +124,7 @@ class Supervisor {
   Result<void> outcome_{};
   bool started_ = false;
   bool upgrading_ = false;
+  bool making_way_ = false;  // for another program: daemons' pipes are not read
   std::string upgrade_error_{};
   std::unique_ptr<http::Server> server_;
 };

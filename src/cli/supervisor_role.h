@@ -3,6 +3,8 @@
 
 #include <sys/types.h>
 
+#include <chrono>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,6 +15,8 @@
 #include "cli/supervisor.h"
 
 namespace hob::cli {
+
+inline constexpr int kReadyFd = 3;  // where a daemon finds it
 
 struct Supervisor::Role {
   Role(const Executor& executor, std::string role_name, std::shared_ptr<LogFile> log_file,
@@ -28,6 +32,11 @@ struct Supervisor::Role {
   DaemonCommand command;
   std::vector<std::string> first_time{};  // arguments of the next start alone
   pid_t pid = -1;
+  Fd pidfd{};
+  Fd errors{}, words{};  // the reading ends of its pipes; `readers` read copies of them
+  std::shared_ptr<AsyncScope> readers{};
+  Fd metrics_socket{};  // an edge's own
+  std::filesystem::path metrics_path{};
   std::string version{};  // as it says; empty: not yet
   bool prepared = false;  // said "prepared": what others need of it is there (the host's VPC)
   bool ready = false;
@@ -35,6 +44,7 @@ struct Supervisor::Role {
   bool replacing = false;     // its end is wanted: the next start is of another command
   bool handing_over = false;  // an edge whose successor serves
   bool cut_short = false;     // and was told to stop, for others drain, too
+  std::chrono::steady_clock::time_point drain_until{};
   int restarts = 0;
   int failures = 0;  // in a row, before it was ready
   Event changed;     // prepared, ready or failures changed

@@ -1,5 +1,7 @@
-// The supervisor's upgrade: every daemon is replaced by what hobd on disk is now, or none.
+// The supervisor's upgrade: it is replaced by what hob on disk is now (supervisor_succession.h),
+// then every daemon by what hobd is, or none.
 //
+// It goes first, for only the new one knows what new daemons are to be given.
 // The edge's successor comes first, beside it: when the new hobd is no good, that shows there, and
 // nobody has lost anything. Host and control are stopped and started; what comes for them meanwhile
 // waits in their sockets, which are ours. Only then the old edge is told to hand over: it has to
@@ -34,27 +36,36 @@ Result<void> Supervisor::begin_upgrade(const std::string& query) {
   const Duration drain = std::clamp(Duration(drain_ms), Duration(0), kDrainMax);
   upgrading_ = true;
   upgrade_error_.clear();
-  upgrade_scope_.spawn("upgrade", [this, drain]() -> Async<> {
-    const Result<void> done = co_await upgrade(drain);
-    upgrading_ = false;
-    if (done) co_return;
-    upgrade_error_ = done.error().message;
-    log::error("upgrade failed", {{"error", upgrade_error_}});
-  });
+  upgrade_scope_.spawn("succession",
+                       [this, drain]() -> Async<> { end_upgrade(co_await make_way(drain)); });
   return {};
+}
+
+// As the new program.
+void Supervisor::go_on_upgrading(Duration drain) {
+  upgrading_ = true;
+  upgrade_scope_.spawn("upgrade",
+                       [this, drain]() -> Async<> { end_upgrade(co_await upgrade(drain)); });
+}
+
+void Supervisor::end_upgrade(const Result<void>& done) {
+  upgrading_ = false;
+  if (done) return;
+  upgrade_error_ = done.error().message;
+  log::error("upgrade failed", {{"error", upgrade_error_}});
 }
 
 Async<Result<void>> Supervisor::upgrade(Duration limit) {
   HOB_CO_TRY(const Commands commands, make_commands());
-  HOB_CO_CHECK(context(co_await run_ok({.argv = {commands.edge.argv.front(), "--version"}}, kVersionWithin),
-                       "trying the new hobd"));
-  const auto next = std::make_shared<Role>(executor_, "edge", edge_->log, commands.edge);
+  HOB_CO_CHECK(
+      context(co_await run_ok({.argv = {commands.edge.argv.front(), "--version"}}, kVersionWithin),
+              "trying the new hobd"));
+  HOB_CO_TRY(const std::shared_ptr<Role> next, make_edge(commands.edge, edge_->log));
   next->first_time = {"--takes-over"};
-  roles_.push_back(next);
   spawn(next);
   if (Result<void> ready = co_await await_ready(*next, false, 1); !ready) {
     co_await stop_role(*next);
-    std::erase(roles_, next);
+    forget(next);
     co_return ready;
   }
   std::vector<std::pair<Role*, DaemonCommand>> replaced;
@@ -95,11 +106,9 @@ Async<Result<void>> Supervisor::replace(Role& role, DaemonCommand command) {
 void Supervisor::drain(const std::shared_ptr<Role>& edge, Duration limit) {
   edge->stopping = true;  // it is not started again
   edge->handing_over = true;
+  edge->drain_until = std::chrono::steady_clock::now() + limit;
   if (edge->pid > 0) kill(edge->pid, SIGUSR1);
-  scope_.spawn("drain", [this, edge, limit]() -> Async<> {
-    if (!co_await edge->ended.wait_for(limit)) co_await stop_role(*edge);
-    std::erase(roles_, edge);
-  });
+  end_when_drained(edge);
   if (std::ranges::count_if(roles_, [](const auto& role) { return role->handing_over; }) <=
       static_cast<std::ptrdiff_t>(kDrainingMax))
     return;
@@ -108,6 +117,15 @@ void Supervisor::drain(const std::shared_ptr<Role>& edge, Duration limit) {
   if (oldest == roles_.end()) return;
   (*oldest)->cut_short = true;
   if ((*oldest)->pid > 0) kill((*oldest)->pid, SIGTERM);
+}
+
+void Supervisor::end_when_drained(const std::shared_ptr<Role>& edge) {
+  scope_.spawn("drain", [this, edge]() -> Async<> {
+    const auto left =
+        std::chrono::duration_cast<Duration>(edge->drain_until - std::chrono::steady_clock::now());
+    if (!co_await edge->ended.wait_for(std::max(left, Duration(0)))) co_await stop_role(*edge);
+    forget(edge);
+  });
 }
 
 }  // namespace hob::cli

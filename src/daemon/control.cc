@@ -37,6 +37,7 @@ constexpr Duration kStopGrace{3'000};
 constexpr size_t kCredentialsBytesMax = 4096;
 constexpr Duration kRelayWithin{5'000};
 constexpr size_t kMetricsBytesMax = 4 * 1024 * 1024;
+constexpr size_t kEdgesAskedMax = 8;  // above those the supervisor lets drain
 
 struct FirstAccount {
   std::string id{};
@@ -191,27 +192,51 @@ class Control {
                        const link::EdgeReport& report) { runner_.edge_reported(edge, report); }};
   }
 
+  Async<Result<std::string>> metrics_of(std::filesystem::path socket) {
+    http::Request ask{.method = "GET", .target = "/metrics", .path = "/metrics"};
+    HOB_CO_TRY(http::Response answer,
+               co_await http::fetch({.host = socket.string()}, std::move(ask), "", kRelayWithin,
+                                    kMetricsBytesMax));
+    co_return std::move(answer.body);
+  }
+
+  // With edges that drain, whose lines have the label "draining". One that does not answer has
+  // ended, or is about to: it is left out.
+  Async<Result<std::string>> edge_metrics() {
+    HOB_CO_TRY(std::string serving, co_await metrics_of(options_.data / "run/edge-metrics.sock"));
+    std::vector<std::filesystem::path> sockets;
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(options_.data / "run", error)) {
+      if (entry.path().filename().string().starts_with("edge-metrics-") &&
+          sockets.size() < kEdgesAskedMax)
+        sockets.push_back(entry.path());
+    }
+    std::vector<std::string> texts{std::move(serving)};
+    for (const std::filesystem::path& socket : sockets) {
+      if (Result<std::string> text = co_await metrics_of(socket)) texts.push_back(std::move(*text));
+    }
+    co_return merge_expositions(texts);
+  }
+
   // /metrics is control's own; /metrics/edge and /metrics/host are theirs, which listen on sockets
   // beside us.
   Async<> answer_metrics(const http::Request& request, http::Responder& responder) {
     http::Response response;
     const std::string path = request.path;
+    Result<std::string> text{""};
     if (path == "/metrics") {
-      response.body = metrics_.render();
-    } else if (path == "/metrics/edge" || path == "/metrics/host") {
-      const std::string role = path.substr(std::string_view("/metrics/").size());
-      http::Request ask{.method = "GET", .target = "/metrics", .path = "/metrics"};
-      const http::Endpoint peer{.host =
-                                    (options_.data / "run" / (role + "-metrics.sock")).string()};
-      Result<http::Response> answer =
-          co_await http::fetch(peer, std::move(ask), "", kRelayWithin, kMetricsBytesMax);
-      if (answer)
-        response.body = std::move(answer->body);
-      else
-        response = {.status = 503,
-                    .body = role + " does not answer: " + answer.error().message + "\n"};
+      text = metrics_.render();
+    } else if (path == "/metrics/edge") {
+      text = co_await edge_metrics();
+    } else if (path == "/metrics/host") {
+      text = co_await metrics_of(options_.data / "run/host-metrics.sock");
     } else {
       response.status = 404;
+    }
+    if (text) {
+      response.body = std::move(*text);
+    } else {
+      response = {.status = 503, .body = "no answer from it: " + text.error().message + "\n"};
     }
     response.headers.set("Content-Type", "text/plain; version=0.0.4");
     // The asker may have gone.

@@ -2,12 +2,14 @@
 #include "edge/edge.h"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
 
 #include "base/log.h"
+#include "base/metrics.h"
 #include "base/version.h"
 #include "daemon/options.h"
 #include "daemon/process.h"
@@ -51,7 +53,16 @@ Async<Result<void>> run_edge(Options options) {
   edge::Edge edge(std::move(settings), executor, metrics);
   HOB_CO_CHECK(edge.start());
   co_await edge.serving();
-  std::unique_ptr<http::Server> metrics_server = serve_metrics(executor, options, metrics);
+  std::unique_ptr<http::Server> metrics_server =
+      serve_metrics(executor, options.metrics_fd, [&metrics] { return metrics.render(); });
+  // Nobody reads there but while this edge drains: then it has lines of its own beside its
+  // successor's, or what it counts from here on would be lost.
+  bool draining = false;
+  std::unique_ptr<http::Server> own_metrics_server =
+      serve_metrics(executor, options.own_metrics_fd, [&metrics, &draining]() -> std::string {
+        if (!draining) return "";
+        return metrics.render({{"draining", std::to_string(getpid())}});
+      });
   Event over(executor);
   AsyncScope scope(executor);
   // Before the supervisor hears that it may send one.
@@ -60,6 +71,7 @@ Async<Result<void>> run_edge(Options options) {
     while (co_await next_signal(signals) == kHandOverSignal) {
       scope.spawn("hand over", [&]() -> Async<> {
         // The successor answers on the same socket.
+        draining = true;
         if (metrics_server) co_await metrics_server->stop(Duration(0));
         co_await edge.hand_over();
         over.set();
@@ -73,7 +85,9 @@ Async<Result<void>> run_edge(Options options) {
   scope.cancel();
   co_await scope.join();
   co_await edge.stop(kDrainWithin);
-  if (metrics_server) co_await metrics_server->stop(Duration(0));
+  for (const auto& server : {metrics_server.get(), own_metrics_server.get()}) {
+    if (server != nullptr) co_await server->stop(Duration(0));
+  }
   co_return Result<void>{};
 }
 

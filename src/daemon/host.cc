@@ -94,7 +94,8 @@ Async<Result<void>> serve(const Options& options, const Executor& executor, Host
   HOB_CO_TRY(host::AgentOptions agent_settings, agent_options(options));
   host::Agent agent(executor, std::move(agent_settings), parts.ports(), parts.random,
                     parts.metrics);
-  std::unique_ptr<http::Server> metrics_server = serve_metrics(executor, options, parts.metrics);
+  std::unique_ptr<http::Server> metrics_server = serve_metrics(
+      executor, options.metrics_fd, [&metrics = parts.metrics] { return metrics.render(); });
   Result<void> started = co_await agent.start();
   AsyncScope chores(executor);
   if (started) {

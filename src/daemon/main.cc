@@ -47,6 +47,7 @@ int main(int argc, char** argv) {
   program.add_option("--link", options.link);
   program.add_option("--ready-fd", options.ready_fd);
   program.add_option("--metrics-fd", options.metrics_fd);
+  program.add_option("--own-metrics-fd", options.own_metrics_fd);
   program.add_option("--api-fd", options.api_fd);
   program.add_option("--link-fd", options.link_fd);
   program.add_option("--credentials-fd", options.credentials_fd);

@@ -21,6 +21,7 @@ struct Options {
   std::filesystem::path link{};  // path of control's socket for hosts and edges
   int ready_fd = -1;             // "version V", "prepared", "ready" are written here, a line each
   int metrics_fd = -1;           // listening: GET /metrics (host, edge)
+  int own_metrics_fd = -1;       // the same of this process alone, while it drains (edge)
   int api_fd = -1;               // listening (control)
   int link_fd = -1;              // listening (control)
   int credentials_fd = -1;       // the first account's keys, JSON (control)

@@ -16,17 +16,17 @@ void tell_supervisor(const Options& options, const std::string& line) {
     log::warn("the supervisor does not listen");
 }
 
-std::unique_ptr<http::Server> serve_metrics(Executor executor, const Options& options,
-                                            const Metrics& metrics) {
-  if (options.metrics_fd < 0) return nullptr;
+std::unique_ptr<http::Server> serve_metrics(Executor executor, int fd,
+                                            std::function<std::string()> render) {
+  if (fd < 0) return nullptr;
   auto server = std::make_unique<http::Server>(
-      executor, Fd(options.metrics_fd),
-      [&metrics](const http::Request& request, http::BodyReader&,
-                 http::Responder& responder) -> Async<> {
+      executor, Fd(fd),
+      [render = std::move(render)](const http::Request& request, http::BodyReader&,
+                                   http::Responder& responder) -> Async<> {
         http::Response response;
         if (request.path == "/metrics") {
           response.headers.set("Content-Type", "text/plain; version=0.0.4");
-          response.body = metrics.render();
+          response.body = render();
         } else {
           response.status = 404;
         }

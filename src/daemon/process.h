@@ -3,12 +3,12 @@
 #pragma once
 
 #include <boost/asio/signal_set.hpp>
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "base/async.h"
 #include "base/http.h"
-#include "base/metrics.h"
 #include "base/result.h"
 #include "daemon/options.h"
 
@@ -17,10 +17,10 @@ namespace hob::daemon {
 // Writes a line to the supervisor; nobody listening is no error.
 void tell_supervisor(const Options& options, const std::string& line);
 
-// Serves GET /metrics on the socket given with --metrics-fd; nullptr without one. `metrics` must
-// outlive it.
-std::unique_ptr<http::Server> serve_metrics(Executor executor, const Options& options,
-                                            const Metrics& metrics);
+// Serves GET /metrics on the listening socket `fd` for as long as the server is kept; nullptr
+// without one. `render` gives the exposition.
+std::unique_ptr<http::Server> serve_metrics(Executor executor, int fd,
+                                            std::function<std::string()> render);
 
 // Returns when SIGTERM or SIGINT has come: the moment to end.
 Async<> wait_for_end();
