@@ -30,43 +30,42 @@ inline std::string get(const GuestMemory& memory, GuestAddress address, size_t b
   return text;
 }
 
-// The driver's side of one queue of 8 at fixed addresses: descriptors from 0x1000, rings behind.
+// The driver's side of one queue of 8: descriptors from `base` on, the rings a page each behind.
 class Driver {
  public:
   static constexpr uint16_t kSize = 8;
-  static constexpr GuestAddress kDescriptors = 0x1000;
-  static constexpr GuestAddress kAvailable = 0x2000;
-  static constexpr GuestAddress kUsed = 0x3000;
   enum : uint16_t { kNext = 1, kWrite = 2 };
 
-  Driver(GuestMemory& memory, Queue& queue) : memory_(memory) {
+  explicit Driver(GuestMemory& memory, Queue& queue, GuestAddress base = 0x1000)
+      : memory_(memory), descriptors_(base), available_(base + 0x1000), used_(base + 0x2000) {
     queue.layout() = {
-        .size = kSize, .descriptors = kDescriptors, .available = kAvailable, .used = kUsed};
+        .size = kSize, .descriptors = descriptors_, .available = available_, .used = used_};
     queue.ready = true;
   }
 
   void descriptor(uint16_t index, GuestAddress address, uint32_t bytes, uint16_t flags,
                   uint16_t next = 0) {
-    const GuestAddress at = kDescriptors + 16 * index;
+    const GuestAddress at = descriptors_ + 16 * index;
     EXPECT_TRUE(memory_.write(at, address) && memory_.write(at + 8, bytes) &&
                 memory_.write(at + 12, flags) && memory_.write(at + 14, next));
   }
   void offer(uint16_t head) {
-    EXPECT_TRUE(memory_.write(kAvailable + 4 + 2 * (next_ % kSize), head));
+    EXPECT_TRUE(memory_.write(available_ + 4 + 2 * (next_ % kSize), head));
     set_available(++next_);
   }
-  void set_available(uint16_t index) { EXPECT_TRUE(memory_.write(kAvailable + 2, index)); }
-  uint16_t used() const { return *memory_.read<uint16_t>(kUsed + 2); }
+  void set_available(uint16_t index) { EXPECT_TRUE(memory_.write(available_ + 2, index)); }
+  uint16_t used() const { return *memory_.read<uint16_t>(used_ + 2); }
   uint32_t used_bytes(uint16_t index) const {
-    return *memory_.read<uint32_t>(kUsed + 4 + 8 * (index % kSize) + 4);
+    return *memory_.read<uint32_t>(used_ + 4 + 8 * (index % kSize) + 4);
   }
   // The device shall interrupt when it has used up to `index`.
   void set_used_event(uint16_t index) {
-    EXPECT_TRUE(memory_.write(kAvailable + 4 + 2 * kSize, index));
+    EXPECT_TRUE(memory_.write(available_ + 4 + 2 * kSize, index));
   }
 
  private:
   GuestMemory& memory_;
+  const GuestAddress descriptors_, available_, used_;
   uint16_t next_ = 0;
 };
 

@@ -93,6 +93,7 @@ const std::vector<MicrovmApi::Route>& MicrovmApi::routes() {
       {"PATCH", "/vm", When::kAfterBoot, &MicrovmApi::patch_vm},
       {"PUT", "/boot-source", When::kBeforeBoot, &MicrovmApi::put_boot_source},
       {"PUT", "/drives/", When::kBeforeBoot, &MicrovmApi::put_drive},
+      {"PUT", "/vsock", When::kBeforeBoot, &MicrovmApi::put_vsock},
       {"PUT", "/actions", When::kAlways, &MicrovmApi::put_action},
       {"PATCH", "/drives/"},
       {"DELETE", "/drives/"},
@@ -124,7 +125,6 @@ const std::vector<MicrovmApi::Route>& MicrovmApi::routes() {
       {"DELETE", "/network-interfaces/"},
       {"PUT", "/snapshot/create"},
       {"PUT", "/snapshot/load"},
-      {"PUT", "/vsock"},
   };
   return kRoutes;
 }
@@ -200,7 +200,7 @@ MicrovmApi::Answer MicrovmApi::get_configuration(const HttpRequest&, const Json&
                                  {"metrics", Json()},
                                  {"mmds-config", Json()},
                                  {"network-interfaces", empty},
-                                 {"vsock", Json()},
+                                 {"vsock", show(vsock_)},
                                  {"entropy", Json()},
                                  {"pmem", empty},
                                  {"memory-hotplug", Json()}}));
@@ -281,6 +281,24 @@ MicrovmApi::Answer MicrovmApi::put_drive(const HttpRequest& request, const Json&
   return done();
 }
 
+Result<void> MicrovmApi::set_vsock(VsockConfiguration vsock) {
+  // The one before goes first: it may have the same path.
+  vsock_.reset();
+  vsock_listener_.reset();
+  auto listener =
+      prefixed(VsockListener::bind(vsock.path), "Cannot create backend for vsock device");
+  if (!listener) return fail(Code::kInvalid, "{}", listener.error().message);
+  vsock_listener_.emplace(*std::move(listener));
+  vsock_ = std::move(vsock);
+  return {};
+}
+
+MicrovmApi::Answer MicrovmApi::put_vsock(const HttpRequest&, const Json& body) {
+  HOB_TRY(VsockConfiguration vsock, body_of(read_vsock(body)));
+  HOB_CHECK(prefixed(set_vsock(std::move(vsock)), "Vsock config error"));
+  return done();
+}
+
 MicrovmApi::Answer MicrovmApi::put_action(const HttpRequest&, const Json& body) {
   size_t action = 0;
   std::string given;
@@ -352,6 +370,11 @@ Result<void> MicrovmApi::start() {
                               .root = open.drive.root,
                               .partition = open.drive.partition.value_or("")});
   }
+  if (vsock_) {
+    HOB_TRY(Fd listener, another(vsock_listener_->fd()));
+    options.vsock = VsockSocket{
+        .guest_cid = vsock_->guest_cid, .listener = std::move(listener), .path = vsock_->path};
+  }
   HOB_TRY(machine_, Machine::build(std::move(options), loop_, on_end_));
   machine_->resume();
   return {};
@@ -368,8 +391,8 @@ Result<void> MicrovmApi::start_from(std::string_view configuration_file) {
     return fail(Code::kInvalid, "{}",
                 Fields::missing(source == nullptr ? "boot-source" : "drives"));
   for (const std::string_view name :
-       {"balloon", "network-interfaces", "vsock", "logger", "metrics", "mmds-config", "entropy",
-        "pmem", "memory-hotplug", "cpu-config"}) {
+       {"balloon", "network-interfaces", "logger", "metrics", "mmds-config", "entropy", "pmem",
+        "memory-hotplug", "cpu-config"}) {
     const Json* other = fields.find(name);
     const bool asks = other != nullptr && !other->is_null() &&
                       !(other->as<Json::Array>() != nullptr && other->as<Json::Array>()->empty());
@@ -389,6 +412,10 @@ Result<void> MicrovmApi::start_from(std::string_view configuration_file) {
     HOB_TRY(Drive drive, read_drive(entry));
     HOB_CHECK(check_id(drive.id));
     HOB_CHECK(prefixed(set_drive(std::move(drive)), "Drive config error"));
+  }
+  if (const Json* vsock = fields.find("vsock"); vsock != nullptr && !vsock->is_null()) {
+    HOB_TRY(VsockConfiguration configuration, read_vsock(*vsock));
+    HOB_CHECK(prefixed(set_vsock(std::move(configuration)), "Vsock config error"));
   }
   return prefixed(start(), "Start microvm error");
 }

@@ -42,11 +42,13 @@ class MicrovmApi {
   Answer patch_machine(const HttpRequest& request, const Json& body);
   Answer put_boot_source(const HttpRequest& request, const Json& body);
   Answer put_drive(const HttpRequest& request, const Json& body);
+  Answer put_vsock(const HttpRequest& request, const Json& body);
   Answer put_action(const HttpRequest& request, const Json& body);
   Answer patch_vm(const HttpRequest& request, const Json& body);
 
   Result<void> set_boot_source(BootSource source);
   Result<void> set_drive(Drive drive);
+  Result<void> set_vsock(VsockConfiguration vsock);
   Result<void> start();
 
   const std::string id_;
@@ -61,6 +63,8 @@ class MicrovmApi {
     Fd file;
   };
   std::vector<OpenDrive> drives_;  // the root first
+  std::optional<VsockConfiguration> vsock_;
+  std::optional<VsockListener> vsock_listener_;  // where vsock_ is
   std::unique_ptr<Machine> machine_;
 };
 

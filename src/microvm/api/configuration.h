@@ -37,6 +37,11 @@ struct Drive {
   bool write_back = false;  // cache type
 };
 
+struct VsockConfiguration {
+  uint32_t guest_cid = 0;
+  std::string path{};
+};
+
 // Each reads a request's body; what it refuses is worded as Firecracker does.
 struct MachineUpdate {
   std::optional<uint8_t> vcpu_count{};
@@ -51,6 +56,7 @@ Result<MachineConfiguration> read_machine(
 Result<MachineUpdate> read_machine_update(const Json& json);  // PATCH
 Result<BootSource> read_boot_source(const Json& json);
 Result<Drive> read_drive(const Json& json);
+Result<VsockConfiguration> read_vsock(const Json& json);
 
 // Rules between values. kInvalid.
 Result<void> check(const MachineConfiguration& machine);
@@ -58,5 +64,6 @@ Result<void> check(const MachineConfiguration& machine);
 Json show(const MachineConfiguration& machine);
 Json show(const std::optional<BootSource>& source);
 Json show(const Drive& drive);
+Json show(const std::optional<VsockConfiguration>& vsock);
 
 }  // namespace hob::microvm

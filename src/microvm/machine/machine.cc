@@ -94,7 +94,7 @@ Result<std::string> command_line(const MachineOptions& options) {
     add(drive.read_only ? "ro" : "rw");
   }
   // For kernels without ACPI; others find the same in its tables.
-  for (size_t i = 0; i < options.drives.size(); ++i) {
+  for (size_t i = 0; i < options.drives.size() + (options.vsock ? 1 : 0); ++i) {
     HOB_TRY(const MmioPlace place, mmio_place(i));
     add(fmt::format("virtio_mmio.device=4K@{:#x}:{}", place.base, place.gsi));
   }
@@ -167,6 +167,7 @@ Result<std::unique_ptr<Machine>> Machine::build(MachineOptions options, Loop& lo
 
   AcpiDevices acpi{.vcpus = static_cast<int>(options.vcpus)};
   HOB_CHECK(self.attach_drives(std::move(options.drives)));
+  if (options.vsock) HOB_CHECK(self.attach_vsock(*std::move(options.vsock)));
   for (size_t i = 0; i < self.transports_.size(); ++i) {
     HOB_TRY(const MmioPlace place, mmio_place(i));
     acpi.virtio.push_back({.base = place.base, .gsi = place.gsi});
@@ -183,13 +184,24 @@ Result<void> Machine::attach_drives(std::vector<DriveFile> drives) {
         std::unique_ptr<Block> block,
         Block::create(std::move(drive.file),
                       {.id = drive.id, .read_only = drive.read_only, .flushes = drive.flushes}));
-    HOB_TRY(const MmioPlace place, mmio_place(transports_.size()));
-    HOB_TRY(std::unique_ptr<VirtioMmio> transport,
-            VirtioMmio::create(*block, memory_, *vm_, loop_, place.base, place.gsi));
-    mmio_.insert(place.base, layout::kVirtioMmioBytes, *transport);
-    devices_.push_back(std::move(block));
-    transports_.push_back(std::move(transport));
+    HOB_CHECK(attach(std::move(block)));
   }
+  return {};
+}
+
+Result<void> Machine::attach_vsock(VsockSocket vsock) {
+  HOB_TRY(std::unique_ptr<Vsock> device,
+          Vsock::create(vsock.guest_cid, std::move(vsock.listener), std::move(vsock.path), loop_));
+  return attach(std::move(device));
+}
+
+Result<void> Machine::attach(std::unique_ptr<VirtioDevice> device) {
+  HOB_TRY(const MmioPlace place, mmio_place(transports_.size()));
+  HOB_TRY(std::unique_ptr<VirtioMmio> transport,
+          VirtioMmio::create(*device, memory_, *vm_, loop_, place.base, place.gsi));
+  mmio_.insert(place.base, layout::kVirtioMmioBytes, *transport);
+  devices_.push_back(std::move(device));
+  transports_.push_back(std::move(transport));
   return {};
 }
 

@@ -19,6 +19,7 @@
 #include "microvm/memory/guest_memory.h"
 #include "microvm/virtio/block.h"
 #include "microvm/virtio/mmio.h"
+#include "microvm/virtio/vsock.h"
 
 namespace hob::microvm {
 
@@ -35,6 +36,12 @@ struct DriveFile {
   std::string partition{};  // PARTUUID of the root; empty: the whole drive
 };
 
+struct VsockSocket {
+  uint64_t guest_cid = 0;
+  Fd listener{};  // bound to `path`
+  std::string path{};
+};
+
 struct MachineOptions {
   uint32_t vcpus = 1;  // 1..kVcpusMax
   bool smt = false;
@@ -45,7 +52,8 @@ struct MachineOptions {
   Fd initrd{};                      // none: -1
   std::string boot_arguments{};     // as given; what devices need is appended
   std::vector<DriveFile> drives{};  // the root first
-  int console = 1;                  // where COM1's output goes; -1: nowhere
+  std::optional<VsockSocket> vsock{};
+  int console = 1;  // where COM1's output goes; -1: nowhere
 };
 
 class Machine {
@@ -65,6 +73,8 @@ class Machine {
  private:
   Machine(Loop& loop, GuestMemory memory) : loop_(loop), memory_(std::move(memory)) {}
   Result<void> attach_drives(std::vector<DriveFile> drives);
+  Result<void> attach_vsock(VsockSocket vsock);
+  Result<void> attach(std::unique_ptr<VirtioDevice> device);
   Result<void> start_vcpus(const MachineOptions& options, const struct Kernel& kernel);
   void ended(const VcpuEnd& end);
 
