@@ -12,12 +12,12 @@
 #include <thread>
 
 #include "base/log.h"
+#include "guest/image_user.h"
+#include "guest/task_root.h"
 #include "sandbox/bundle.h"
 #include "sandbox/command_line.h"
-#include "sandbox/image_user.h"
 #include "sandbox/limits.h"
 #include "sandbox/mounts.h"
-#include "sandbox/task_root.h"
 
 namespace hob::sandbox {
 
@@ -192,10 +192,11 @@ Result<void> ContainerFiles::start_here(const TaskSpec& spec) {
                                           .layers = spec.image.layers,
                                           .first_id = plan.first_id,
                                           .scratch = std::move(scratch)}));
-  HOB_TRY(const TaskRoot root, TaskRoot::open(plan.mounts.root));
+  HOB_TRY(const guest::TaskRoot root, guest::TaskRoot::open(plan.mounts.root));
   const image::ImageConfig& image = spec.image.config;
-  HOB_TRY(plan.user, resolve_user(image.user, root.read("/etc/passwd", kAccountFileBytesMax),
-                                  root.read("/etc/group", kAccountFileBytesMax)));
+  HOB_TRY(plan.user,
+          guest::resolve_user(image.user, root.read("/etc/passwd", guest::kAccountFileBytesMax),
+                              root.read("/etc/group", guest::kAccountFileBytesMax)));
   HOB_TRY(plan.environment, merge_environment(spec, plan.user.home));
   if (!image.working_directory.empty()) plan.working_directory = image.working_directory;
   HOB_CHECK(root.make_directories(plan.working_directory, plan.first_id));
