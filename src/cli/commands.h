@@ -31,6 +31,7 @@ void add_rm(CLI::App& program, Context& context);
 void add_aws(CLI::App& program, Context& context);
 void add_trust(CLI::App& program, Context& context);
 void add_registry(CLI::App& program, Context& context);
+void add_kernel(CLI::App& program, Context& context);
 void add_account(CLI::App& program, Context& context);
 
 }  // namespace hob::cli

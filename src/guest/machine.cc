@@ -139,6 +139,15 @@ Result<void> set_up_network(const std::optional<Network>& network) {
   if (::ioctl(any.get(), SIOCSIFNETMASK, &request) != 0)
     return fail_errno(errno, "setting the network's mask");
   HOB_CHECK(bring_up(any, "eth0"));
+  // The gateway is reached directly, whatever the prefix says; so nothing else is.
+  rtentry direct{};
+  HOB_TRY(direct.rt_dst, address(network->gateway));
+  HOB_TRY(direct.rt_genmask, mask(32));
+  direct.rt_flags = RTF_UP | RTF_HOST;
+  char device[] = "eth0";
+  direct.rt_dev = device;
+  if (::ioctl(any.get(), SIOCADDRT, &direct) != 0)
+    return fail_errno(errno, "routing to the gateway");
   rtentry route{};
   HOB_TRY(route.rt_dst, address("0.0.0.0"));
   route.rt_genmask = route.rt_dst;

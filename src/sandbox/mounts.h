@@ -1,9 +1,9 @@
 // A task's file system as crun finds it, made in a mount namespace of its own.
 //
 // The calling thread leaves the machine's mount namespace for a copy of it and never comes back:
-// give it a thread that ends. Programs that it starts, the monitor and through it the container, share
-// the copy. So nothing of it appears in the machine's mounts, and all of it goes, loop device too,
-// when the last of those processes ends, however it ends.
+// give it a thread that ends. Programs that it starts, the monitor and through it the container,
+// share the copy. So nothing of it appears in the machine's mounts, and all of it goes, loop device
+// too, when the last of those processes ends, however it ends.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
 // hob-vm-run: runs one task in a microVM, as crun runs one in a container: for hob-monitor, whose
 // runtime it is.
 //
-//   hob-vm-run BUNDLE CONTAINER_PID_FILE VMM [CGROUP_PROCS_FILE…]
+//   hob-vm-run BUNDLE CONTAINER_PID_FILE VMM NETWORK_NAMESPACE [CGROUP_PROCS_FILE…]
 //
 // BUNDLE has vm.json, hob-vmm's configuration, whose socket is "v" in it, and start.json, what
 // hob-guest is told (guest/protocol.h). It ends when the task's program has been executed, or with
@@ -10,6 +10,7 @@
 // microVM with it however it ends. A task that ended for want of memory leaves "oom" in BUNDLE.
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -42,6 +43,7 @@ constexpr size_t kConsoleBytesMax = 4'096;        // the last of what the machin
 
 struct Plan {
   std::string bundle{}, pid_file{}, vmm{};
+  std::string network{};  // where the machine's tap is; "-": none
   std::vector<std::string> cgroups{};
 };
 
@@ -96,8 +98,7 @@ class MicrovmTask {
     while (!started_ && !exit_code_) {
       if (std::chrono::steady_clock::now() > until)
         return fail(Code::kTimeout, "the task's program was not executed in time");
-      if (!step())
-        return failure_ ? std::unexpected(*failure_) : ended_early("its init left");
+      if (!step()) return failure_ ? std::unexpected(*failure_) : ended_early("its init left");
     }
     return {};
   }
@@ -117,6 +118,11 @@ class MicrovmTask {
       ::signal(SIGPIPE, SIG_DFL);
       ::dup2(theirs.get(), 1);
       ::dup2(theirs.get(), 2);
+      const Fd network(::open(plan_.network.c_str(), O_RDONLY | O_CLOEXEC));
+      if (plan_.network != "-" && ::setns(network.get(), CLONE_NEWNET) != 0) {
+        std::perror(plan_.network.c_str());
+        ::_exit(EXIT_FAILURE);
+      }
       for (const std::string& file : plan_.cgroups) {
         const Fd procs(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
         if (!write_all(procs.get(), "0")) std::perror(file.c_str());
@@ -306,7 +312,7 @@ int run(Plan plan) {
 }  // namespace hob::sandbox
 
 int main(int argc, char** argv) {
-  constexpr int kWords = 4;
+  constexpr int kWords = 5;
   if (argc < kWords) {
     std::fputs("hob-vm-run is started by hob-monitor, one for each task in a microVM\n", stderr);
     return EXIT_FAILURE;
@@ -314,5 +320,6 @@ int main(int argc, char** argv) {
   return hob::sandbox::run({.bundle = argv[1],
                             .pid_file = argv[2],
                             .vmm = argv[3],
+                            .network = argv[4],
                             .cgroups = std::vector<std::string>(argv + kWords, argv + argc)});
 }
