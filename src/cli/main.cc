@@ -75,6 +75,7 @@ int main(int argc, char** argv) {
   hob::cli::add_certificate(program, context);
   hob::cli::add_trust(program, context);
   hob::cli::add_registry(program, context);
+  hob::cli::add_kernel(program, context);
   hob::cli::add_account(program, context);
   hob::cli::add_aws(program, context);
   try {

@@ -106,6 +106,20 @@ Result<void> Links::add_veth(std::string_view name, std::string_view peer, int p
   return netlink_.call(request, fmt::format("making interface {}", name));
 }
 
+Result<void> Links::add_bridge(std::string_view name) {
+  NetlinkRequest request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, interface(0));
+  request.text(IFLA_IFNAME, name).nest(IFLA_LINKINFO, [&](NetlinkRequest& info) {
+    info.text(IFLA_INFO_KIND, "bridge");
+  });
+  return netlink_.call(request, fmt::format("making the bridge {}", name));
+}
+
+Result<void> Links::set_master(int index, int bridge) {
+  NetlinkRequest request(RTM_NEWLINK, 0, interface(index));
+  request.number(IFLA_MASTER, static_cast<uint32_t>(bridge));
+  return netlink_.call(request, "putting an interface on a bridge");
+}
+
 Result<void> Links::remove(std::string_view name) {
   NetlinkRequest request(RTM_DELLINK, 0, interface(0));
   request.text(IFLA_IFNAME, name);

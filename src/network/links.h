@@ -38,6 +38,10 @@ class Links {
   Result<std::optional<Link>> find(std::string_view name);
   // `name` here, `peer` in the namespace open as `peer_namespace`; both down.
   Result<void> add_veth(std::string_view name, std::string_view peer, int peer_namespace);
+  // Without the spanning tree protocol; down.
+  Result<void> add_bridge(std::string_view name);
+  // Makes an interface a port of a bridge.
+  Result<void> set_master(int index, int bridge);
   // Idempotent.
   Result<void> remove(std::string_view name);
   Result<void> set_up(int index);

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "guest/image_user.h"
 #include "sandbox/cgroups.h"
-#include "sandbox/image_user.h"
 #include "sandbox/mounts.h"
 
 namespace hob::sandbox {
@@ -17,7 +17,7 @@ struct BundlePlan {
   std::vector<std::string> arguments{};
   std::vector<std::string> environment{};
   std::string working_directory = "/";
-  ImageUser user{};
+  guest::ImageUser user{};
   std::string host_name{};
   TaskMounts mounts{};
   std::map<std::string, std::filesystem::path>

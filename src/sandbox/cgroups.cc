@@ -27,6 +27,11 @@ constexpr const char* kRoot = "/sys/fs/cgroup";
 constexpr const char* kMonitors = "monitors";
 constexpr size_t kControlFileBytesMax =
     4 * 1024 * 1024;  // cgroup.procs with as many processes as a host can have
+constexpr const char* kHandedDown = "cgroup.subtree_control";
+constexpr const char* kHands = "+cpu +memory +pids";
+constexpr int64_t kCpuPeriodMicroseconds = 100'000;
+constexpr int64_t kCpuQuotaMicrosecondsMin = 1'000;  // the kernel's
+constexpr int64_t kCpuUnitsPerCpu = 1'024;
 constexpr Duration kKillStep = std::chrono::milliseconds(2);
 
 bool is_of_type(const fs::path& path, unsigned long type) {
@@ -91,6 +96,37 @@ Result<Cgroups> Cgroups::detect(const std::string& instance) {
                 "{} has neither cgroup version 2 nor version 1 with the pids controller", kRoot);
   }
   return cgroups;
+}
+
+Result<std::vector<fs::path>> Cgroups::make(const std::string& task, int cpu,
+                                            int memory_mib) const {
+  const int64_t quota =
+      std::max(kCpuQuotaMicrosecondsMin, cpu * kCpuPeriodMicroseconds / kCpuUnitsPerCpu);
+  const std::string memory = std::to_string(int64_t{memory_mib} << 20);
+  std::vector<fs::path> files;
+  for (const fs::path& hierarchy : hierarchies_) {
+    const fs::path own = hierarchy / root_ / task;
+    if (version_ == CgroupVersion::kV2) HOB_CHECK(write_control(hierarchy / kHandedDown, kHands));
+    std::error_code error;
+    fs::create_directories(own.parent_path(), error);
+    if (version_ == CgroupVersion::kV2)
+      HOB_CHECK(write_control(own.parent_path() / kHandedDown, kHands));
+    fs::create_directory(own, error);
+    if (error) return fail(Code::kUnavailable, "making {}: {}", own.string(), error.message());
+    const auto set = [&](const char* name, const std::string& value) -> Result<void> {
+      return fs::exists(own / name, error) ? write_control(own / name, value) : Result<void>();
+    };
+    HOB_CHECK(set("memory.max", memory));
+    HOB_CHECK(set("memory.swap.max", "0"));
+    HOB_CHECK(set("memory.limit_in_bytes", memory));
+    HOB_CHECK(set("cpu.max", fmt::format("{} {}", quota, kCpuPeriodMicroseconds)));
+    HOB_CHECK(set("cpu.cfs_period_us", std::to_string(kCpuPeriodMicroseconds)));
+    HOB_CHECK(set("cpu.cfs_quota_us", std::to_string(quota)));
+    // Version 1's takes nobody in before it is told which CPUs and memory it has.
+    if (fs::exists(own / "cpuset.cpus", error) && version_ == CgroupVersion::kV1) continue;
+    files.push_back(own / "cgroup.procs");
+  }
+  return files;
 }
 
 std::vector<pid_t> Cgroups::processes(const std::string& task) const {

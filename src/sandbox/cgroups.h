@@ -30,6 +30,10 @@ class Cgroups {
   // As an OCI bundle's linux.cgroupsPath wants it.
   std::string path_of(const std::string& task) const { return "/" + root_ + "/" + task; }
 
+  // Makes a task's, which crun does for containers; answers the files that a process of the task
+  // writes "0" to. cpu: 1/1024 CPU.
+  Result<std::vector<std::filesystem::path>> make(const std::string& task, int cpu,
+                                                  int memory_mib) const;
   // The processes of a task, of this host's numbers. Empty: none, or no such cgroup.
   std::vector<pid_t> processes(const std::string& task) const;
   bool contains(const std::string& task, pid_t process) const;

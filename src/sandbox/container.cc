@@ -1,197 +1,141 @@
-// The container driver: what of a task belongs on the loop. The work itself is in
-// container_files.cc.
-#include <sys/epoll.h>
+// The container driver: crun under hob-monitor.
+#include <signal.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/redirect_error.hpp>
 #include <cerrno>
-#include <map>
 
-#include "base/assert.h"
-#include "base/log.h"
-#include "sandbox/container_files.h"
-#include "sandbox/sandbox.h"
+#include "guest/image_user.h"
+#include "guest/task_root.h"
+#include "sandbox/bundle.h"
+#include "sandbox/command_line.h"
+#include "sandbox/id_ranges.h"
+#include "sandbox/limits.h"
+#include "sandbox/monitored_sandbox.h"
+#include "sandbox/mounts.h"
+#include "sandbox/scratch_disk.h"
 
 namespace hob::sandbox {
-
 namespace {
 
-namespace asio = boost::asio;
+namespace fs = std::filesystem;
 
-// Something to wait for on the loop: the task's monitor, and its log.
-struct Watch {
-  Fd monitor{};  // none: the task has ended
-  Fd log{};
-  Fd both{};  // epoll of the two
-};
-
-Result<Watch> make_watch(const ContainerFiles& files, const std::string& task) {
-  Watch watch;
-  HOB_TRY(watch.monitor, files.open_monitor(task));
-  if (!watch.monitor) return watch;
-  HOB_TRY(watch.log, files.log(task).watch());
-  watch.both = Fd(::epoll_create1(EPOLL_CLOEXEC));
-  if (!watch.both) return fail_errno(errno, "epoll_create1");
-  for (const Fd* fd : {&watch.monitor, &watch.log}) {
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.fd = fd->get();
-    if (::epoll_ctl(watch.both.get(), EPOLL_CTL_ADD, fd->get(), &event) != 0)
-      return fail_errno(errno, "epoll_ctl");
-  }
-  files.log(task).rotate();  // what changed before we watched
-  return watch;
-}
-
-// True: the monitor has ended.
-bool look(const Watch& watch) {
-  char events[4096];
-  while (::read(watch.log.get(), events, sizeof(events)) > 0) {
-  }
-  epoll_event ready[2];
-  const int count = ::epoll_wait(watch.both.get(), ready, 2, 0);
-  for (int i = 0; i < count; ++i) {
-    if (ready[i].data.fd == watch.monitor.get()) return true;
-  }
-  return false;
-}
-
-class ContainerSandbox final : public Sandbox {
+class ContainerLauncher final : public Launcher {
  public:
-  ContainerSandbox(ContainerOptions options, Executor executor, BlockingPool& pool)
-      : options_(std::move(options)), executor_(std::move(executor)), pool_(pool) {}
+  ContainerLauncher(ContainerOptions options, Cgroups cgroups, fs::path crun, fs::path monitor)
+      : options_(std::move(options)),
+        cgroups_(std::move(cgroups)),
+        ids_(options_.shared_directory, options_.instance),
+        disks_(options_.directory / "disks"),
+        crun_(std::move(crun)),
+        monitor_(std::move(monitor)) {}
 
-  Async<Result<void>> open() override {
-    HOB_ASSERT(files_ == nullptr);
-    HOB_CO_TRY(files_, co_await on_pool(
-                           pool_, [options = options_] { return ContainerFiles::open(options); }));
-    for (std::string& task : files_->tasks()) tasks_.emplace(std::move(task), nullptr);
-    co_return Result<void>{};
+  Result<void> open(const std::vector<std::string>& kept) override {
+    HOB_CHECK(disks_.open());
+    return ids_.release_others(kept);
   }
-
-  Async<Result<void>> start(TaskSpec spec) override {
-    const std::string task = spec.task;
-    if (!tasks_.emplace(task, nullptr).second)
-      co_return fail(Code::kExists, "task {} is here already", task);
-    auto started = co_await on_pool(
-        pool_, [files = files_, spec = std::move(spec)] { return files->start(spec); });
-    if (!started) tasks_.erase(task);
-    co_return started;
+  Result<MonitorPlan> prepare(const TaskSpec& spec, const fs::path& bundle) override;
+  Result<void> signal(const std::string& task, const fs::path& bundle, int number) const override;
+  bool was_out_of_memory(const std::string& task, const fs::path&) const override {
+    return cgroups_.was_out_of_memory(task);
   }
-
-  Async<Result<TaskExit>> wait(std::string task) override {
-    HOB_CO_TRY(const Watch watch, co_await on_pool(pool_, [files = files_, task] {
-                 return make_watch(*files, task);
-               }));
-    if (watch.monitor) {
-      asio::posix::stream_descriptor changed(executor_, ::dup(watch.both.get()));
-      while (!look(watch)) {
-        boost::system::error_code error;
-        co_await changed.async_wait(asio::posix::stream_descriptor::wait_read,
-                                    asio::redirect_error(asio::use_awaitable, error));
-        co_await throw_if_cancelled();
-        if (error)
-          co_return fail(Code::kUnavailable, "waiting for task {}: {}", task, error.message());
-        files_->log(task).rotate();
-      }
-    }
-    co_return co_await on_pool(pool_, [files = files_, task] { return files->exit_of(task); });
+  Result<void> release(const std::string& task) override {
+    HOB_CHECK(remove_tree(crun_state() / task));
+    return ids_.release(task);
   }
-
-  Async<Result<void>> freeze(std::string task) override {
-    HOB_CO_TRY(const std::shared_ptr<Freezer> freezer, freezer_of(task));
-    freezer->ask_freeze();
-    Result<void> frozen = co_await on_pool(pool_, [freezer] { return freezer->freeze(); });
-    if (!frozen && frozen.error().code == Code::kNotFound) co_return Result<void>{};  // it ended
-    co_return frozen;
-  }
-
-  // On the loop: the pool may be busy with images, and somebody's request waits.
-  Async<Result<void>> thaw(std::string task) override {
-    HOB_CO_TRY(const std::shared_ptr<Freezer> freezer, freezer_of(task));
-    co_return freezer->thaw();
-  }
-
-  Async<Result<void>> signal(std::string task, int number) override {
-    HOB_CO_CHECK(co_await on_pool(
-        pool_, [files = files_, task, number] { return files->signal(task, number); }));
-    const auto freezer = freezer_of(task);
-    // Where nothing can be frozen nothing is.
-    co_return freezer ? (*freezer)->thaw() : Result<void>{};
-  }
-
-  Async<Result<void>> remove(std::string task) override {
-    // Calls off a freeze that is under way: it would hold up the end.
-    if (const auto freezer = freezer_of(task)) {
-      if (const Result<void> thawed = (*freezer)->thaw(); !thawed)
-        log::warn("a task is not thawed", {{"task", task}, {"error", thawed.error().message}});
-    }
-    auto removed = co_await on_pool(pool_, [files = files_, task] { return files->remove(task); });
-    if (removed) tasks_.erase(task);
-    co_return removed;
-  }
-
-  Async<Result<std::vector<AdoptedTask>>> adopt() override {
-    std::vector<std::string> found =
-        co_await on_pool(pool_, [files = files_] { return files->tasks(); });
-    std::vector<AdoptedTask> adopted;
-    for (std::string& task : found) {
-      const bool frozen = co_await settle(task);
-      adopted.push_back({.task = std::move(task), .frozen = frozen});
-    }
-    co_return adopted;
-  }
-
-  std::filesystem::path log_path(const std::string& task) const override {
-    return TaskLog(options_.directory / "logs" / task).path();
-  }
-
-  Async<Result<void>> remove_log(std::string task) override {
-    if (!is_task_id(task)) co_return fail(Code::kInvalid, "'{}' is no task id", task);
-    co_return co_await on_pool(pool_,
-                               [path = log_path(task).parent_path()] { return remove_tree(path); });
+  void remove_common() override {
+    std::error_code ignored;
+    for (const fs::path& path : {mount_point(), crun_state(), options_.run_directory})
+      fs::remove(path, ignored);
   }
 
  private:
-  // Made when it is first needed, and the same until the task is removed: a thaw must know of the
-  // freeze it calls off.
-  Result<std::shared_ptr<Freezer>> freezer_of(const std::string& task) {
-    const auto found = tasks_.find(task);
-    if (found == tasks_.end()) return fail(Code::kNotFound, "there is no task {}", task);
-    if (!found->second) {
-      HOB_TRY(found->second, files_->freezer(task));
-    }
-    return found->second;
-  }
+  fs::path crun_state() const { return options_.run_directory / "crun"; }
+  fs::path mount_point() const { return options_.run_directory / "task"; }
 
-  // Whether a task found is frozen.
-  Async<bool> settle(const std::string& task) {
-    const auto freezer = freezer_of(task);
-    if (!freezer) co_return false;
-    const auto state = co_await on_pool(pool_, [freezer = *freezer] { return freezer->state(); });
-    if (!state || *state == Freezer::State::kThawed) co_return false;
-    const Result<void> whole = co_await freeze(task);
-    if (!whole) {
-      log::warn("a task found half frozen is awake again",
-                {{"task", task}, {"error", whole.error().message}});
-    }
-    co_return whole.has_value();
-  }
-
-  ContainerOptions options_;
-  Executor executor_;
-  BlockingPool& pool_;
-  std::shared_ptr<ContainerFiles> files_;  // shared with what is on the pool
-  // Those here or being started, each with its freezer; nullptr: not needed yet.
-  std::map<std::string, std::shared_ptr<Freezer>> tasks_;
+  const ContainerOptions options_;
+  const Cgroups cgroups_;
+  IdRanges ids_;
+  ScratchDisks disks_;
+  const fs::path crun_, monitor_;
 };
+
+Result<MonitorPlan> ContainerLauncher::prepare(const TaskSpec& spec, const fs::path& bundle) {
+  HOB_CHECK(make_directories(options_.run_directory, 0711));
+  HOB_CHECK(make_directories(crun_state(), 0700));
+  HOB_CHECK(make_directories(mount_point(), 0711));
+  BundlePlan plan;
+  HOB_TRY(plan.arguments, merge_command(spec));
+  HOB_TRY(plan.first_id, ids_.claim(spec.task));
+  HOB_TRY(Fd scratch, disks_.make(spec.task, spec.storage_mib));
+  HOB_TRY(plan.mounts, enter_task_mounts({.mount_point = mount_point(),
+                                          .hybrid_cgroup_tree = cgroups_.hybrid_tree(),
+                                          .network_namespace = spec.network_namespace,
+                                          .layers = spec.image.layers,
+                                          .first_id = plan.first_id,
+                                          .scratch = std::move(scratch)}));
+  HOB_TRY(const guest::TaskRoot root, guest::TaskRoot::open(plan.mounts.root));
+  const image::ImageConfig& image = spec.image.config;
+  HOB_TRY(plan.user,
+          guest::resolve_user(image.user, root.read("/etc/passwd", guest::kAccountFileBytesMax),
+                              root.read("/etc/group", guest::kAccountFileBytesMax)));
+  HOB_TRY(plan.environment, merge_environment(spec, plan.user.home));
+  if (!image.working_directory.empty()) plan.working_directory = image.working_directory;
+  HOB_CHECK(root.make_directories(plan.working_directory, plan.first_id));
+  HOB_CHECK(root.check_program(plan.arguments.front(), variable(plan.environment, "PATH"),
+                               plan.working_directory));
+  plan.host_name = host_name(spec);
+  const fs::path& files = plan.mounts.files;
+  HOB_CHECK(write_task_file(files / "hosts", hosts_file(spec), plan.first_id));
+  HOB_CHECK(write_task_file(files / "hostname", plan.host_name + "\n", plan.first_id));
+  HOB_CHECK(write_task_file(files / "resolv.conf", resolv_file(spec), plan.first_id));
+  plan.network_namespace = spec.network_namespace;
+  plan.cgroup_path = cgroups_.path_of(spec.task);
+  plan.cgroup_version = cgroups_.version();
+  plan.swap_accounted = cgroups_.accounts_swap();
+  plan.cpu = spec.cpu;
+  plan.memory_mib = spec.memory_mib;
+  plan.processes_max = spec.processes_max;
+  plan.open_files_max = open_files_max();
+  HOB_CHECK(write_task_file(bundle / "config.json", bundle_config(plan)));
+  return MonitorPlan{.task = spec.task,
+                     .monitor = monitor_,
+                     .runtime = {crun_, "--root", crun_state(), "--cgroup-manager=cgroupfs", "run",
+                                 "--detach", "--bundle", bundle, "--pid-file",
+                                 monitor_files(bundle, spec.task).container_pid, spec.task},
+                     .bundle = bundle};
+}
+
+Result<void> ContainerLauncher::signal(const std::string& task, const fs::path& bundle,
+                                       int number) const {
+  const auto process = read_number(monitor_files(bundle, task).container_pid);
+  if (!process) return {};
+  const Fd handle(static_cast<int>(::syscall(SYS_pidfd_open, *process, 0)));
+  // Asked after the handle was taken, so that a number used again is not taken for the task.
+  if (!handle || !cgroups_.contains(task, *process)) return {};
+  if (::syscall(SYS_pidfd_send_signal, handle.get(), number, nullptr, 0) != 0 && errno != ESRCH)
+    return fail_errno(errno, "sending a signal");
+  return {};
+}
+
+Result<std::unique_ptr<TaskFiles>> open_files(ContainerOptions options) {
+  if (options.run_directory.empty()) options.run_directory = "/run/hob-" + options.instance;
+  HOB_TRY(const Cgroups cgroups, Cgroups::detect(options.instance));
+  HOB_TRY(fs::path crun, find_program("crun"));
+  HOB_TRY(fs::path monitor, find_own_program("hob-monitor"));
+  const fs::path directory = options.directory;
+  return TaskFiles::open(directory, cgroups,
+                         std::make_unique<ContainerLauncher>(std::move(options), cgroups,
+                                                             std::move(crun), std::move(monitor)));
+}
 
 }  // namespace
 
 std::unique_ptr<Sandbox> make_container_sandbox(ContainerOptions options, const Executor& executor,
                                                 BlockingPool& pool) {
-  return std::make_unique<ContainerSandbox>(std::move(options), executor, pool);
+  const fs::path directory = options.directory;
+  return make_monitored_sandbox(
+      directory, [options = std::move(options)] { return open_files(options); }, executor, pool);
 }
 
 }  // namespace hob::sandbox

@@ -27,13 +27,13 @@ static_assert(kRuntimeMessageBytesMax >= kOutputChunkBytesMax);
 constexpr size_t kCommandLineBytesMax = 64 * 1024;  // of a process of the host, as far as we look
 
 // What comes through until the other end is closed.
-Result<std::string> read_answer(const Fd& pipe) {
-  const auto until = std::chrono::steady_clock::now() + kRuntimeTimeout;
+Result<std::string> read_answer(const Fd& pipe, Duration patience) {
+  const auto until = std::chrono::steady_clock::now() + patience;
   std::string answer;
   while (answer.size() <= kRuntimeMessageBytesMax) {
     const auto left = std::chrono::ceil<Duration>(until - std::chrono::steady_clock::now());
     if (left <= Duration(0))
-      return fail(Code::kTimeout, "the runtime took longer than {} ms", kRuntimeTimeout.count());
+      return fail(Code::kTimeout, "the runtime took longer than {} ms", patience.count());
     pollfd waiting{.fd = pipe.get(), .events = POLLIN, .revents = 0};
     if (::poll(&waiting, 1, static_cast<int>(left.count())) <= 0) continue;
     char buffer[4096];
@@ -50,8 +50,8 @@ Result<void> understand(std::string answer) {
   if (answer.front() == kStarted) return {};
   while (answer.ends_with('\n')) answer.pop_back();
   const std::string text = answer.substr(std::min<size_t>(1, answer.size()));
-  // What is wrong with the image is found before (task_root.h): this may be the machine's trouble.
-  return fail(Code::kUnavailable, "{}", text.empty() ? "crun could not start the container" : text);
+  if (text.starts_with(kInvalidMark)) return fail(Code::kInvalid, "{}", text.substr(1));
+  return fail(Code::kUnavailable, "{}", text.empty() ? "the runtime could not start it" : text);
 }
 
 std::string command_line(pid_t process) {
@@ -80,14 +80,14 @@ MonitorFiles monitor_files(const fs::path& bundle, const std::string& task) {
           .exit_status = bundle / "exit" / task};
 }
 
-Result<fs::path> find_monitor() {
+Result<fs::path> find_own_program(const std::string& name) {
   std::error_code error;
   const fs::path own = fs::read_symlink("/proc/self/exe", error).parent_path();
   for (const fs::path& folder : {own, own.parent_path() / "bin", own.parent_path() / "libexec"}) {
-    const fs::path path = folder / "hob-monitor";
+    const fs::path path = folder / name;
     if (::access(path.c_str(), X_OK) == 0) return path;
   }
-  return fail(Code::kNotFound, "the program hob-monitor is not installed with {}", own.string());
+  return fail(Code::kNotFound, "the program {} is not installed with {}", name, own.string());
 }
 
 Result<pid_t> run_container(const MonitorPlan& plan) {
@@ -98,23 +98,9 @@ Result<pid_t> run_container(const MonitorPlan& plan) {
   const Fd read_end(ends[0]);
   Fd write_end(ends[1]);
   Command command;
-  command.argv = {plan.monitor,
-                  files.monitor_pid,
-                  files.container_pid,
-                  files.exit_status,
-                  plan.log,
-                  std::to_string(kLogBytesMax),
-                  plan.crun,
-                  "--root",
-                  plan.crun_state,
-                  "--cgroup-manager=cgroupfs",
-                  "run",
-                  "--detach",
-                  "--bundle",
-                  plan.bundle,
-                  "--pid-file",
-                  files.container_pid,
-                  plan.task};
+  command.argv = {plan.monitor,      files.monitor_pid, files.container_pid,
+                  files.exit_status, plan.log,          std::to_string(kLogBytesMax)};
+  command.argv.insert(command.argv.end(), plan.runtime.begin(), plan.runtime.end());
   command.fds = {{write_end.get(), kAnswerFd}};
   command.environment =
       std::map<std::string, std::string>{{"PATH", "/usr/sbin:/usr/bin:/sbin:/bin"}};
@@ -124,7 +110,7 @@ Result<pid_t> run_container(const MonitorPlan& plan) {
     return fail(Code::kUnavailable, "{} ended with status {}: {}", plan.monitor.string(),
                 exit.status, exit.errors);
   }
-  HOB_TRY(std::string answer, read_answer(read_end));
+  HOB_TRY(std::string answer, read_answer(read_end, plan.patience));
   HOB_CHECK(understand(std::move(answer)));
   const std::optional<int> monitor = read_number(files.monitor_pid);
   if (!monitor) return fail(Code::kUnavailable, "the monitor left no process id");

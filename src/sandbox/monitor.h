@@ -1,5 +1,5 @@
-// hob-monitor (main.cc), which holds a container's output and its exit status, and crun, which
-// makes it. Blocking; private to this room.
+// hob-monitor (main.cc), which holds a task's output and its exit status, and the runtime that it
+// starts the task by. Blocking; private to this room.
 #pragma once
 
 #include <sys/types.h>
@@ -11,16 +11,17 @@
 
 #include "base/file.h"
 #include "base/result.h"
+#include "sandbox/limits.h"
 
 namespace hob::sandbox {
 
 struct MonitorPlan {
   std::string task{};
-  std::filesystem::path monitor{};  // the programs
-  std::filesystem::path crun{};
-  std::filesystem::path crun_state{};  // crun's directory
-  std::filesystem::path bundle{};      // with config.json; pids and exit status are written there
+  std::filesystem::path monitor{};     // the program
+  std::vector<std::string> runtime{};  // its command line: it writes MonitorFiles::container_pid
+  std::filesystem::path bundle{};      // pids and exit status are written there
   std::filesystem::path log{};
+  Duration patience = kRuntimeTimeout;  // for the start
 };
 
 // What a monitor leaves in its task's bundle.
@@ -32,12 +33,13 @@ struct MonitorFiles {
 };
 MonitorFiles monitor_files(const std::filesystem::path& bundle, const std::string& task);
 
-// Where this program's hob-monitor is: beside it, or where either is installed. kNotFound: nowhere.
-Result<std::filesystem::path> find_monitor();
+// Where a program that belongs to this one is: beside it, or where either is installed. kNotFound:
+// nowhere.
+Result<std::filesystem::path> find_own_program(const std::string& name);
 // Starts a monitor from the calling thread, whose mount namespace it keeps, and through it the
 // container; returns the monitor's process id when the container's process has executed its
-// program. kInvalid: what crun refused about the image or the task, in its words. A failure may
-// leave processes and files.
+// program. kInvalid: what the runtime refused about the image or the task, in its words. A failure
+// may leave processes and files.
 Result<pid_t> run_container(const MonitorPlan& plan);
 
 // The number in such a file; nullopt: none (yet).

@@ -1,7 +1,8 @@
 // The sandbox contract: runs one task's container, isolated, so that it outlives the process that
 // started it.
 //
-// Drivers: container (crun under hob-monitor) and, later, microVM. Both pass sandbox/sandbox_suite.h.
+// Drivers: container (crun) and microVM (hob-vmm), both under hob-monitor. Both pass
+// sandbox/sandbox_suite.h.
 // Belongs to the host agent's loop; blocking work runs on the pool. Root only.
 #pragma once
 
@@ -108,5 +109,16 @@ struct ContainerOptions {
 // The crun driver. The pool must outlive it.
 std::unique_ptr<Sandbox> make_container_sandbox(ContainerOptions options, const Executor& executor,
                                                 BlockingPool& pool);
+
+struct MicrovmOptions {
+  std::filesystem::path directory{};  // bundles, disks, logs: all under here
+  std::string instance{};             // 6 hex, names the cgroup root "hob-<instance>"
+  std::filesystem::path kernel{};     // as `hob kernel install` leaves them
+  std::filesystem::path initrd{};
+};
+// The microVM driver: a task is a virtual machine of its own. KVM must work. The pool must outlive
+// it.
+std::unique_ptr<Sandbox> make_microvm_sandbox(MicrovmOptions options, const Executor& executor,
+                                              BlockingPool& pool);
 
 }  // namespace hob::sandbox

@@ -1,6 +1,6 @@
 // What every sandbox driver is tested with: an agent, a VPC, an image. The tests are in
-// sandbox_suite_life.h and sandbox_suite_sleep.h (what it promises) and sandbox_suite_hostile.h (what
-// a task may try). A driver's test file includes them and names its factory:
+// sandbox_suite_life.h and sandbox_suite_sleep.h (what it promises) and sandbox_suite_hostile.h
+// (what a task may try). A driver's test file includes them and names its factory:
 //
 //   INSTANTIATE_TEST_SUITE_P(Container, SandboxSuite, testing::Values(Driver{"Container", make}));
 //
@@ -43,6 +43,7 @@ struct Driver {
   const char* name = "";
   std::function<std::unique_ptr<Sandbox>(const SandboxPlace&, const Executor&, BlockingPool&)>
       make{};
+  std::function<bool()> here = [] { return true; };  // whether this machine can run it
 };
 
 // An agent: a loop with a sandbox. Destroyed, its tasks run on.
@@ -86,6 +87,7 @@ class SandboxSuite : public testing::TestWithParam<Driver> {
  protected:
   void SetUp() override {
     if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+    if (!GetParam().here()) GTEST_SKIP() << "not on this machine";
     before_ = machine_state();
     char name[] = "/tmp/hob-sandbox-test-XXXXXX";
     directory_ = ::mkdtemp(name);

@@ -84,8 +84,7 @@ TEST_P(SandboxSuite, ConfinesAsDockerDoes) {
   // Nothing of the host's: no other task's or host's processes, one network device. A file between
   // them, because ps may see the other end of a pipe between its fork and its exec, nameless.
   const std::string seen =
-      run(script("ps > /tmp/ps; grep -vc -E 'PID|ps|sh' /tmp/ps; ls /sys/class/net"))
-          .output;
+      run(script("ps > /tmp/ps; grep -vc -E 'PID|ps|sh' /tmp/ps; ls /sys/class/net")).output;
   EXPECT_EQ(seen, "0\neth0\nlo\n");
 }
 

@@ -123,7 +123,7 @@ Result<fs::path> ScratchDisks::template_of(int mib) {
   return finished;
 }
 
-Result<Fd> ScratchDisks::make(const std::string& name, int mib) {
+Result<Fd> ScratchDisks::copy(const fs::path& path, int mib) {
   if (mib < kScratchMibMin || mib > kScratchMibMax) {
     return fail(Code::kInvalid, "a writable layer of {} MiB; it has {} to {}", mib, kScratchMibMin,
                 kScratchMibMax);
@@ -131,14 +131,25 @@ Result<Fd> ScratchDisks::make(const std::string& name, int mib) {
   HOB_TRY(const fs::path source, template_of(mib));
   const Fd from(::open(source.c_str(), O_RDONLY | O_CLOEXEC));
   if (!from) return fail_errno(errno, "opening " + source.string());
-  const fs::path path = directory_ / (name + ".disk");
   ::unlink(path.c_str());
-  const Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!file) return fail_errno(errno, "making " + path.string());
-  ::unlink(path.c_str());
   HOB_CHECK(copy_sparse(from, file, off_t{mib} * 1024 * 1024));
-  HOB_TRY(const LoopDevice device, attach_loop(file));
+  return file;
+}
+
+Result<Fd> ScratchDisks::make(const std::string& name, int mib) {
+  const fs::path path = directory_ / (name + ".disk");
+  const Result<Fd> file = copy(path, mib);
+  ::unlink(path.c_str());
+  if (!file) return fail(file.error());
+  HOB_TRY(const LoopDevice device, attach_loop(*file));
   return mount_ext4(device.path);
+}
+
+Result<void> ScratchDisks::make_file(const fs::path& path, int mib) {
+  HOB_CHECK(copy(path, mib));
+  return {};
 }
 
 }  // namespace hob::sandbox

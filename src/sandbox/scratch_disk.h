@@ -26,7 +26,11 @@ class ScratchDisks {
   // the disks being made now.
   Result<Fd> make(const std::string& name, int mib);
 
+  // The disk as a file, for a microVM, which mounts it itself. Replaces `path`.
+  Result<void> make_file(const std::filesystem::path& path, int mib);
+
  private:
+  Result<Fd> copy(const std::filesystem::path& path, int mib);
   Result<std::filesystem::path> template_of(int mib);
   std::filesystem::path directory_;
 };

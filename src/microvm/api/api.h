@@ -44,6 +44,7 @@ class MicrovmApi {
   Answer put_drive(const HttpRequest& request, const Json& body);
   Answer put_interface(const HttpRequest& request, const Json& body);
   Answer patch_interface(const HttpRequest& request, const Json& body);
+  Answer put_vsock(const HttpRequest& request, const Json& body);
   Answer put_action(const HttpRequest& request, const Json& body);
   Answer patch_vm(const HttpRequest& request, const Json& body);
 
@@ -51,6 +52,7 @@ class MicrovmApi {
   Result<void> set_drive(Drive drive);
   Result<void> set_interface(NetworkInterface interface);
   Result<void> set_interfaces(const Json& list);  // a configuration file's
+  Result<void> set_vsock(VsockConfiguration vsock);
   Result<void> start();
 
   const std::string id_;
@@ -70,6 +72,8 @@ class MicrovmApi {
     Tap tap;
   };
   std::vector<OpenInterface> interfaces_;
+  std::optional<VsockConfiguration> vsock_;
+  std::optional<VsockListener> vsock_listener_;  // where vsock_ is
   std::unique_ptr<Machine> machine_;
 };
 

@@ -47,6 +47,11 @@ struct NetworkInterface {
   RateLimiterOptions send{};
 };
 
+struct VsockConfiguration {
+  uint32_t guest_cid = 0;
+  std::string path{};
+};
+
 // Each reads a request's body; what it refuses is worded as Firecracker does.
 struct MachineUpdate {
   std::optional<uint8_t> vcpu_count{};
@@ -67,6 +72,7 @@ struct InterfaceUpdate {
   Net::Limits limits{};  // buckets that are not given stay
 };
 Result<InterfaceUpdate> read_interface_update(const Json& json);
+Result<VsockConfiguration> read_vsock(const Json& json);
 
 // Rules between values. kInvalid.
 Result<void> check(const MachineConfiguration& machine);
@@ -76,5 +82,6 @@ Json show(const std::optional<BootSource>& source);
 Json show(const Drive& drive);
 Json show(const NetworkInterface& interface);
 std::string show(const MacAddress& mac);
+Json show(const std::optional<VsockConfiguration>& vsock);
 
 }  // namespace hob::microvm

@@ -20,6 +20,7 @@
 #include "microvm/virtio/block.h"
 #include "microvm/virtio/mmio.h"
 #include "microvm/virtio/net.h"
+#include "microvm/virtio/vsock.h"
 
 namespace hob::microvm {
 
@@ -42,6 +43,12 @@ struct InterfaceTap {
   NetOptions options{};
 };
 
+struct VsockSocket {
+  uint64_t guest_cid = 0;
+  Fd listener{};  // bound to `path`
+  std::string path{};
+};
+
 struct MachineOptions {
   uint32_t vcpus = 1;  // 1..kVcpusMax
   bool smt = false;
@@ -53,6 +60,7 @@ struct MachineOptions {
   std::string boot_arguments{};     // as given; what devices need is appended
   std::vector<DriveFile> drives{};  // the root first
   std::vector<InterfaceTap> interfaces{};
+  std::optional<VsockSocket> vsock{};
   int console = 1;  // where COM1's output goes; -1: nowhere
 };
 
@@ -85,6 +93,7 @@ class Machine {
   Result<VirtioMmio*> attach(std::unique_ptr<VirtioDevice> device);
   Result<void> attach_drives(std::vector<DriveFile> drives);
   Result<void> attach_interfaces(std::vector<InterfaceTap> interfaces);
+  Result<void> attach_vsock(VsockSocket vsock);
   Result<void> start_vcpus(const MachineOptions& options, const struct Kernel& kernel);
   void ended(const VcpuEnd& end);
 

@@ -11,7 +11,7 @@
 #include "base/file.h"
 #include "base/result.h"
 
-namespace hob::sandbox {
+namespace hob::guest {
 
 class TaskRoot {
  public:
@@ -34,4 +34,4 @@ class TaskRoot {
   Fd root_;
 };
 
-}  // namespace hob::sandbox
+}  // namespace hob::guest

@@ -10,7 +10,12 @@
 
 #include "base/result.h"
 
-namespace hob::sandbox {
+namespace hob::guest {
+
+inline constexpr size_t kAccountFileBytesMax =
+    1024 * 1024;                           // of an image's /etc/passwd, /etc/group that we read
+inline constexpr size_t kGroupsMax = 256;  // supplementary groups of a task's user
+inline constexpr uint32_t kUserIdsMax = 65'536;  // a task's ids are below
 
 struct ImageUser {
   uint32_t user = 0;
@@ -26,4 +31,4 @@ struct ImageUser {
 Result<ImageUser> resolve_user(std::string_view user, std::string_view passwd,
                                std::string_view group);
 
-}  // namespace hob::sandbox
+}  // namespace hob::guest

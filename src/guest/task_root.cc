@@ -1,4 +1,4 @@
-#include "sandbox/task_root.h"
+#include "guest/task_root.h"
 
 #include <elf.h>
 #include <fcntl.h>
@@ -11,7 +11,7 @@
 #include <cstring>
 #include <optional>
 
-namespace hob::sandbox {
+namespace hob::guest {
 
 namespace {
 
@@ -33,7 +33,7 @@ std::string join(const std::string& directory, const std::string& name) {
 }
 
 bool is_executable_file(const Fd& file) {
-  struct stat info{};
+  struct stat info {};
   return ::fstat(file.get(), &info) == 0 && S_ISREG(info.st_mode) && (info.st_mode & 0111) != 0;
 }
 
@@ -82,7 +82,7 @@ Fd TaskRoot::open_inside(const std::string& path, int flags) const {
 std::string TaskRoot::read(const std::string& path, size_t bytes_max) const {
   // O_NONBLOCK: a FIFO of that name must not hold us.
   const Fd file = open_inside(path, O_RDONLY | O_NONBLOCK);
-  struct stat info{};
+  struct stat info {};
   if (!file || ::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode)) return {};
   return read_start(file, std::min(bytes_max, static_cast<size_t>(info.st_size)));
 }
@@ -133,4 +133,4 @@ Result<void> TaskRoot::check_program(const std::string& program, const std::stri
   return fail(Code::kInvalid, "exec: \"{}\": executable file not found in $PATH", program);
 }
 
-}  // namespace hob::sandbox
+}  // namespace hob::guest

@@ -1,10 +1,8 @@
-#include "sandbox/image_user.h"
+#include "guest/image_user.h"
 
 #include <gtest/gtest.h>
 
-#include "sandbox/limits.h"
-
-namespace hob::sandbox {
+namespace hob::guest {
 namespace {
 
 constexpr const char* kPasswd =
@@ -64,4 +62,4 @@ TEST(ImageUser, TakesAtMostSoManyGroups) {
 }
 
 }  // namespace
-}  // namespace hob::sandbox
+}  // namespace hob::guest

@@ -1,13 +1,11 @@
-#include "sandbox/image_user.h"
+#include "guest/image_user.h"
 
 #include <algorithm>
 #include <charconv>
 #include <functional>
 #include <optional>
 
-#include "sandbox/limits.h"
-
-namespace hob::sandbox {
+namespace hob::guest {
 
 namespace {
 
@@ -82,7 +80,7 @@ std::vector<uint32_t> groups_listing(std::string_view member, std::string_view g
     const auto id = number(fields[2]);
     const std::vector<std::string_view> members = split(fields[3], ',');
     const bool listed = std::ranges::find(members, member) != members.end();
-    if (id && *id < kIdRangeSize && listed) found.push_back(*id);
+    if (id && *id < kUserIdsMax && listed) found.push_back(*id);
     return found.size() >= kGroupsMax;
   });
   std::ranges::sort(found);
@@ -122,11 +120,11 @@ Result<ImageUser> resolve_user(std::string_view user, std::string_view passwd,
   } else if (entry) {
     result.groups = groups_listing(entry->name, group);
   }
-  if (result.user >= kIdRangeSize || result.group >= kIdRangeSize) {
+  if (result.user >= kUserIdsMax || result.group >= kUserIdsMax) {
     return fail(Code::kInvalid, "user {}:{} is beyond the {} ids that a task has", result.user,
-                result.group, kIdRangeSize);
+                result.group, kUserIdsMax);
   }
   return result;
 }
 
-}  // namespace hob::sandbox
+}  // namespace hob::guest

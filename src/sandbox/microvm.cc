@@ -1,0 +1,138 @@
+// The microVM driver: hob-vmm with hob-guest in it, under hob-vm-run and hob-monitor.
+#include <chrono>
+
+#include "network/machine_link.h"
+#include "network/subnets.h"
+#include "sandbox/command_line.h"
+#include "sandbox/erofs_images.h"
+#include "sandbox/guest_order.h"
+#include "sandbox/limits.h"
+#include "sandbox/microvm_layout.h"
+#include "sandbox/monitored_sandbox.h"
+#include "sandbox/scratch_disk.h"
+#include "sandbox/vmm.h"
+
+namespace hob::sandbox {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kCpuUnitsPerCpu = 1'024;
+constexpr int kHostPrefix = 32;  // the VPC is routed: no neighbour shares its Ethernet
+
+int64_t wall_clock_nanoseconds() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+class MicrovmLauncher final : public Launcher {
+ public:
+  MicrovmLauncher(MicrovmOptions options, Cgroups cgroups, VmmPrograms programs, fs::path monitor)
+      : options_(std::move(options)),
+        cgroups_(std::move(cgroups)),
+        programs_(std::move(programs)),
+        monitor_(std::move(monitor)),
+        disks_(options_.directory / "disks"),
+        images_(options_.directory / "images") {}
+
+  Result<void> open(const std::vector<std::string>&) override {
+    HOB_CHECK(disks_.open());
+    return images_.open();
+  }
+  Result<MonitorPlan> prepare(const TaskSpec& spec, const fs::path& bundle) override;
+  Result<void> signal(const std::string&, const fs::path& bundle, int number) const override {
+    auto done = order_guest(bundle, {.signal = guest::Signal{.number = number}});
+    if (!done && done.error().code == Code::kNotFound) return {};  // it has ended
+    return done;
+  }
+  bool was_out_of_memory(const std::string& task, const fs::path& bundle) const override {
+    std::error_code ignored;
+    return fs::exists(bundle / kOutOfMemoryFile, ignored) || cgroups_.was_out_of_memory(task);
+  }
+  Result<void> release(const std::string&) override { return {}; }
+  void remove_common() override {}
+
+ private:
+  Result<guest::Order> start_order(const TaskSpec& spec) const;
+
+  const MicrovmOptions options_;
+  const Cgroups cgroups_;
+  const VmmPrograms programs_;
+  const fs::path monitor_;
+  ScratchDisks disks_;
+  ErofsImages images_;
+};
+
+Result<guest::Order> MicrovmLauncher::start_order(const TaskSpec& spec) const {
+  guest::Container container{.name = "task",
+                             .image_device = "vdb",
+                             .user = spec.image.config.user,
+                             .working_directory = spec.image.config.working_directory,
+                             .memory_bytes = int64_t{spec.memory_mib} << 20,
+                             .processes_max = spec.processes_max,
+                             .open_files_max = static_cast<int>(open_files_max())};
+  HOB_TRY(container.arguments, merge_command(spec));
+  // The guest looks for the user's home in the image.
+  HOB_TRY(container.environment, merge_environment(spec, ""));
+  std::erase(container.environment, "HOME=");
+  guest::Start start{.host_name = host_name(spec),
+                     .hosts = hosts_file(spec),
+                     .name_servers = resolv_file(spec),
+                     .scratch_device = "vda",
+                     .clock_nanoseconds = wall_clock_nanoseconds()};
+  if (!spec.network_namespace.empty()) {
+    start.network = guest::Network{.address = spec.address,
+                                   .prefix_length = kHostPrefix,
+                                   .gateway = std::string(network::kVpcRouter)};
+  }
+  start.containers.push_back(std::move(container));
+  return guest::Order{.start = std::move(start)};
+}
+
+Result<MonitorPlan> MicrovmLauncher::prepare(const TaskSpec& spec, const fs::path& bundle) {
+  HOB_TRY(const guest::Order order, start_order(spec));
+  HOB_CHECK(disks_.make_file(bundle / kScratchFile, spec.storage_mib));
+  HOB_TRY(const fs::path image, images_.image_of(spec.image.layers));
+  HOB_TRY(const std::vector<fs::path> cgroups,
+          cgroups_.make(spec.task, spec.cpu, host_memory_mib(spec.memory_mib)));
+  const std::string machine =
+      vmm_configuration({.kernel = options_.kernel,
+                         .initrd = options_.initrd,
+                         .image = image,
+                         .vcpus = std::max(1, (spec.cpu + kCpuUnitsPerCpu - 1) / kCpuUnitsPerCpu),
+                         .memory_mib = machine_memory_mib(spec.memory_mib)});
+  HOB_CHECK(write_task_file(bundle / kMachineFile, machine));
+  HOB_CHECK(write_task_file(bundle / kStartFile, guest::encode(order)));
+  const MonitorFiles files = monitor_files(bundle, spec.task);
+  return MonitorPlan{.task = spec.task,
+                     .monitor = monitor_,
+                     .runtime = vmm_runtime(programs_, bundle, files.container_pid,
+                                            spec.network_namespace, cgroups),
+                     .bundle = bundle,
+                     .patience = kMicrovmStartTimeout};
+}
+
+Result<std::unique_ptr<TaskFiles>> open_files(MicrovmOptions options) {
+  HOB_TRY(const Cgroups cgroups, Cgroups::detect(options.instance));
+  HOB_CHECK(find_program("mkfs.erofs"));
+  VmmPrograms programs;
+  HOB_TRY(programs.run, find_own_program("hob-vm-run"));
+  HOB_TRY(programs.vmm, find_own_program("hob-vmm"));
+  HOB_TRY(fs::path monitor, find_own_program("hob-monitor"));
+  const fs::path directory = options.directory;
+  return TaskFiles::open(directory, cgroups,
+                         std::make_unique<MicrovmLauncher>(
+                             std::move(options), cgroups, std::move(programs), std::move(monitor)));
+}
+
+}  // namespace
+
+std::unique_ptr<Sandbox> make_microvm_sandbox(MicrovmOptions options, const Executor& executor,
+                                              BlockingPool& pool) {
+  const fs::path directory = options.directory;
+  return make_monitored_sandbox(
+      directory, [options = std::move(options)] { return open_files(options); }, executor, pool);
+}
+
+}  // namespace hob::sandbox
