@@ -3,61 +3,84 @@
 
 usage: bench_edge.py EDGE_BENCH [--rounds N] [--seconds S] [--io uring|epoll|best] [--rows h1,64k,…] [--beside NAME=EDGE_BENCH]
 
-Rows: h1, HTTP/1.1, small answers over 64 kept-alive connections (wrk); 64k, answers of 64 KiB (wrk); new, a connection
-for each request (wrk); tls, as h1 by TLS 1.3 (wrk); h2, HTTP/2 by TLS 1.3, 8 connections of 32 streams (h2load);
-latency, what is added to a request at half of the faster peer's rate in h1, by a client of constant rate (edge_load);
-idle and idle-tls, the memory of each of many idle kept-alive connections.
+Rows: h1, HTTP/1.1, small answers over 64 kept-alive connections; 64k, answers of 64 KiB; new, a connection for each
+request; tls, as h1 by TLS 1.3; h2, HTTP/2 by TLS 1.3, 8 connections of 32 streams (h2load; the others by edge_load, which
+costs its core less than wrk, so that the proxy is the limit); latency, what is added to a request at half of the faster
+peer's rate in h1, by a client of constant rate; idle and idle-tls, the memory of each of many idle kept-alive connections;
+asleep and stopped, a request that is held until its task runs, beside podman (bench_wake.py).
 
-The proxies take turns in each round, and another begins each. Printed are the median of requests/s, the CPU time of the
-proxy's process for a request (the steadier figure on a busy machine), and for each row its ratio to the better peer.
+The proxies take turns in each round, and another begins each. All run before the machine's other programs (real time) in a
+network of their own, where that is allowed. Last comes the table: medians, ratios to the better peer, and what is aimed at.
 `--beside` sets another build of the edge among them, to see what a change does.
 """
 import argparse
+import json
 import pathlib
 import re
 import socket
 import ssl
 import statistics
+import subprocess
 import sys
 
-from proxies import HOST, Proxies, allow_descriptors, cpu_seconds, memory_bytes
+from proxies import HOST, Proxies, allow_descriptors, cpu_seconds, enter_network_of_our_own, memory_bytes
 
 PEERS = ("haproxy", "nginx")
 IDLE = 10_000
 IDLE_BY_TLS = 2_000
-LATENCY_CONNECTIONS = 64
+CONNECTIONS = 64
+WAKE_SECONDS_MAX = 300
 
 
-def drive_wrk(proxies, url, seconds, *fields):
-    """Requests done and requests/s."""
-    headers = [word for field in (f"Host: {HOST}", *fields) for word in ("-H", field)]
-    done = proxies.run_load(["wrk", "-t1", "-c64", f"-d{seconds}s", *headers, url], seconds)
-    if "Non-2xx" in done or re.search(r"Socket errors: .*(connect|write|timeout) [1-9]", done):
-        sys.exit(f"bench_edge: {url} failed requests:\n{done}")
-    return int(re.search(r"(\d+) requests in", done).group(1)), float(re.search(r"Requests/sec:\s+([\d.]+)", done).group(1))
+def load(*words):
+    """A driver: asks on each of the connections, again as soon as it is answered. Gives requests done, and requests/s."""
+    def drive(proxies, port, path, seconds):
+        done = proxies.run_load([proxies.edge_load, "load", port, HOST, path, CONNECTIONS, seconds, *words], seconds).split()
+        if len(done) != 2:
+            sys.exit(f"bench_edge: port {port} failed requests for {path}")
+        return int(done[0]), int(done[0]) / int(done[1]) * 1e6
+    return drive
 
 
-def drive_h2load(proxies, url, seconds):
-    done = proxies.run_load(["h2load", "-t1", "-c8", "-m32", f"-D{seconds}", "-H", f":authority: {HOST}", url], seconds)
+def drive_h2load(proxies, port, path, seconds):
+    done = proxies.run_load(["h2load", "-t1", "-c8", "-m32", f"-D{seconds}", "-H", f":authority: {HOST}",
+                             f"https://127.0.0.1:{port}{path}"], seconds)
     counts = re.search(r"requests: \d+ total, \d+ started, (\d+) done, (\d+) succeeded, (\d+) failed", done)
     if counts is None or counts.group(1) != counts.group(2) or int(counts.group(2)) == 0:
-        sys.exit(f"bench_edge: {url} failed requests:\n{done}")
+        sys.exit(f"bench_edge: port {port} failed requests:\n{done}")
     return int(counts.group(2)), float(re.search(r"([\d.]+) req/s", done).group(1))
 
 
-def drive_new(proxies, url, seconds):
-    return drive_wrk(proxies, url, seconds, "Connection: close")
-
-
-# By row: what it is, how it is driven, by TLS or not, bytes of an answer, the least ratio of requests/s aimed at.
+# By row: what it is, how it is driven, by TLS or not, bytes of an answer, the least ratio of requests/s aimed at, and the
+# most CPU time a request, of HAProxy's (None: no aim).
 ROWS = {
-    "h1": ("HTTP/1.1, 64 connections", drive_wrk, False, 5, 1.3),
-    "64k": ("HTTP/1.1, 64 connections, answers of 64 KiB", drive_wrk, False, 65_536, 1.0),
-    "new": ("HTTP/1.1, a connection for each request", drive_new, False, 5, 1.0),
-    "tls": ("HTTP/1.1 by TLS 1.3, 64 connections", drive_wrk, True, 5, 1.0),
-    "h2": ("HTTP/2 by TLS 1.3, 8 connections of 32 streams", drive_h2load, True, 5, 1.0),
+    "h1": ("HTTP/1.1, 64 connections", load(), False, 5, 1.3, 0.9),
+    "64k": ("HTTP/1.1, 64 connections, answers of 64 KiB", load(), False, 65_536, 1.0, None),
+    "new": ("HTTP/1.1, a connection for each request", load("anew"), False, 5, 1.0, None),
+    "tls": ("HTTP/1.1 by TLS 1.3, 64 connections", load("tls"), True, 5, 1.0, 0.9),
+    "h2": ("HTTP/2 by TLS 1.3, 8 connections of 32 streams", drive_h2load, True, 5, 1.0, 0.9),
 }
-CPU_AIM = 0.9  # of HAProxy's, a request
+OTHER_ROWS = ("latency", "idle", "idle-tls", "asleep", "stopped")
+
+
+class Table:
+    """What was measured, a line each: ours, the peer's, the ratio, and whether it is what is aimed at."""
+
+    def __init__(self):
+        self.lines = []
+
+    def add(self, row, what, ours, theirs, peer, aim, at_least):
+        ratio = ours / theirs if theirs else float("inf")
+        good = aim is None or (ratio >= aim if at_least else ratio <= aim)
+        wanted = "" if aim is None else f"{'>=' if at_least else '<='} {aim}"
+        self.lines.append((row, what, f"{ours:.4g}", f"{theirs:.4g} {peer}", f"{ratio:.2f}", wanted, "" if good else "not met"))
+
+    def print(self):
+        lines = [("row", "what", "edge", "beside", "ratio", "aim", ""), *self.lines]
+        widths = [max(len(line[i]) for line in lines) for i in range(7)]
+        print()
+        for line in lines:
+            print("  ".join(word.ljust(width) for word, width in zip(line, widths)).rstrip())
 
 
 def turns(proxies, rounds):
@@ -67,35 +90,31 @@ def turns(proxies, rounds):
         yield from proxies.names[first:] + proxies.names[:first]
 
 
-def measure(row, proxies, options):
-    title, drive, by_tls, answer_bytes, aim = ROWS[row]
+def measure(row, proxies, table, options):
+    title, drive, by_tls, answer_bytes, aim, cpu_aim = ROWS[row]
     rates = {name: [] for name in proxies.names}
     costs = {name: [] for name in proxies.names}
-
-    def url(name):
-        port = (proxies.tls_ports if by_tls else proxies.ports)[name]
-        return f"{'https' if by_tls else 'http'}://127.0.0.1:{port}/{answer_bytes}"
-
+    ports = proxies.tls_ports if by_tls else proxies.ports
     for name in proxies.names:
-        drive(proxies, url(name), 1)
+        drive(proxies, ports[name], f"/{answer_bytes}", 1)
     for name in turns(proxies, options.rounds):
         before = cpu_seconds(proxies.pids[name])
-        requests, rate = drive(proxies, url(name), options.seconds)
+        requests, rate = drive(proxies, ports[name], f"/{answer_bytes}", options.seconds)
         costs[name].append((cpu_seconds(proxies.pids[name]) - before) / requests * 1e6)
         rates[name].append(rate)
     rate = {name: statistics.median(values) for name, values in rates.items()}
     cost = {name: statistics.median(values) for name, values in costs.items()}
     print(f"{row}: {title}")
     for name in proxies.names:
-        print(f"  {name:8} {rate[name]:9.0f} requests/s   {cost[name]:7.2f} us CPU a request (best {min(costs[name]):.2f})")
+        print(f"  {name:8} {rate[name]:9.0f} requests/s   {cost[name]:7.2f} us CPU a request (best {min(costs[name]):.2f})",
+              flush=True)
     best = max(PEERS, key=rate.get)
-    print(f"  edge: {rate['edge'] / rate[best]:.2f} of {best}'s requests/s (aim {aim}); CPU a request "
-          f"{cost['edge'] / cost['haproxy']:.2f} of haproxy's (aim {CPU_AIM}), {cost['edge'] / cost['nginx']:.2f} of nginx's",
-          flush=True)
+    table.add(row, "requests/s", rate["edge"], rate[best], best, aim, at_least=True)
+    table.add(row, "us CPU a request", cost["edge"], cost["haproxy"], "haproxy", cpu_aim, at_least=False)
     return rate
 
 
-def measure_latency(proxies, peak, options):
+def measure_latency(proxies, peak, table, options):
     """Added to the target's own latency, at half of what the faster peer can do."""
     best = max(PEERS, key=peak.get)
     per_second = int(peak[best] / 2)
@@ -103,7 +122,7 @@ def measure_latency(proxies, peak, options):
 
     def ask(name):
         port = proxies.ports.get(name, proxies.target_port)
-        done = proxies.run_load([proxies.edge_load, "rate", port, HOST, "/5", per_second, LATENCY_CONNECTIONS, options.seconds],
+        done = proxies.run_load([proxies.edge_load, "rate", port, HOST, "/5", per_second, CONNECTIONS, options.seconds],
                                 options.seconds)
         count, failed, p50, _, p99, _ = (float(word) for word in done.split())
         if failed or not count:
@@ -117,13 +136,13 @@ def measure_latency(proxies, peak, options):
             ask(name)
     p50, p99 = ({name: statistics.median(values[i] for values in all_values) for name, all_values in found.items()}
                 for i in (0, 1))
-    print(f"latency: added at {per_second} requests/s, half of {best}'s most, {LATENCY_CONNECTIONS} connections")
-    added = {name: (p50[name] - p50["direct"], p99[name] - p99["direct"]) for name in proxies.names}
-    for name in proxies.names:
-        print(f"  {name:8} p50 {added[name][0]:8.0f} us   p99 {added[name][1]:8.0f} us")
-    fastest = [min(added[name][i] for name in PEERS) for i in (0, 1)]
-    print(f"  edge: p50 {added['edge'][0] / fastest[0]:.2f}, p99 {added['edge'][1] / fastest[1]:.2f} of the better peer's (aim 1.0); "
-          f"direct: p50 {p50['direct']:.0f} us, p99 {p99['direct']:.0f} us", flush=True)
+    print(f"latency: added at {per_second} requests/s, half of {best}'s most, {CONNECTIONS} connections; "
+          f"direct: p50 {p50['direct']:.0f} us, p99 {p99['direct']:.0f} us")
+    for what, percentile in (("us added, p50", p50), ("us added, p99", p99)):
+        added = {name: percentile[name] - percentile["direct"] for name in proxies.names}
+        print("  " + what + "   " + "   ".join(f"{name} {added[name]:.0f}" for name in proxies.names), flush=True)
+        fastest = min(PEERS, key=added.get)
+        table.add("latency", what, added["edge"], added[fastest], fastest, 1.0, at_least=False)
 
 
 def open_idle(port, by_tls):
@@ -141,7 +160,7 @@ def open_idle(port, by_tls):
     return connection
 
 
-def measure_idle(row, proxies, count, by_tls):
+def measure_idle(row, proxies, table, count, by_tls):
     """Bytes of the proxy's process for each connection, beyond what it had after a hundred of them."""
     cost = {}
     for name in proxies.names:
@@ -153,41 +172,65 @@ def measure_idle(row, proxies, count, by_tls):
         for connection in connections:
             connection.close()
     print(f"{row}: bytes for each of {count} idle kept-alive connections{', TLS 1.3' if by_tls else ''}")
-    print("  " + "   ".join(f"{name} {cost[name]:.0f}" for name in proxies.names))
+    print("  " + "   ".join(f"{name} {cost[name]:.0f}" for name in proxies.names), flush=True)
     best = min(PEERS, key=cost.get)
-    print(f"  edge: {cost['edge'] / cost[best]:.2f} of {best}'s (aim 1.0)", flush=True)
+    table.add(row, "bytes a connection", cost["edge"], cost[best], best, 1.0, at_least=False)
 
 
-def main():
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("edge_bench", type=pathlib.Path)
-    arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--seconds", type=int, default=2)
-    arguments.add_argument("--io", default="best")
-    arguments.add_argument("--rows", default=",".join((*ROWS, "latency", "idle", "idle-tls")))
-    arguments.add_argument("--beside", action="append", default=[])
-    options = arguments.parse_args()
-    wanted = options.rows.split(",")
-    edge_load = options.edge_bench.with_name("edge_load")
+def measure_wakes(rows, table, options):
+    """Hob as it is, in another process: this one's network is its own."""
+    script = pathlib.Path(__file__).with_name("bench_wake.py")
+    done = subprocess.run([sys.executable, script, "--build", options.edge_bench.resolve().parent.parent, "--rows", ",".join(rows)],
+                          stdout=subprocess.PIPE, text=True, timeout=WAKE_SECONDS_MAX, check=False)
+    for line in done.stdout.splitlines():
+        if line.startswith("{"):
+            table.add(**json.loads(line))
+        else:
+            print(line, flush=True)
+    if done.returncode != 0:
+        sys.exit(f"bench_edge: {script.name} failed")
+
+
+def measure_proxies(wanted, table, options):
     by_tls = ssl.create_default_context()
     by_tls.check_hostname = False
     by_tls.verify_mode = ssl.CERT_NONE
+    enter_network_of_our_own()
     allow_descriptors()
-    proxies = Proxies(options.edge_bench, edge_load, options.io, [tuple(beside.split("=", 1)) for beside in options.beside])
+    proxies = Proxies(options.edge_bench, options.edge_bench.with_name("edge_load"), options.io,
+                      [tuple(beside.split("=", 1)) for beside in options.beside])
     try:
         # Memory first: before load has left each with what it once needed.
         if "idle" in wanted:
-            measure_idle("idle", proxies, IDLE, None)
+            measure_idle("idle", proxies, table, IDLE, None)
         if "idle-tls" in wanted:
-            measure_idle("idle-tls", proxies, IDLE_BY_TLS, by_tls)
-        peak = {}
-        for row in ROWS:
-            if row in wanted:
-                peak[row] = measure(row, proxies, options)
+            measure_idle("idle-tls", proxies, table, IDLE_BY_TLS, by_tls)
+        peak = {row: measure(row, proxies, table, options) for row in ROWS if row in wanted}
         if "latency" in wanted:
-            measure_latency(proxies, peak.get("h1") or measure("h1", proxies, options), options)
+            measure_latency(proxies, peak.get("h1") or measure("h1", proxies, table, options), table, options)
     finally:
         proxies.stop()
+
+
+def main():
+    rows = (*ROWS, *OTHER_ROWS)
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("edge_bench", type=pathlib.Path)
+    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--seconds", type=int, default=2)
+    arguments.add_argument("--io", default="best")
+    arguments.add_argument("--rows", default=",".join(rows))
+    arguments.add_argument("--beside", action="append", default=[])
+    options = arguments.parse_args()
+    wanted = options.rows.split(",")
+    if unknown := set(wanted) - set(rows):
+        sys.exit(f"bench_edge: no row {', '.join(sorted(unknown))}; there are {', '.join(rows)}")
+    table = Table()
+    if wakes := [row for row in ("asleep", "stopped") if row in wanted]:
+        measure_wakes(wakes, table, options)
+    if set(wanted) - {"asleep", "stopped"}:
+        measure_proxies(wanted, table, options)
+    table.print()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 //   edge_load target PORT
 //     Answers GET /N with N bytes, N up to 1 MiB, over kept-alive connections, until it is killed;
 //     other methods never.
+//   edge_load load PORT HOST PATH CONNECTIONS SECONDS [tls|anew]
+//     Asks again as soon as it is answered, on each of the connections; `anew`: on a new connection
+//     each time. Prints one line: requests, and the microseconds they took. Fails if one does.
 //   edge_load rate PORT HOST PATH RATE CONNECTIONS SECONDS
 //     Asks at a constant rate whatever the answers do: a request's latency counts from when it was
 //     due, so that a stall costs all who came in it (no coordinated omission). Prints one line:
@@ -28,9 +31,11 @@
 #include <string_view>
 #include <vector>
 
-namespace {
+#include "edge_load.h"
 
-constexpr size_t kBodyBytesMax = 1024 * 1024;
+using namespace edge_load;
+
+namespace {
 
 int64_t now_ns() {
   timespec now{};
@@ -38,24 +43,10 @@ int64_t now_ns() {
   return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
-[[noreturn]] void die(const char* what) {
-  std::perror(what);
-  std::exit(1);
-}
-
-sockaddr_in loopback(const char* port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(std::atoi(port)));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return address;
-}
-
 void watch(int epoll, int fd, void* what) {
   epoll_event event{.events = EPOLLIN, .data = {.ptr = what}};
   if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0) die("epoll_ctl");
-  const int one = 1;
-  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  send_at_once(fd);
 }
 
 bool send_all(int fd, std::string_view text) {
@@ -65,66 +56,6 @@ bool send_all(int fd, std::string_view text) {
     text.remove_prefix(static_cast<size_t>(done));
   }
   return true;
-}
-
-// ---- target ----
-
-struct Served {
-  int fd = -1;
-  std::string input{};
-};
-
-// False: it has ended.
-bool serve(Served& served, const std::string& filler, std::string& out) {
-  char room[16 * 1024];
-  const ssize_t got = ::recv(served.fd, room, sizeof room, 0);
-  if (got <= 0) return false;
-  served.input.append(room, static_cast<size_t>(got));
-  out.clear();
-  size_t begin = 0;
-  for (size_t end = 0; (end = served.input.find("\r\n\r\n", begin)) != std::string::npos;
-       begin = end + 4) {
-    if (!std::string_view(served.input).substr(begin).starts_with("GET /")) continue;
-    size_t bytes = 0;
-    const char* const digits = served.input.data() + begin + std::string_view("GET /").size();
-    std::from_chars(digits, served.input.data() + end, bytes);
-    bytes = std::min(bytes, kBodyBytesMax);
-    char head[64];
-    const int size =
-        std::snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", bytes);
-    out.append(head, static_cast<size_t>(size)).append(filler, 0, bytes);
-  }
-  served.input.erase(0, begin);
-  return send_all(served.fd, out);
-}
-
-int run_target(const char* port) {
-  const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const int one = 1;
-  ::setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-  const sockaddr_in address = loopback(port);
-  if (::bind(listener, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-      ::listen(listener, 4096) != 0) {
-    die("edge_load: listening");
-  }
-  const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
-  watch(epoll, listener, nullptr);
-  const std::string filler(kBodyBytesMax, 'x');
-  std::string out;
-  std::vector<epoll_event> events(256);
-  for (;;) {
-    const int count = ::epoll_wait(epoll, events.data(), static_cast<int>(events.size()), -1);
-    for (int i = 0; i < count; ++i) {
-      auto* served = static_cast<Served*>(events[static_cast<size_t>(i)].data.ptr);
-      if (served == nullptr) {
-        const int fd = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
-        if (fd >= 0) watch(epoll, fd, new Served{.fd = fd});
-      } else if (!serve(*served, filler, out)) {
-        ::close(served->fd);
-        delete served;
-      }
-    }
-  }
 }
 
 // ---- rate ----
@@ -241,13 +172,29 @@ int run_rate(char** argv) {
   return 0;
 }
 
+Asked asked(int argc, char** argv) {
+  Asked asked{.port = argv[2],
+              .connections = static_cast<size_t>(std::atoi(argv[5])),
+              .seconds = std::atof(argv[6])};
+  for (int i = 7; i < argc; ++i) {
+    const std::string_view word = argv[i];
+    asked.tls |= word == "tls";
+    asked.anew |= word == "anew";
+  }
+  asked.request = std::string("GET ") + argv[4] + " HTTP/1.1\r\nHost: " + argv[3] +
+                  (asked.anew ? "\r\nConnection: close\r\n\r\n" : "\r\n\r\n");
+  return asked;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const std::string_view mode = argc > 1 ? argv[1] : "";
   if (mode == "target" && argc == 3) return run_target(argv[2]);
+  if (mode == "load" && argc >= 7) return run_load(asked(argc, argv));
   if (mode == "rate" && argc == 8) return run_rate(argv + 2);
   std::fprintf(stderr,
-               "usage: edge_load target PORT | rate PORT HOST PATH RATE CONNECTIONS SECONDS\n");
+               "usage: edge_load target PORT | load PORT HOST PATH CONNECTIONS SECONDS [tls|anew] |"
+               " rate PORT HOST PATH RATE CONNECTIONS SECONDS\n");
   return 2;
 }

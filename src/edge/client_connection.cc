@@ -1,7 +1,6 @@
 #include "edge/client_connection.h"
 
 #include <arpa/inet.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -34,8 +33,6 @@ ClientConnection::ClientConnection(Worker& worker, size_t listener)
 ClientConnection::~ClientConnection() = default;
 
 void ClientConnection::open(int fd) {
-  const int one = 1;
-  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   const Times& times = worker_.context().times;
   uint64_t wait = times.keep_alive_client;
   if (listener_ >= worker_.context().tls_from) {
@@ -259,6 +256,7 @@ bool ClientConnection::begin_request(std::string_view raw) {
   const http::RequestHead& head = worker_.request_head();
   fresh_ = false;
   minor_one_ = head.minor == 1;
+  last_ = !head.keep_alive;
   keep_alive_ = head.keep_alive && worker_.draining() == Draining::kNo && !peer_ended_;
   asker_ = asker_of(head);
   framing_ = head.framing;
@@ -477,11 +475,12 @@ void ClientConnection::answer_end(std::string_view trailers) {
     loop_.set_timer(*this, loop_.now_ms() + worker_.context().times.linger);
     return;
   }
-  if (!request_ended) keep_alive_ = false;
+  if (!request_ended) keep_alive_ = last_ = false;
   finish_answer();
 }
 
 void ClientConnection::answer_refusal(Refusal why, int status) {
+  last_ = false;
   // A request that is being refused after it was routed has its exchange still; it is over.
   if (exchange_ != nullptr && !exchange_->request_ended()) keep_alive_ = false;
   const Persistence persistence = !keep_alive_ ? Persistence::kClose
@@ -499,7 +498,7 @@ void ClientConnection::answer_refusal(Refusal why, int status) {
 
 void ClientConnection::answer_abort(Refusal) {
   worker_.give_back(std::move(exchange_));
-  keep_alive_ = false;
+  keep_alive_ = last_ = false;
   if (answer_framing_ != http::Framing::kUntilClose) {
     // Its length says that it is not whole.
     linger();
@@ -535,13 +534,15 @@ void ClientConnection::idle() {
 }
 
 // The last answer is on its way. Closing with unread input would reset the connection and lose the
-// answer, so what the client still sends is read and dropped, within bounds.
+// answer, so what the client may still send is read and dropped, within bounds; TLS has something
+// to say at its end, always.
 void ClientConnection::linger() {
   state_ = State::kLinger;
   left_ = kLingerBytesMax;
+  const bool nothing_follows = peer_ended_ || (last_ && input_.empty() && tls_ == nullptr);
   input_.clear();
   loop_.shut(*this);
-  if (peer_ended_) {
+  if (nothing_follows) {
     close_when_sent_ = true;
     if (unsent() == 0) close();
     return;

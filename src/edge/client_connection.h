@@ -95,7 +95,8 @@ class ClientConnection final : public Socket, public Front {
   http::Framing framing_ = http::Framing::kNone;         // of the request
   http::Framing answer_framing_ = http::Framing::kNone;  // towards the client
   bool fresh_ : 1 = true;                                // no request has come
-  bool minor_one_ : 1 = true;                            // HTTP/1.1
+  bool last_ : 1 = false;      // the client has said that it asks for no more
+  bool minor_one_ : 1 = true;  // HTTP/1.1
   bool keep_alive_ : 1 = true;
   bool answer_begun_ : 1 = false;
   bool processing_ : 1 = false;

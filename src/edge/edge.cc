@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sys/socket.h>
 
@@ -42,6 +43,16 @@ uint16_t local_port(int fd) {
   socklen_t size = sizeof address;
   ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
   return ntohs(address.sin_port);
+}
+
+// What connections inherit from it, they need not be told one by one.
+void prepare_listener(int fd) {
+  // A loop that another one outran to a connection must not wait in accept().
+  ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
+  const int one = 1;
+  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  // Who connects to us speaks first: a loop is woken once, when there is something to read.
+  ::setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &kSilentSeconds, sizeof kSilentSeconds);
 }
 
 }  // namespace
@@ -94,8 +105,7 @@ class Edge::Impl {
               std::back_inserter(listeners));
     for (const Fd& listener : listeners) {
       ports.push_back(local_port(listener.get()));
-      // A loop that another one outran to a connection must not wait in accept().
-      ::fcntl(listener.get(), F_SETFL, ::fcntl(listener.get(), F_GETFL) | O_NONBLOCK);
+      prepare_listener(listener.get());
     }
     for (size_t i = 0; i < options_.loops; ++i) {
       HOB_TRY(std::unique_ptr<Loop> loop, Loop::make(options_.io));
@@ -172,7 +182,8 @@ class Edge::Impl {
   bool has_connections() const {
     // In this order: what was accepted last is counted before its loop says that it listens no
     // more.
-    const bool listening = std::ranges::any_of(workers_, [](const auto& w) { return w->listening(); });
+    const bool listening =
+        std::ranges::any_of(workers_, [](const auto& w) { return w->listening(); });
     return !threads_.empty() && (listening || usage().connections > 0);
   }
 
@@ -528,7 +539,7 @@ class Edge::Impl {
   }
 
   Options options_;
-  std::vector<CertifiedKey> certified_keys_;             // as they were last read
+  std::vector<CertifiedKey> certified_keys_;              // as they were last read
   std::vector<link::EdgeCertificate> told_certificates_;  // by control
   int64_t certificates_version_ = 0;
   std::optional<std::shared_ptr<const Certificates>>

@@ -31,7 +31,10 @@ inline constexpr size_t kReplayBytesMax = 64 * 1024;  // of a request body kept 
 
 // ---- connections and requests ----
 inline constexpr size_t kConnectionsMax = 100'000;  // of a loop's clients; beyond: closed at once
-inline constexpr int kBacklogTakenMax = 4'096;  // by a loop that stops accepting; others have the rest
+inline constexpr int kSilentSeconds =
+    1;  // a new connection that says nothing for so long is accepted nevertheless
+inline constexpr int kBacklogTakenMax =
+    4'096;  // by a loop that stops accepting; others have the rest
 inline constexpr size_t kIdlePerTargetMax = 256;  // kept-alive connections to one target, per loop
 inline constexpr size_t kQueuedPerServiceMax =
     1'000;                                           // requests waiting for a target, per loop: 503

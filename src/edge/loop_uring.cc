@@ -359,6 +359,12 @@ bool UringLoop::start_close(Socket& socket) {
     return true;
   }
   if (socket.fd_ < 0) return false;
+  if (socket.receiving_ && socket.ops_ == 1 && socket.shut_wanted_ && !socket.shut_) {
+    // All that it sends has been given to the kernel, and leaves with its end; the receive ends,
+    // too.
+    ::shutdown(socket.fd_, SHUT_RDWR);
+    return false;
+  }
   // Queued before anything that a later owner of this descriptor's number queues, so it cannot hit
   // that.
   io_uring_sqe* entry = sqe();
