@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "microvm/jail/filter.h"
 #include "microvm/layout.h"
 
 namespace hob::microvm {
@@ -24,17 +25,6 @@ Json text(std::string_view value) { return Json(Json::Value(std::string(value)))
 std::string_view id_of(std::string_view path) {
   const size_t slash = path.find('/', 1);
   return slash == std::string_view::npos ? std::string_view() : path.substr(slash + 1);
-}
-
-Result<void> check_id(std::string_view id) {
-  if (id.empty()) return fail(Code::kInvalid, "The ID cannot be empty.");
-  const bool plain = std::ranges::all_of(id, [](char c) {
-    return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-  });
-  if (!plain)
-    return fail(Code::kInvalid,
-                "API Resource IDs can only contain alphanumeric characters and underscores.");
-  return {};
 }
 
 // A regular file, or a block device too where `may_be_device`. Anything else could make us wait for
@@ -67,12 +57,6 @@ Result<T> prefixed(Result<T> result, std::string_view prefix) {
   return result;
 }
 
-template <class T>
-Result<T> body_of(Result<T> result) {
-  return prefixed(std::move(result),
-                  "An error occurred when deserializing the json body of a request");
-}
-
 }  // namespace
 
 struct MicrovmApi::Route {
@@ -94,6 +78,8 @@ const std::vector<MicrovmApi::Route>& MicrovmApi::routes() {
       {"PUT", "/boot-source", When::kBeforeBoot, &MicrovmApi::put_boot_source},
       {"PUT", "/drives/", When::kBeforeBoot, &MicrovmApi::put_drive},
       {"PUT", "/actions", When::kAlways, &MicrovmApi::put_action},
+      {"PUT", "/snapshot/create", When::kAfterBoot, &MicrovmApi::put_snapshot_create},
+      {"PUT", "/snapshot/load", When::kBeforeBoot, &MicrovmApi::put_snapshot_load},
       {"PATCH", "/drives/"},
       {"DELETE", "/drives/"},
       {"GET", "/balloon"},
@@ -122,15 +108,14 @@ const std::vector<MicrovmApi::Route>& MicrovmApi::routes() {
       {"PUT", "/network-interfaces/"},
       {"PATCH", "/network-interfaces/"},
       {"DELETE", "/network-interfaces/"},
-      {"PUT", "/snapshot/create"},
-      {"PUT", "/snapshot/load"},
       {"PUT", "/vsock"},
   };
   return kRoutes;
 }
 
-MicrovmApi::MicrovmApi(std::string id, Loop& loop, std::function<void(const VcpuEnd&)> on_end)
-    : id_(std::move(id)), loop_(loop), on_end_(std::move(on_end)) {}
+MicrovmApi::MicrovmApi(std::string id, Loop& loop, std::function<void(const VcpuEnd&)> on_end,
+                       Filters filters)
+    : id_(std::move(id)), loop_(loop), on_end_(std::move(on_end)), filters_(filters) {}
 MicrovmApi::~MicrovmApi() = default;
 
 HttpResponse MicrovmApi::handle(const HttpRequest& request) {
@@ -157,7 +142,7 @@ HttpResponse MicrovmApi::handle(const HttpRequest& request) {
   }
   Json body;
   if (request.body) {
-    auto parsed = body_of(Json::parse(*request.body));
+    auto parsed = deserialized(Json::parse(*request.body));
     if (!parsed) return fault(400, parsed.error().message + ".");
     body = *std::move(parsed);
   }
@@ -165,8 +150,23 @@ HttpResponse MicrovmApi::handle(const HttpRequest& request) {
     return fault(400, "The requested operation is not supported after starting the microVM.");
   if (route->when == When::kAfterBoot && !machine_)
     return fault(400, "The requested operation is not supported before starting the microVM.");
+  deprecated_ = false;
   auto answer = (this->*route->handle)(request, body);
-  return answer ? *std::move(answer) : fault(400, answer.error().message);
+  // What reached its values forbids a snapshot's load, even if it was refused.
+  const bool reached = answer || answer.error().code != Code::kCorrupt;
+  if (reached && configures_boot(*route)) configured_ = true;
+  HttpResponse response = answer ? *std::move(answer) : fault(400, answer.error().message);
+  response.deprecated = response.deprecated || deprecated_;
+  return response;
+}
+
+bool MicrovmApi::configures_boot(const Route& route) {
+  if (route.method != "PUT" && route.method != "PATCH") return false;
+  return std::ranges::any_of(
+      std::initializer_list<std::string_view>{
+          "/machine-config", "/boot-source", "/drives/", "/pmem/", "/network-interfaces/",
+          "/balloon", "/vsock", "/entropy", "/mmds/config", "/hotplug/memory"},
+      [&](std::string_view path) { return route.path == path; });
 }
 
 MicrovmApi::Answer MicrovmApi::get_instance(const HttpRequest&, const Json&) {
@@ -207,14 +207,14 @@ MicrovmApi::Answer MicrovmApi::get_configuration(const HttpRequest&, const Json&
 }
 
 MicrovmApi::Answer MicrovmApi::put_machine(const HttpRequest&, const Json& body) {
-  HOB_TRY(const MachineConfiguration machine, body_of(read_machine(body)));
+  HOB_TRY(const MachineConfiguration machine, deserialized(read_machine(body)));
   HOB_CHECK(prefixed(check(machine), "Machine config error"));
   configuration_ = machine;
   return done();
 }
 
 MicrovmApi::Answer MicrovmApi::patch_machine(const HttpRequest&, const Json& body) {
-  HOB_TRY(const MachineUpdate update, body_of(read_machine_update(body)));
+  HOB_TRY(const MachineUpdate update, deserialized(read_machine_update(body)));
   if (update.empty()) return fail(Code::kInvalid, "Empty PATCH request.");
   MachineConfiguration machine = configuration_;
   machine.vcpu_count = update.vcpu_count.value_or(machine.vcpu_count);
@@ -247,7 +247,7 @@ Result<void> MicrovmApi::set_boot_source(BootSource source) {
 }
 
 MicrovmApi::Answer MicrovmApi::put_boot_source(const HttpRequest&, const Json& body) {
-  HOB_TRY(BootSource source, body_of(read_boot_source(body)));
+  HOB_TRY(BootSource source, deserialized(read_boot_source(body)));
   HOB_CHECK(prefixed(set_boot_source(std::move(source)), "Boot source error"));
   return done();
 }
@@ -267,14 +267,14 @@ Result<void> MicrovmApi::set_drive(Drive drive) {
     *same = std::move(open);
     if (is_root) std::rotate(drives_.begin(), same, same + 1);
   } else {
-    HOB_CHECK(mmio_place(drives_.size()));
+    HOB_CHECK(mmio_place(drives_.size() + 1));
     drives_.insert(is_root ? drives_.begin() : drives_.end(), std::move(open));
   }
   return {};
 }
 
 MicrovmApi::Answer MicrovmApi::put_drive(const HttpRequest& request, const Json& body) {
-  HOB_TRY(Drive drive, body_of(read_drive(body)));
+  HOB_TRY(Drive drive, deserialized(read_drive(body)));
   if (drive.id != id_of(request.path))
     return fail(Code::kInvalid, "The id from the path does not match the id from the body!");
   HOB_CHECK(prefixed(set_drive(std::move(drive)), "Drive config error"));
@@ -287,7 +287,7 @@ MicrovmApi::Answer MicrovmApi::put_action(const HttpRequest&, const Json& body) 
   Fields fields(body, "struct ActionBody", {"action_type"});
   fields.required("action_type", given);
   fields.variant("action_type", {"FlushMetrics", "InstanceStart", "SendCtrlAltDel"}, action);
-  HOB_CHECK(body_of(fields.finish()));
+  HOB_CHECK(deserialized(fields.finish()));
   if (action == 0) return fail(Code::kInvalid, "FlushMetrics is not built in hob-vmm.");
   if (action == 1) {
     if (machine_)
@@ -310,7 +310,7 @@ MicrovmApi::Answer MicrovmApi::patch_vm(const HttpRequest&, const Json& body) {
   Fields fields(body, "struct Vm", {"state"});
   fields.required("state", given);
   fields.variant("state", {"Paused", "Resumed"}, state);
-  HOB_CHECK(body_of(fields.finish()));
+  HOB_CHECK(deserialized(fields.finish()));
   if (state == 0)
     machine_->pause();
   else
@@ -318,31 +318,14 @@ MicrovmApi::Answer MicrovmApi::patch_vm(const HttpRequest&, const Json& body) {
   return done();
 }
 
-Result<void> MicrovmApi::start() {
-  if (!boot_source_)
-    return fail(Code::kInvalid, "Cannot start microvm without kernel configuration.");
-  MachineOptions options{
-      .vcpus = configuration_.vcpu_count,
-      .smt = configuration_.smt,
-      .memory_mib = configuration_.memory_mib,
-      .track_dirty = configuration_.track_dirty_pages,
-      .boot_arguments = boot_source_->arguments.value_or(std::string(kDefaultArguments))};
-  switch (configuration_.huge_pages) {
-    case HugePages::kNone:
-      options.pages = GuestMemory::Pages::kNormal;
-      break;
-    case HugePages::kTransparent:
-      options.pages = GuestMemory::Pages::kTransparentHuge;
-      break;
-    case HugePages::k2M:
-      options.pages = GuestMemory::Pages::kHuge;
-      break;
-  }
+Result<MachineOptions> MicrovmApi::machine_options() {
+  MachineOptions options{.vcpus = configuration_.vcpu_count,
+                         .smt = configuration_.smt,
+                         .memory_mib = configuration_.memory_mib,
+                         .pages = pages_of(configuration_.huge_pages),
+                         .track_dirty = configuration_.track_dirty_pages,
+                         .filter_vcpus = filters_ == Filters::kSet};
   // Copies: a start that fails leaves everything to be tried again.
-  HOB_TRY(options.kernel, another(kernel_));
-  if (initrd_) {
-    HOB_TRY(options.initrd, another(initrd_));
-  }
   for (const OpenDrive& open : drives_) {
     HOB_TRY(Fd file, another(open.file));
     options.drives.push_back({.id = open.drive.id,
@@ -352,9 +335,26 @@ Result<void> MicrovmApi::start() {
                               .root = open.drive.root,
                               .partition = open.drive.partition.value_or("")});
   }
+  return options;
+}
+
+Result<void> MicrovmApi::start() {
+  if (!boot_source_)
+    return fail(Code::kInvalid, "Cannot start microvm without kernel configuration.");
+  HOB_TRY(MachineOptions options, machine_options());
+  options.boot_arguments = boot_source_->arguments.value_or(std::string(kDefaultArguments));
+  HOB_TRY(options.kernel, another(kernel_));
+  if (initrd_) {
+    HOB_TRY(options.initrd, another(initrd_));
+  }
   HOB_TRY(machine_, Machine::build(std::move(options), loop_, on_end_));
+  HOB_CHECK(narrow_filter());
   machine_->resume();
   return {};
+}
+
+Result<void> MicrovmApi::narrow_filter() {
+  return filters_ == Filters::kSet ? install_filter(ThreadKind::kVmm) : Result<void>();
 }
 
 Result<void> MicrovmApi::start_from(std::string_view configuration_file) {

@@ -19,8 +19,11 @@ inline constexpr std::string_view kFirecrackerVersion = "1.17.0";  // whose API 
 
 class MicrovmApi {
  public:
+  // kSet: a machine's threads, and the loop's once it runs, get their seccomp filters.
+  enum class Filters { kNone, kSet };
   // `on_end`: the guest is over; the process ends after the current turn of the loop.
-  MicrovmApi(std::string id, Loop& loop, std::function<void(const VcpuEnd&)> on_end);
+  MicrovmApi(std::string id, Loop& loop, std::function<void(const VcpuEnd&)> on_end,
+             Filters filters = Filters::kNone);
   ~MicrovmApi();
 
   HttpResponse handle(const HttpRequest& request);
@@ -43,15 +46,24 @@ class MicrovmApi {
   Answer put_boot_source(const HttpRequest& request, const Json& body);
   Answer put_drive(const HttpRequest& request, const Json& body);
   Answer put_action(const HttpRequest& request, const Json& body);
+  Answer put_snapshot_create(const HttpRequest& request, const Json& body);
+  Answer put_snapshot_load(const HttpRequest& request, const Json& body);
   Answer patch_vm(const HttpRequest& request, const Json& body);
 
   Result<void> set_boot_source(BootSource source);
   Result<void> set_drive(Drive drive);
+  Result<MachineOptions> machine_options();
+  Result<void> narrow_filter();
   Result<void> start();
+  static bool configures_boot(const Route& route);
+  Result<void> create_snapshot(const struct SnapshotCreation& creation);
+  Result<void> load_snapshot(const struct SnapshotLoading& loading);
+  Result<GuestMemory> load_memory(const struct SnapshotLoading& loading);
 
   const std::string id_;
   Loop& loop_;
   std::function<void(const VcpuEnd&)> on_end_;
+  const Filters filters_;
   MachineConfiguration configuration_;
   std::optional<BootSource> boot_source_;
   Fd kernel_;
@@ -61,6 +73,10 @@ class MicrovmApi {
     Fd file;
   };
   std::vector<OpenDrive> drives_;  // the root first
+  bool configured_ = false;        // something was asked for that a snapshot would bring
+  bool deprecated_ = false;        // the request at hand used a field that goes
+  Fd faults_;                      // of memory that another process fills
+  Fd fault_handler_;
   std::unique_ptr<Machine> machine_;
 };
 

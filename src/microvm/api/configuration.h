@@ -1,6 +1,7 @@
 // What the API was told before boot, as it was told it, and how that reads as JSON (both ways).
 #pragma once
 
+#include <boost/describe.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -9,6 +10,7 @@
 #include "base/file.h"
 #include "base/result.h"
 #include "microvm/api/json.h"
+#include "microvm/memory/guest_memory.h"
 
 namespace hob::microvm {
 
@@ -21,12 +23,15 @@ struct MachineConfiguration {
   bool track_dirty_pages = false;
   HugePages huge_pages = HugePages::kNone;
 };
+BOOST_DESCRIBE_STRUCT(MachineConfiguration, (),
+                      (vcpu_count, memory_mib, smt, track_dirty_pages, huge_pages))
 
 struct BootSource {
   std::string kernel_path{};
   std::optional<std::string> initrd_path{};
   std::optional<std::string> arguments{};
 };
+BOOST_DESCRIBE_STRUCT(BootSource, (), (kernel_path, initrd_path, arguments))
 
 struct Drive {
   std::string id{};
@@ -36,6 +41,7 @@ struct Drive {
   bool read_only = false;
   bool write_back = false;  // cache type
 };
+BOOST_DESCRIBE_STRUCT(Drive, (), (id, path, partition, root, read_only, write_back))
 
 // Each reads a request's body; what it refuses is worded as Firecracker does.
 struct MachineUpdate {
@@ -52,6 +58,19 @@ Result<MachineUpdate> read_machine_update(const Json& json);  // PATCH
 Result<BootSource> read_boot_source(const Json& json);
 Result<Drive> read_drive(const Json& json);
 
+// Names the refusal of a body that is no such thing, as Firecracker does. kCorrupt.
+template <class T>
+Result<T> deserialized(Result<T> result) {
+  if (!result)
+    return fail(Code::kCorrupt,
+                "An error occurred when deserializing the json body of a request: {}",
+                result.error().message);
+  return result;
+}
+
+// Letters, digits and '_'. kInvalid.
+Result<void> check_id(std::string_view id);
+GuestMemory::Pages pages_of(HugePages huge_pages);
 // Rules between values. kInvalid.
 Result<void> check(const MachineConfiguration& machine);
 

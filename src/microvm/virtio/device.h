@@ -8,7 +8,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
+#include <string_view>
 
+#include "base/result.h"
 #include "microvm/memory/guest_memory.h"
 #include "microvm/virtio/queue.h"
 
@@ -53,6 +56,17 @@ class VirtioDevice {
   virtual Progress notified(size_t index) = 0;
   // Ends all activity; the queues are not touched any more when it returns.
   virtual void reset() = 0;
+
+  // For snapshots: the device's own state, queues apart, as a plain struct encoded by
+  // snapshot/encoding.h. kInvalid: it has none that could be kept, so no snapshot is taken.
+  virtual Result<std::string> save() const {
+    return fail(Code::kInvalid, "a virtio device of type {} cannot be kept in a snapshot", type());
+  }
+  // Of a device made anew from the same configuration, before it is activated. kCorrupt: it is no
+  // state of such a device; kInvalid: the host has not got what it needs.
+  virtual Result<void> restore(std::string_view) {
+    return fail(Code::kInvalid, "a virtio device of type {} is in no snapshot", type());
+  }
 };
 
 }  // namespace hob::microvm
