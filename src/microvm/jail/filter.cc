@@ -1,6 +1,7 @@
 #include "microvm/jail/filter.h"
 
 #include <linux/audit.h>
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -56,10 +57,13 @@ constexpr Allowed kEveryThread[] = {
     // Devices that a driver starts and stops, which happens on the vCPU that writes the register.
     {.number = SYS_epoll_ctl},
     {.number = SYS_timerfd_settime},
+    {.number = SYS_io_uring_enter},
 };
 
 constexpr Allowed kVcpuOnly[] = {
     {.number = SYS_ioctl, .index = 1, .mask = ~uint32_t{0}, .value = KVM_RUN},
+    // A network device's driver chooses its offloads.
+    {.number = SYS_ioctl, .index = 1, .mask = ~uint32_t{0}, .value = TUNSETOFFLOAD},
 };
 
 // A request's type: KVM's, a userfaultfd's, a tap's.
@@ -101,6 +105,8 @@ constexpr Allowed kLoop[] = {
     {.number = SYS_unlink},
     {.number = SYS_fchmod},
     {.number = SYS_getrandom},
+    {.number = SYS_io_uring_setup},
+    {.number = SYS_io_uring_register},
 };
 
 // What a machine's start takes besides.

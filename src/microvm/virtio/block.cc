@@ -70,7 +70,7 @@ void Block::read_configuration(uint64_t offset, std::span<std::byte> data) {
     data[i] = offset + i < bytes.size() ? bytes[offset + i] : std::byte{0};
 }
 
-Result<std::string> Block::save() const { return encode(BlockState{.sectors = sectors_}); }
+Result<std::string> Block::save() { return encode(BlockState{.sectors = sectors_}); }
 
 Result<void> Block::restore(std::string_view state) {
   HOB_TRY(const BlockState block, decode<BlockState>(state));

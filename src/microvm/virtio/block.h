@@ -49,7 +49,7 @@ class Block final : public VirtioDevice {
   void activate(const Active& active) override;
   Progress notified(size_t index) override;
   void reset() override { active_.reset(); }
-  Result<std::string> save() const override;
+  Result<std::string> save() override;
   // kInvalid: the file is smaller than the disk was. A larger one stays of the old size.
   Result<void> restore(std::string_view state) override;
 

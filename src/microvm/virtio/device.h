@@ -57,9 +57,9 @@ class VirtioDevice {
   // Ends all activity; the queues are not touched any more when it returns.
   virtual void reset() = 0;
 
-  // For snapshots: the device's own state, queues apart, as a plain struct encoded by
+  // For snapshots, of a machine that is paused: the device's own state, queues apart, as a plain struct encoded by
   // snapshot/encoding.h. kInvalid: it has none that could be kept, so no snapshot is taken.
-  virtual Result<std::string> save() const {
+  virtual Result<std::string> save() {
     return fail(Code::kInvalid, "a virtio device of type {} cannot be kept in a snapshot", type());
   }
   // Of a device made anew from the same configuration, before it is activated. kCorrupt: it is no
