@@ -118,6 +118,30 @@ inline std::string read_file(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+// What a program says; empty if it fails.
+inline std::string run(std::vector<std::string> arguments) {
+  int output[2];
+  EXPECT_EQ(pipe2(output, O_CLOEXEC), 0);
+  const pid_t pid = fork();
+  if (pid == 0) {
+    dup2(output[1], 1);
+    std::vector<char*> argv;
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    execv(argv[0], argv.data());
+    _exit(127);
+  }
+  close(output[1]);
+  std::string said;
+  char bytes[4096];
+  for (ssize_t got = 0; (got = read(output[0], bytes, sizeof bytes)) > 0;)
+    said.append(bytes, static_cast<size_t>(got));
+  close(output[0]);
+  int status = 0;
+  waitpid(pid, &status, 0);
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? said : "";
+}
+
 struct Guest {
   std::string kernel = "vmlinux";
   std::string test{};  // what guest_init.sh does
@@ -125,12 +149,16 @@ struct Guest {
   std::string drives{};
 };
 
-inline std::string configuration(const Guest& guest) {
-  return R"({"boot-source":{"kernel_image_path":")" + files + "/" + guest.kernel +
-         R"(","initrd_path":")" + files +
+inline std::string boot_source(const std::string& test, const std::string& kernel = "vmlinux") {
+  return R"({"kernel_image_path":")" + files + "/" + kernel + R"(","initrd_path":")" + files +
          R"(/initrd","boot_args":"console=ttyS0 reboot=k panic=-1 quiet loglevel=1 8250.nr_uarts=1 i8042.noaux i8042.nomux i8042.dumbkbd hob.test=)" +
-         guest.test + R"("},"drives":[)" + guest.drives + R"(],"machine-config":{"vcpu_count":)" +
-         std::to_string(guest.vcpus) + R"(,"mem_size_mib":128}})";
+         test + R"("})";
+}
+
+inline std::string configuration(const Guest& guest) {
+  return R"({"boot-source":)" + boot_source(guest.test, guest.kernel) + R"(,"drives":[)" +
+         guest.drives + R"(],"machine-config":{"vcpu_count":)" + std::to_string(guest.vcpus) +
+         R"(,"mem_size_mib":128}})";
 }
 
 inline std::string drive(const std::string& id, const std::string& path, bool read_only) {

@@ -6,16 +6,18 @@ $busybox mount -t proc proc /proc
 $busybox mount -t sysfs sys /sys
 $busybox mount -t devtmpfs dev /dev
 $busybox mount -t tmpfs tmp /tmp
-for module in irqbypass kvm kvm-amd; do
+for module in irqbypass kvm kvm-amd tun; do
   $busybox insmod /modules/$module.ko
 done
+$busybox mkdir -p /dev/net
+[ -e /dev/net/tun ] || $busybox mknod /dev/net/tun c 10 200
 $busybox mount -t cgroup2 cgroup /sys/fs/cgroup
 # The initial RAM disk cannot be pivoted away from; a mount of it on itself can.
 $busybox mkdir -p /self
 $busybox mount --rbind / /self
 cd /self
 $busybox mount --move . /
-filter=$($busybox sed -n 's/.*hob\.filter=\([^ ]*\).*/\1/p' /proc/cmdline)
-$busybox chroot . /vmm_guest_suite /files --gtest_color=no --gtest_filter="${filter:-*}"
+tests=$($busybox sed -n 's/.*hob\.tests=\([^ ]*\).*/\1/p' /proc/cmdline)
+$busybox chroot . /vmm_guest_suite /files --gtest_color=no --gtest_filter="${tests:-*}"
 echo "suite ended with $?"
 $busybox poweroff -f

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "microvm/api/answers.h"
 #include "microvm/jail/filter.h"
 #include "microvm/layout.h"
 
@@ -17,15 +18,7 @@ constexpr std::string_view kDefaultArguments =
     "reboot=k panic=1 nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd "
     "swiotlb=noforce";
 
-HttpResponse done() { return {}; }
-HttpResponse shown(const Json& json) { return {.status = 200, .body = json.text()}; }
 Json text(std::string_view value) { return Json(Json::Value(std::string(value))); }
-
-// The id of "/drives/ID"; empty for "/drives".
-std::string_view id_of(std::string_view path) {
-  const size_t slash = path.find('/', 1);
-  return slash == std::string_view::npos ? std::string_view() : path.substr(slash + 1);
-}
 
 // A regular file, or a block device too where `may_be_device`. Anything else could make us wait for
 // it for ever.
@@ -50,13 +43,6 @@ Result<Fd> another(const Fd& file) {
   return copy;
 }
 
-// Names the member function's error as Firecracker prefixes it.
-template <class T>
-Result<T> prefixed(Result<T> result, std::string_view prefix) {
-  if (!result) result.error().message = fmt::format("{}: {}", prefix, result.error().message);
-  return result;
-}
-
 }  // namespace
 
 struct MicrovmApi::Route {
@@ -76,7 +62,9 @@ const std::vector<MicrovmApi::Route>& MicrovmApi::routes() {
       {"GET", "/vm/config", When::kAlways, &MicrovmApi::get_configuration},
       {"PATCH", "/vm", When::kAfterBoot, &MicrovmApi::patch_vm},
       {"PUT", "/boot-source", When::kBeforeBoot, &MicrovmApi::put_boot_source},
-      {"PUT", "/drives/", When::kBeforeBoot, &MicrovmApi::put_drive},
+      {"PUT", "/drives/", When::kAlways, &MicrovmApi::put_drive},
+      {"PUT", "/network-interfaces/", When::kAlways, &MicrovmApi::put_interface},
+      {"PATCH", "/network-interfaces/", When::kAfterBoot, &MicrovmApi::patch_interface},
       {"PUT", "/actions", When::kAlways, &MicrovmApi::put_action},
       {"PUT", "/snapshot/create", When::kAfterBoot, &MicrovmApi::put_snapshot_create},
       {"PUT", "/snapshot/load", When::kBeforeBoot, &MicrovmApi::put_snapshot_load},
@@ -105,8 +93,6 @@ const std::vector<MicrovmApi::Route>& MicrovmApi::routes() {
       {"GET", "/hotplug/memory"},
       {"PUT", "/hotplug/memory"},
       {"PATCH", "/hotplug/memory"},
-      {"PUT", "/network-interfaces/"},
-      {"PATCH", "/network-interfaces/"},
       {"DELETE", "/network-interfaces/"},
       {"PUT", "/vsock"},
   };
@@ -142,7 +128,7 @@ HttpResponse MicrovmApi::handle(const HttpRequest& request) {
   }
   Json body;
   if (request.body) {
-    auto parsed = deserialized(Json::parse(*request.body));
+    auto parsed = body_of(Json::parse(*request.body));
     if (!parsed) return fault(400, parsed.error().message + ".");
     body = *std::move(parsed);
   }
@@ -190,6 +176,8 @@ MicrovmApi::Answer MicrovmApi::get_machine(const HttpRequest&, const Json&) {
 MicrovmApi::Answer MicrovmApi::get_configuration(const HttpRequest&, const Json&) {
   Json::Array drives;
   for (const OpenDrive& open : drives_) drives.push_back(show(open.drive));
+  Json::Array interfaces;
+  for (const OpenInterface& open : interfaces_) interfaces.push_back(show(open.interface));
   const Json empty(Json::Array{});
   return shown(Json(Json::Object{{"balloon", Json()},
                                  {"drives", Json(std::move(drives))},
@@ -199,7 +187,7 @@ MicrovmApi::Answer MicrovmApi::get_configuration(const HttpRequest&, const Json&
                                  {"machine-config", show(configuration_)},
                                  {"metrics", Json()},
                                  {"mmds-config", Json()},
-                                 {"network-interfaces", empty},
+                                 {"network-interfaces", Json(std::move(interfaces))},
                                  {"vsock", Json()},
                                  {"entropy", Json()},
                                  {"pmem", empty},
@@ -207,14 +195,14 @@ MicrovmApi::Answer MicrovmApi::get_configuration(const HttpRequest&, const Json&
 }
 
 MicrovmApi::Answer MicrovmApi::put_machine(const HttpRequest&, const Json& body) {
-  HOB_TRY(const MachineConfiguration machine, deserialized(read_machine(body)));
+  HOB_TRY(const MachineConfiguration machine, body_of(read_machine(body)));
   HOB_CHECK(prefixed(check(machine), "Machine config error"));
   configuration_ = machine;
   return done();
 }
 
 MicrovmApi::Answer MicrovmApi::patch_machine(const HttpRequest&, const Json& body) {
-  HOB_TRY(const MachineUpdate update, deserialized(read_machine_update(body)));
+  HOB_TRY(const MachineUpdate update, body_of(read_machine_update(body)));
   if (update.empty()) return fail(Code::kInvalid, "Empty PATCH request.");
   MachineConfiguration machine = configuration_;
   machine.vcpu_count = update.vcpu_count.value_or(machine.vcpu_count);
@@ -247,7 +235,7 @@ Result<void> MicrovmApi::set_boot_source(BootSource source) {
 }
 
 MicrovmApi::Answer MicrovmApi::put_boot_source(const HttpRequest&, const Json& body) {
-  HOB_TRY(BootSource source, deserialized(read_boot_source(body)));
+  HOB_TRY(BootSource source, body_of(read_boot_source(body)));
   HOB_CHECK(prefixed(set_boot_source(std::move(source)), "Boot source error"));
   return done();
 }
@@ -267,16 +255,19 @@ Result<void> MicrovmApi::set_drive(Drive drive) {
     *same = std::move(open);
     if (is_root) std::rotate(drives_.begin(), same, same + 1);
   } else {
-    HOB_CHECK(mmio_place(drives_.size() + 1));
+    HOB_CHECK(mmio_place(drives_.size() + interfaces_.size() + 1));
     drives_.insert(is_root ? drives_.begin() : drives_.end(), std::move(open));
   }
   return {};
 }
 
 MicrovmApi::Answer MicrovmApi::put_drive(const HttpRequest& request, const Json& body) {
-  HOB_TRY(Drive drive, deserialized(read_drive(body)));
+  HOB_TRY(Drive drive, body_of(read_drive(body)));
   if (drive.id != id_of(request.path))
     return fail(Code::kInvalid, "The id from the path does not match the id from the body!");
+  if (machine_)
+    return no_hot_plug(std::ranges::any_of(
+        drives_, [&](const OpenDrive& open) { return open.drive.id == drive.id; }));
   HOB_CHECK(prefixed(set_drive(std::move(drive)), "Drive config error"));
   return done();
 }
@@ -287,7 +278,7 @@ MicrovmApi::Answer MicrovmApi::put_action(const HttpRequest&, const Json& body) 
   Fields fields(body, "struct ActionBody", {"action_type"});
   fields.required("action_type", given);
   fields.variant("action_type", {"FlushMetrics", "InstanceStart", "SendCtrlAltDel"}, action);
-  HOB_CHECK(deserialized(fields.finish()));
+  HOB_CHECK(body_of(fields.finish()));
   if (action == 0) return fail(Code::kInvalid, "FlushMetrics is not built in hob-vmm.");
   if (action == 1) {
     if (machine_)
@@ -310,7 +301,7 @@ MicrovmApi::Answer MicrovmApi::patch_vm(const HttpRequest&, const Json& body) {
   Fields fields(body, "struct Vm", {"state"});
   fields.required("state", given);
   fields.variant("state", {"Paused", "Resumed"}, state);
-  HOB_CHECK(deserialized(fields.finish()));
+  HOB_CHECK(body_of(fields.finish()));
   if (state == 0)
     machine_->pause();
   else
@@ -334,6 +325,15 @@ Result<MachineOptions> MicrovmApi::machine_options() {
                               .flushes = open.drive.write_back,
                               .root = open.drive.root,
                               .partition = open.drive.partition.value_or("")});
+  }
+  for (const OpenInterface& open : interfaces_) {
+    HOB_TRY(Tap tap, open.tap.duplicate());
+    options.interfaces.push_back({.id = open.interface.id,
+                                  .tap = std::move(tap),
+                                  .options = {.mac = open.interface.mac,
+                                              .mtu = open.interface.mtu,
+                                              .receive = open.interface.receive,
+                                              .send = open.interface.send}});
   }
   return options;
 }
@@ -359,7 +359,8 @@ Result<void> MicrovmApi::narrow_filter() {
 
 Result<void> MicrovmApi::start_from(std::string_view configuration_file) {
   HOB_TRY(const Json json, Json::parse(configuration_file));
-  Fields fields(json, "struct VmmConfig", {"boot-source", "drives", "machine-config"},
+  Fields fields(json, "struct VmmConfig",
+                {"boot-source", "drives", "machine-config", "network-interfaces"},
                 Fields::Unknown::kIgnored);
   HOB_CHECK(fields.finish());
   const Json* source = fields.find("boot-source");
@@ -367,9 +368,8 @@ Result<void> MicrovmApi::start_from(std::string_view configuration_file) {
   if (source == nullptr || drives == nullptr)
     return fail(Code::kInvalid, "{}",
                 Fields::missing(source == nullptr ? "boot-source" : "drives"));
-  for (const std::string_view name :
-       {"balloon", "network-interfaces", "vsock", "logger", "metrics", "mmds-config", "entropy",
-        "pmem", "memory-hotplug", "cpu-config"}) {
+  for (const std::string_view name : {"balloon", "vsock", "logger", "metrics", "mmds-config",
+                                      "entropy", "pmem", "memory-hotplug", "cpu-config"}) {
     const Json* other = fields.find(name);
     const bool asks = other != nullptr && !other->is_null() &&
                       !(other->as<Json::Array>() != nullptr && other->as<Json::Array>()->empty());
@@ -390,6 +390,8 @@ Result<void> MicrovmApi::start_from(std::string_view configuration_file) {
     HOB_CHECK(check_id(drive.id));
     HOB_CHECK(prefixed(set_drive(std::move(drive)), "Drive config error"));
   }
+  if (const Json* interfaces = fields.find("network-interfaces"))
+    HOB_CHECK(set_interfaces(*interfaces));
   return prefixed(start(), "Start microvm error");
 }
 

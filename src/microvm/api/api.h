@@ -45,6 +45,8 @@ class MicrovmApi {
   Answer patch_machine(const HttpRequest& request, const Json& body);
   Answer put_boot_source(const HttpRequest& request, const Json& body);
   Answer put_drive(const HttpRequest& request, const Json& body);
+  Answer put_interface(const HttpRequest& request, const Json& body);
+  Answer patch_interface(const HttpRequest& request, const Json& body);
   Answer put_action(const HttpRequest& request, const Json& body);
   Answer put_snapshot_create(const HttpRequest& request, const Json& body);
   Answer put_snapshot_load(const HttpRequest& request, const Json& body);
@@ -54,10 +56,14 @@ class MicrovmApi {
   Result<void> set_drive(Drive drive);
   Result<MachineOptions> machine_options();
   Result<void> narrow_filter();
+  Result<void> set_interface(NetworkInterface interface);
+  Result<void> set_interfaces(const Json& list);  // a configuration file's
   Result<void> start();
   static bool configures_boot(const Route& route);
   Result<void> create_snapshot(const struct SnapshotCreation& creation);
   Result<void> load_snapshot(const struct SnapshotLoading& loading);
+  Result<void> restore_interfaces(const struct SnapshotLoading& loading,
+                                  std::vector<NetworkInterface> saved);
   Result<GuestMemory> load_memory(const struct SnapshotLoading& loading);
 
   const std::string id_;
@@ -73,9 +79,14 @@ class MicrovmApi {
     Fd file;
   };
   std::vector<OpenDrive> drives_;  // the root first
-  bool configured_ = false;        // something was asked for that a snapshot would bring
-  bool deprecated_ = false;        // the request at hand used a field that goes
-  Fd faults_;                      // of memory that another process fills
+  struct OpenInterface {
+    NetworkInterface interface;
+    Tap tap;
+  };
+  std::vector<OpenInterface> interfaces_;
+  bool configured_ = false;  // something was asked for that a snapshot would bring
+  bool deprecated_ = false;  // the request at hand used a field that goes
+  Fd faults_;                // of memory that another process fills
   Fd fault_handler_;
   std::unique_ptr<Machine> machine_;
 };

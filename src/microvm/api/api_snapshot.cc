@@ -1,6 +1,9 @@
 // PUT /snapshot/create and /snapshot/load.
 #include <fmt/core.h>
 
+#include <algorithm>
+
+#include "microvm/api/answers.h"
 #include "microvm/api/api.h"
 #include "microvm/api/snapshot_request.h"
 #include "microvm/snapshot/state_file.h"
@@ -13,7 +16,7 @@ constexpr unsigned kStateFileMode = 0600;
 }  // namespace
 
 MicrovmApi::Answer MicrovmApi::put_snapshot_create(const HttpRequest&, const Json& body) {
-  HOB_TRY(const SnapshotCreation creation, deserialized(read_snapshot_creation(body)));
+  HOB_TRY(const SnapshotCreation creation, body_of(read_snapshot_creation(body)));
   if (auto created = create_snapshot(creation); !created)
     return fail(Code::kInvalid, "Create snapshot error: {}", created.error().message);
   return HttpResponse{};
@@ -26,6 +29,7 @@ Result<void> MicrovmApi::create_snapshot(const SnapshotCreation& creation) {
                 "while running");
   SnapshotState state{.configuration = configuration_, .boot_source = boot_source_};
   for (const OpenDrive& open : drives_) state.drives.push_back(open.drive);
+  for (const OpenInterface& open : interfaces_) state.interfaces.push_back(open.interface);
   HOB_TRY(state.machine, context(machine_->save(), "Cannot save the microVM state"));
   HOB_CHECK(machine_->collect_dirty());
   // The state last: where it is, the memory is whole.
@@ -34,7 +38,7 @@ Result<void> MicrovmApi::create_snapshot(const SnapshotCreation& creation) {
 }
 
 MicrovmApi::Answer MicrovmApi::put_snapshot_load(const HttpRequest&, const Json& body) {
-  HOB_TRY(const SnapshotLoading loading, deserialized(read_snapshot_loading(body)));
+  HOB_TRY(const SnapshotLoading loading, body_of(read_snapshot_loading(body)));
   deprecated_ = loading.deprecated;
   if (configured_)
     return fail(Code::kInvalid,
@@ -53,8 +57,6 @@ Result<void> MicrovmApi::load_snapshot(const SnapshotLoading& loading) {
   HOB_TRY(const std::string file, read_file(loading.state_path, kStateBytesMax));
   HOB_TRY(SnapshotState state, read_state(file));
   HOB_CHECK(check(state.configuration));
-  if (!loading.interfaces.empty())
-    return fail(Code::kInvalid, "the snapshot has no network interface {}", loading.interfaces[0]);
   if (loading.vsock) return fail(Code::kInvalid, "the snapshot has no vsock device");
   configuration_ = state.configuration;
   configuration_.track_dirty_pages = loading.track_dirty;
@@ -64,6 +66,7 @@ Result<void> MicrovmApi::load_snapshot(const SnapshotLoading& loading) {
     HOB_CHECK(check_id(drive.id));
     HOB_CHECK(set_drive(std::move(drive)));
   }
+  HOB_CHECK(restore_interfaces(loading, std::move(state.interfaces)));
   HOB_TRY(MachineOptions options, machine_options());
   HOB_TRY(GuestMemory memory, load_memory(loading));
   HOB_TRY(machine_, Machine::restore(
@@ -72,6 +75,21 @@ Result<void> MicrovmApi::load_snapshot(const SnapshotLoading& loading) {
                         loop_, on_end_));
   HOB_CHECK(narrow_filter());
   if (loading.resume) machine_->resume();
+  return {};
+}
+
+Result<void> MicrovmApi::restore_interfaces(const SnapshotLoading& loading,
+                                            std::vector<NetworkInterface> saved) {
+  for (const SnapshotLoading::Interface& override : loading.interfaces) {
+    const auto found = std::ranges::find(saved, override.id, &NetworkInterface::id);
+    if (found == saved.end())
+      return fail(Code::kInvalid, "the snapshot has no network interface {}", override.id);
+    found->tap = override.tap;
+  }
+  for (NetworkInterface& interface : saved) {
+    HOB_CHECK(check_id(interface.id));
+    HOB_CHECK(set_interface(std::move(interface)));
+  }
   return {};
 }
 

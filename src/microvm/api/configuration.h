@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "microvm/api/json.h"
 #include "microvm/memory/guest_memory.h"
+#include "microvm/virtio/net.h"
 
 namespace hob::microvm {
 
@@ -43,6 +44,16 @@ struct Drive {
 };
 BOOST_DESCRIBE_STRUCT(Drive, (), (id, path, partition, root, read_only, write_back))
 
+struct NetworkInterface {
+  std::string id{};
+  std::string tap{};  // its name on the host
+  std::optional<MacAddress> mac{};
+  std::optional<uint16_t> mtu{};
+  RateLimiterOptions receive{};
+  RateLimiterOptions send{};
+};
+BOOST_DESCRIBE_STRUCT(NetworkInterface, (), (id, tap, mac, mtu, receive, send))
+
 // Each reads a request's body; what it refuses is worded as Firecracker does.
 struct MachineUpdate {
   std::optional<uint8_t> vcpu_count{};
@@ -57,16 +68,12 @@ Result<MachineConfiguration> read_machine(
 Result<MachineUpdate> read_machine_update(const Json& json);  // PATCH
 Result<BootSource> read_boot_source(const Json& json);
 Result<Drive> read_drive(const Json& json);
-
-// Names the refusal of a body that is no such thing, as Firecracker does. kCorrupt.
-template <class T>
-Result<T> deserialized(Result<T> result) {
-  if (!result)
-    return fail(Code::kCorrupt,
-                "An error occurred when deserializing the json body of a request: {}",
-                result.error().message);
-  return result;
-}
+Result<NetworkInterface> read_interface(const Json& json);
+struct InterfaceUpdate {
+  std::string id{};
+  Net::Limits limits{};  // buckets that are not given stay
+};
+Result<InterfaceUpdate> read_interface_update(const Json& json);
 
 // Letters, digits and '_'. kInvalid.
 Result<void> check_id(std::string_view id);
@@ -77,5 +84,7 @@ Result<void> check(const MachineConfiguration& machine);
 Json show(const MachineConfiguration& machine);
 Json show(const std::optional<BootSource>& source);
 Json show(const Drive& drive);
+Json show(const NetworkInterface& interface);
+std::string show(const MacAddress& mac);
 
 }  // namespace hob::microvm

@@ -3,23 +3,21 @@
 namespace hob::microvm {
 namespace {
 
-// The ids of the interfaces that shall have another tap. Unknown fields are ignored, as Firecracker
-// does here.
-Result<std::vector<std::string>> read_network_overrides(const Json& json) {
-  std::vector<std::string> ids;
+// Unknown fields are ignored, as Firecracker does here.
+Result<std::vector<SnapshotLoading::Interface>> read_network_overrides(const Json& json) {
+  std::vector<SnapshotLoading::Interface> overrides;
   const auto* list = json.as<Json::Array>();
   if (list == nullptr) return fail(Code::kInvalid, "invalid type: expected a sequence");
   for (const Json& entry : *list) {
-    std::string id;
-    std::string tap;
+    SnapshotLoading::Interface interface;
     Fields fields(entry, "struct NetworkOverride", {"iface_id", "host_dev_name"},
                   Fields::Unknown::kIgnored);
-    fields.required("iface_id", id);
-    fields.required("host_dev_name", tap);
+    fields.required("iface_id", interface.id);
+    fields.required("host_dev_name", interface.tap);
     HOB_CHECK(fields.finish());
-    ids.push_back(std::move(id));
+    overrides.push_back(std::move(interface));
   }
-  return ids;
+  return overrides;
 }
 
 // Either of the two ways to name the memory.

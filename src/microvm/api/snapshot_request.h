@@ -27,9 +27,13 @@ struct SnapshotLoading {
   bool resume = false;
   bool clock_forward = false;             // clock_realtime
   std::optional<HugePages> huge_pages{};  // none: as in the snapshot
-  std::vector<std::string> interfaces{};  // of network_overrides, their ids
-  bool vsock = false;                     // vsock_override is there
-  bool deprecated = false;                // a field that Firecracker means to drop was used
+  struct Interface {
+    std::string id{};
+    std::string tap{};  // instead of the one that it had
+  };
+  std::vector<Interface> interfaces{};  // network_overrides
+  bool vsock = false;                   // vsock_override is there
+  bool deprecated = false;              // a field that Firecracker means to drop was used
 };
 Result<SnapshotLoading> read_snapshot_loading(const Json& json);
 

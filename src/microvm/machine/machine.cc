@@ -96,7 +96,7 @@ Result<std::string> command_line(const MachineOptions& options) {
     add(drive.read_only ? "ro" : "rw");
   }
   // For kernels without ACPI; others find the same in its tables.
-  for (size_t i = 0; i < options.drives.size(); ++i) {
+  for (size_t i = 0; i < options.drives.size() + options.interfaces.size(); ++i) {
     HOB_TRY(const MmioPlace place, mmio_place(i));
     add(fmt::format("virtio_mmio.device=4K@{:#x}:{}", place.base, place.gsi));
   }
@@ -138,6 +138,7 @@ Result<std::unique_ptr<Machine>> Machine::assemble(MachineOptions& options, Gues
     self.on_end_(*end);
   }));
   HOB_CHECK(self.attach_drives(std::move(options.drives)));
+  HOB_CHECK(self.attach_interfaces(std::move(options.interfaces)));
   HOB_TRY(Event generation_interrupt, Event::create());
   self.generation_interrupt_ = std::make_unique<Event>(std::move(generation_interrupt));
   HOB_TRY(const MmioPlace next, mmio_place(self.transports_.size()));
@@ -206,14 +207,38 @@ Result<void> Machine::attach_drives(std::vector<DriveFile> drives) {
         std::unique_ptr<Block> block,
         Block::create(std::move(drive.file),
                       {.id = drive.id, .read_only = drive.read_only, .flushes = drive.flushes}));
-    HOB_TRY(const MmioPlace place, mmio_place(transports_.size()));
-    HOB_TRY(std::unique_ptr<VirtioMmio> transport,
-            VirtioMmio::create(*block, memory_, *vm_, loop_, place.base, place.gsi));
-    mmio_.insert(place.base, layout::kVirtioMmioBytes, *transport);
-    devices_.push_back(std::move(block));
-    transports_.push_back(std::move(transport));
+    HOB_CHECK(attach(std::move(block)));
   }
   return {};
+}
+
+Result<void> Machine::attach_interfaces(std::vector<InterfaceTap> interfaces) {
+  for (InterfaceTap& interface : interfaces) {
+    HOB_TRY(std::unique_ptr<Net> net,
+            Net::create(std::move(interface.tap), std::move(interface.options)));
+    Net* device = net.get();
+    HOB_TRY(VirtioMmio * transport, attach(std::move(net)));
+    interfaces_.push_back({.id = interface.id, .device = device, .transport = transport});
+  }
+  return {};
+}
+
+Result<VirtioMmio*> Machine::attach(std::unique_ptr<VirtioDevice> device) {
+  HOB_TRY(const MmioPlace place, mmio_place(transports_.size()));
+  devices_.push_back(std::move(device));
+  HOB_TRY(std::unique_ptr<VirtioMmio> transport,
+          VirtioMmio::create(*devices_.back(), memory_, *vm_, loop_, place.base, place.gsi));
+  mmio_.insert(place.base, layout::kVirtioMmioBytes, *transport);
+  transports_.push_back(std::move(transport));
+  return transports_.back().get();
+}
+
+Result<Net::Limits> Machine::limit_interface(std::string_view id, const Net::Limits& limits) {
+  const auto found = std::ranges::find(interfaces_, id, &Attached<Net>::id);
+  if (found == interfaces_.end()) return fail(Code::kNotFound, "no interface {}", id);
+  const auto held = found->transport->hold();
+  found->device->set_limits(limits);
+  return found->device->limits();
 }
 
 Result<void> Machine::start_vcpus(uint32_t count,
@@ -252,12 +277,14 @@ void Machine::resume() {
     for (const auto& vcpu : vcpus_) vcpu->kvm().tell_paused();
   }
   has_run_ = true;
+  for (const auto& transport : transports_) transport->resume();
   for (const auto& vcpu : vcpus_) vcpu->resume();
   running_ = true;
 }
 
 void Machine::pause() {
   for (const auto& vcpu : vcpus_) vcpu->pause();
+  for (const auto& transport : transports_) transport->pause();
   running_ = false;
 }
 

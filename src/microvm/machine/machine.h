@@ -20,6 +20,7 @@
 #include "microvm/memory/guest_memory.h"
 #include "microvm/virtio/block.h"
 #include "microvm/virtio/mmio.h"
+#include "microvm/virtio/net.h"
 
 namespace hob::microvm {
 
@@ -36,6 +37,12 @@ struct DriveFile {
   std::string partition{};  // PARTUUID of the root; empty: the whole drive
 };
 
+struct InterfaceTap {
+  std::string id{};
+  Tap tap;
+  NetOptions options{};
+};
+
 struct MachineOptions {
   uint32_t vcpus = 1;  // 1..kVcpusMax
   bool smt = false;
@@ -46,8 +53,9 @@ struct MachineOptions {
   Fd initrd{};                      // none: -1
   std::string boot_arguments{};     // as given; what devices need is appended
   std::vector<DriveFile> drives{};  // the root first
-  bool filter_vcpus = false;        // by seccomp, jail/filter.h
-  int console = 1;                  // where COM1's output goes; -1: nowhere
+  std::vector<InterfaceTap> interfaces{};
+  bool filter_vcpus = false;  // by seccomp, jail/filter.h
+  int console = 1;            // where COM1's output goes; -1: nowhere
 };
 
 class Machine {
@@ -77,13 +85,25 @@ class Machine {
   // False: the guest does not read its keyboard.
   bool type_ctrl_alt_del() { return keyboard_->type_ctrl_alt_del(); }
 
+  // Changes the limits that are given, and returns all of them. kNotFound: there is no such
+  // interface.
+  Result<Net::Limits> limit_interface(std::string_view id, const Net::Limits& limits);
+
  private:
+  template <class Device>
+  struct Attached {
+    std::string id{};
+    Device* device = nullptr;
+    VirtioMmio* transport = nullptr;
+  };
   Machine(Loop& loop, GuestMemory memory) : loop_(loop), memory_(std::move(memory)) {}
   static Result<std::unique_ptr<Machine>> assemble(MachineOptions& options, GuestMemory memory,
                                                    Loop& loop,
                                                    std::function<void(const VcpuEnd&)> on_end);
   Result<void> attach_consoles(int output);
+  Result<VirtioMmio*> attach(std::unique_ptr<VirtioDevice> device);
   Result<void> attach_drives(std::vector<DriveFile> drives);
+  Result<void> attach_interfaces(std::vector<InterfaceTap> interfaces);
   // `prepare` gives a vCPU its first state.
   Result<void> start_vcpus(uint32_t count,
                            const std::function<Result<void>(uint32_t, KvmVcpu&)>& prepare);
@@ -105,6 +125,7 @@ class Machine {
   std::unique_ptr<I8042> keyboard_;
   std::vector<std::unique_ptr<VirtioDevice>> devices_;
   std::vector<std::unique_ptr<VirtioMmio>> transports_;
+  std::vector<Attached<Net>> interfaces_;
   std::unique_ptr<Event> generation_interrupt_;
   std::unique_ptr<Event> end_event_;
   std::mutex end_mutex_;

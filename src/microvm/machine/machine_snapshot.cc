@@ -110,6 +110,7 @@ Result<void> Machine::restore_state(const MachineState& state, Clock clock) {
                   device.type, devices_[i]->type());
     HOB_CHECK(devices_[i]->restore(device.device));
     HOB_CHECK(transports_[i]->restore(device.transport));
+    transports_[i]->pause();
   }
   HOB_CHECK(write_generation_id());
   generation_interrupt_->signal();

@@ -34,8 +34,9 @@ struct SnapshotState {
   std::optional<BootSource> boot_source{};
   std::vector<Drive> drives{};
   MachineState machine{};
+  std::vector<NetworkInterface> interfaces{};
 };
-BOOST_DESCRIBE_STRUCT(SnapshotState, (), (configuration, boot_source, drives, machine))
+BOOST_DESCRIBE_STRUCT(SnapshotState, (), (configuration, boot_source, drives, machine, interfaces))
 
 std::string write_state(const SnapshotState& state);
 // kCorrupt: no snapshot of ours, damaged, or of a version that this program does not read; its

@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "microvm/memory/guest_memory.h"
@@ -54,11 +55,22 @@ class VirtioDevice {
   // shall be called again.
   enum class Progress { kDone, kMore };
   virtual Progress notified(size_t index) = 0;
+  // What else makes work than a queue: descriptors of the host's (a tap, a timer), which live as
+  // long as the device. Each change to ready is told once (EPOLLET): the device goes on until there
+  // is nothing more, or says kMore.
+  struct Source {
+    int fd = -1;
+    uint32_t events = 0;  // epoll's bits
+  };
+  virtual std::vector<Source> sources() const { return {}; }
+  // sources()[index] became ready, or may have been all along. As bounded as `notified`.
+  virtual Progress host_ready(size_t /*index*/) { return Progress::kDone; }
   // Ends all activity; the queues are not touched any more when it returns.
   virtual void reset() = 0;
 
-  // For snapshots, of a machine that is paused: the device's own state, queues apart, as a plain struct encoded by
-  // snapshot/encoding.h. kInvalid: it has none that could be kept, so no snapshot is taken.
+  // For snapshots, of a machine that is paused: the device's own state, queues apart, as a plain
+  // struct encoded by snapshot/encoding.h. kInvalid: it has none that could be kept, so no snapshot
+  // is taken.
   virtual Result<std::string> save() {
     return fail(Code::kInvalid, "a virtio device of type {} cannot be kept in a snapshot", type());
   }

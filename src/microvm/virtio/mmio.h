@@ -51,6 +51,12 @@ class VirtioMmio final : public BusDevice, public DeviceInterrupt {
   // device, and looks at all queues and interrupts anew, since an event that was on its way when
   // the snapshot was taken is not in it. kCorrupt: a driver could not have brought it there.
   Result<void> restore(const TransportState& state);
+  // Paused, the device does nothing but answer register accesses; resumed, it looks at all of its
+  // queues and sources. On the loop.
+  void pause();
+  void resume();
+  // Holds the device still, for who looks at it or changes it from the loop.
+  std::unique_lock<std::mutex> hold() { return std::unique_lock(mutex_); }
 
   void queue_used() override;
   void configuration_changed() override;
@@ -65,6 +71,8 @@ class VirtioMmio final : public BusDevice, public DeviceInterrupt {
   bool start_queues();
   Queue* selected();
   void notified(size_t index);
+  void host_ready(size_t index);
+  void look_at_sources();
 
   VirtioDevice& device_;
   GuestMemory& memory_;
@@ -72,6 +80,7 @@ class VirtioMmio final : public BusDevice, public DeviceInterrupt {
   std::mutex mutex_;
   Event interrupt_;
   std::vector<Event> notifications_;  // one a queue
+  std::vector<VirtioDevice::Source> sources_;
   std::vector<Queue> queues_;
   uint64_t driver_features_ = 0;
   uint32_t device_features_select_ = 0;
@@ -79,6 +88,7 @@ class VirtioMmio final : public BusDevice, public DeviceInterrupt {
   uint32_t queue_select_ = 0;
   uint32_t status_ = 0;
   bool active_ = false;
+  bool paused_ = false;
   std::atomic<uint32_t> interrupt_status_ = 0;
   std::atomic<uint32_t> configuration_generation_ = 0;
   std::atomic<bool> needs_reset_ = false;
