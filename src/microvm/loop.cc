@@ -40,20 +40,20 @@ void Loop::forget(int fd) {
 }
 
 void Loop::run() {
+  while (!stopped_) turn(-1);
+}
+
+void Loop::turn(int milliseconds) {
   std::array<epoll_event, 32> events{};
-  while (!stopped_) {
-    const int count = epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), -1);
-    if (count < 0) {
-      HOB_ASSERT(errno == EINTR);
-      continue;
-    }
-    for (int i = 0; i < count && !stopped_; ++i) {
-      // One before it in this turn may have forgotten it.
-      const auto found = callbacks_.find(events[static_cast<size_t>(i)].data.fd);
-      if (found == callbacks_.end()) continue;
-      const std::shared_ptr<Callback> callback = found->second;
-      (*callback)(events[static_cast<size_t>(i)].events);
-    }
+  const int count =
+      epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), milliseconds);
+  HOB_ASSERT(count >= 0 || errno == EINTR);
+  for (int i = 0; i < count && !stopped_; ++i) {
+    // One before it in this turn may have forgotten it.
+    const auto found = callbacks_.find(events[static_cast<size_t>(i)].data.fd);
+    if (found == callbacks_.end()) continue;
+    const std::shared_ptr<Callback> callback = found->second;
+    (*callback)(events[static_cast<size_t>(i)].events);
   }
 }
 

@@ -27,6 +27,8 @@ class Loop {
 
   // Returns after `stop`, which may come from a callback.
   void run();
+  // Calls back for what is ready, which it waits for so long; -1: for ever.
+  void turn(int milliseconds);
   void stop() { stopped_ = true; }
 
  private:

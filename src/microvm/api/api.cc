@@ -65,6 +65,7 @@ const std::vector<MicrovmApi::Route>& MicrovmApi::routes() {
       {"PUT", "/drives/", When::kAlways, &MicrovmApi::put_drive},
       {"PUT", "/network-interfaces/", When::kAlways, &MicrovmApi::put_interface},
       {"PATCH", "/network-interfaces/", When::kAfterBoot, &MicrovmApi::patch_interface},
+      {"PUT", "/vsock", When::kBeforeBoot, &MicrovmApi::put_vsock},
       {"PUT", "/actions", When::kAlways, &MicrovmApi::put_action},
       {"PUT", "/snapshot/create", When::kAfterBoot, &MicrovmApi::put_snapshot_create},
       {"PUT", "/snapshot/load", When::kBeforeBoot, &MicrovmApi::put_snapshot_load},
@@ -94,7 +95,6 @@ const std::vector<MicrovmApi::Route>& MicrovmApi::routes() {
       {"PUT", "/hotplug/memory"},
       {"PATCH", "/hotplug/memory"},
       {"DELETE", "/network-interfaces/"},
-      {"PUT", "/vsock"},
   };
   return kRoutes;
 }
@@ -188,7 +188,7 @@ MicrovmApi::Answer MicrovmApi::get_configuration(const HttpRequest&, const Json&
                                  {"metrics", Json()},
                                  {"mmds-config", Json()},
                                  {"network-interfaces", Json(std::move(interfaces))},
-                                 {"vsock", Json()},
+                                 {"vsock", show(vsock_)},
                                  {"entropy", Json()},
                                  {"pmem", empty},
                                  {"memory-hotplug", Json()}}));
@@ -272,6 +272,24 @@ MicrovmApi::Answer MicrovmApi::put_drive(const HttpRequest& request, const Json&
   return done();
 }
 
+Result<void> MicrovmApi::set_vsock(VsockConfiguration vsock) {
+  // The one before goes first: it may have the same path.
+  vsock_.reset();
+  vsock_listener_.reset();
+  auto listener =
+      prefixed(VsockListener::bind(vsock.path), "Cannot create backend for vsock device");
+  if (!listener) return fail(Code::kInvalid, "{}", listener.error().message);
+  vsock_listener_.emplace(*std::move(listener));
+  vsock_ = std::move(vsock);
+  return {};
+}
+
+MicrovmApi::Answer MicrovmApi::put_vsock(const HttpRequest&, const Json& body) {
+  HOB_TRY(VsockConfiguration vsock, body_of(read_vsock(body)));
+  HOB_CHECK(prefixed(set_vsock(std::move(vsock)), "Vsock config error"));
+  return done();
+}
+
 MicrovmApi::Answer MicrovmApi::put_action(const HttpRequest&, const Json& body) {
   size_t action = 0;
   std::string given;
@@ -335,6 +353,11 @@ Result<MachineOptions> MicrovmApi::machine_options() {
                                               .receive = open.interface.receive,
                                               .send = open.interface.send}});
   }
+  if (vsock_) {
+    HOB_TRY(Fd listener, another(vsock_listener_->fd()));
+    options.vsock = VsockSocket{
+        .guest_cid = vsock_->guest_cid, .listener = std::move(listener), .path = vsock_->path};
+  }
   return options;
 }
 
@@ -368,8 +391,8 @@ Result<void> MicrovmApi::start_from(std::string_view configuration_file) {
   if (source == nullptr || drives == nullptr)
     return fail(Code::kInvalid, "{}",
                 Fields::missing(source == nullptr ? "boot-source" : "drives"));
-  for (const std::string_view name : {"balloon", "vsock", "logger", "metrics", "mmds-config",
-                                      "entropy", "pmem", "memory-hotplug", "cpu-config"}) {
+  for (const std::string_view name : {"balloon", "logger", "metrics", "mmds-config", "entropy",
+                                      "pmem", "memory-hotplug", "cpu-config"}) {
     const Json* other = fields.find(name);
     const bool asks = other != nullptr && !other->is_null() &&
                       !(other->as<Json::Array>() != nullptr && other->as<Json::Array>()->empty());
@@ -392,6 +415,10 @@ Result<void> MicrovmApi::start_from(std::string_view configuration_file) {
   }
   if (const Json* interfaces = fields.find("network-interfaces"))
     HOB_CHECK(set_interfaces(*interfaces));
+  if (const Json* vsock = fields.find("vsock"); vsock != nullptr && !vsock->is_null()) {
+    HOB_TRY(VsockConfiguration configuration, read_vsock(*vsock));
+    HOB_CHECK(prefixed(set_vsock(std::move(configuration)), "Vsock config error"));
+  }
   return prefixed(start(), "Start microvm error");
 }
 

@@ -47,6 +47,7 @@ class MicrovmApi {
   Answer put_drive(const HttpRequest& request, const Json& body);
   Answer put_interface(const HttpRequest& request, const Json& body);
   Answer patch_interface(const HttpRequest& request, const Json& body);
+  Answer put_vsock(const HttpRequest& request, const Json& body);
   Answer put_action(const HttpRequest& request, const Json& body);
   Answer put_snapshot_create(const HttpRequest& request, const Json& body);
   Answer put_snapshot_load(const HttpRequest& request, const Json& body);
@@ -58,6 +59,7 @@ class MicrovmApi {
   Result<void> narrow_filter();
   Result<void> set_interface(NetworkInterface interface);
   Result<void> set_interfaces(const Json& list);  // a configuration file's
+  Result<void> set_vsock(VsockConfiguration vsock);
   Result<void> start();
   static bool configures_boot(const Route& route);
   Result<void> create_snapshot(const struct SnapshotCreation& creation);
@@ -88,6 +90,8 @@ class MicrovmApi {
   bool deprecated_ = false;  // the request at hand used a field that goes
   Fd faults_;                // of memory that another process fills
   Fd fault_handler_;
+  std::optional<VsockConfiguration> vsock_;
+  std::optional<VsockListener> vsock_listener_;  // where vsock_ is
   std::unique_ptr<Machine> machine_;
 };
 

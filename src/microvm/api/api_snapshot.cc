@@ -29,6 +29,7 @@ Result<void> MicrovmApi::create_snapshot(const SnapshotCreation& creation) {
                 "while running");
   SnapshotState state{.configuration = configuration_, .boot_source = boot_source_};
   for (const OpenDrive& open : drives_) state.drives.push_back(open.drive);
+  state.vsock = vsock_;
   for (const OpenInterface& open : interfaces_) state.interfaces.push_back(open.interface);
   HOB_TRY(state.machine, context(machine_->save(), "Cannot save the microVM state"));
   HOB_CHECK(machine_->collect_dirty());
@@ -57,7 +58,6 @@ Result<void> MicrovmApi::load_snapshot(const SnapshotLoading& loading) {
   HOB_TRY(const std::string file, read_file(loading.state_path, kStateBytesMax));
   HOB_TRY(SnapshotState state, read_state(file));
   HOB_CHECK(check(state.configuration));
-  if (loading.vsock) return fail(Code::kInvalid, "the snapshot has no vsock device");
   configuration_ = state.configuration;
   configuration_.track_dirty_pages = loading.track_dirty;
   if (loading.huge_pages) configuration_.huge_pages = *loading.huge_pages;
@@ -67,6 +67,11 @@ Result<void> MicrovmApi::load_snapshot(const SnapshotLoading& loading) {
     HOB_CHECK(set_drive(std::move(drive)));
   }
   HOB_CHECK(restore_interfaces(loading, std::move(state.interfaces)));
+  if (loading.vsock_path) {
+    if (!state.vsock) return fail(Code::kInvalid, "the snapshot has no vsock device");
+    state.vsock->path = *loading.vsock_path;
+  }
+  if (state.vsock) HOB_CHECK(set_vsock(*std::move(state.vsock)));
   HOB_TRY(MachineOptions options, machine_options());
   HOB_TRY(GuestMemory memory, load_memory(loading));
   HOB_TRY(machine_, Machine::restore(

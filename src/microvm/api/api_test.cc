@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <fstream>
 
@@ -203,6 +204,25 @@ TEST_F(MicrovmApiTest, InterfacesHaveTapsAndAddressesOfTheirOwn) {
               R"("network-interfaces":[{"iface_id":"a","host_dev_name":"hobapitest0","guest_mac":"02:fc:00:00:00:01","mtu":null,"rx_rate_limiter":{"bandwidth":null,"ops":{"size":5,"one_time_burst":null,"refill_time":7}},"tx_rate_limiter":null}])"),
       std::string::npos)
       << ask("GET", "/vm/config").body;
+}
+
+TEST_F(MicrovmApiTest, TheVsocksPathIsBoundAtOnceAndGivenBackByTheNext) {
+  const auto vsock = [&](const std::string& path) {
+    return R"({"guest_cid":3,"uds_path":")" + path + R"(","vsock_id":"old"})";
+  };
+  const std::string first = folder_ + "/first";
+  const std::string second = folder_ + "/second";
+  EXPECT_EQ(ask("PUT", "/vsock", vsock(first)).status, 204);
+  EXPECT_EQ(access(first.c_str(), F_OK), 0);
+  EXPECT_EQ(ask("PUT", "/vsock", vsock(first)).status, 204) << "its own path is free again";
+  EXPECT_EQ(ask("PUT", "/vsock", vsock(second)).status, 204);
+  EXPECT_NE(access(first.c_str(), F_OK), 0);
+  EXPECT_NE(ask("GET", "/vm/config").body.find(R"("vsock":{"guest_cid":3,"uds_path":")" + second),
+            std::string::npos);
+  const HttpResponse taken = ask("PUT", "/vsock", vsock(folder_));
+  EXPECT_EQ(taken.status, 400);
+  EXPECT_NE(taken.body.find("Vsock config error: "), std::string::npos) << taken.body;
+  EXPECT_EQ(ask("PUT", "/vsock", R"({"uds_path":"x"})").status, 400);
 }
 
 TEST_F(MicrovmApiTest, AKernelThatIsNoneLeavesItConfigurable) {

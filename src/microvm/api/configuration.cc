@@ -212,6 +212,17 @@ Result<InterfaceUpdate> read_interface_update(const Json& json) {
   return update;
 }
 
+Result<VsockConfiguration> read_vsock(const Json& json) {
+  VsockConfiguration vsock;
+  std::optional<std::string> id;  // deprecated: there is one device
+  Fields fields(json, "struct VsockDeviceConfig", {"vsock_id", "guest_cid", "uds_path"});
+  fields.optional("vsock_id", id);
+  fields.required("guest_cid", vsock.guest_cid);
+  fields.required("uds_path", vsock.path);
+  HOB_CHECK(fields.finish());
+  return vsock;
+}
+
 Result<void> check(const MachineConfiguration& machine) {
   if (machine.huge_pages > HugePages::k2M) return fail(Code::kInvalid, "no such size of pages");
   if (machine.vcpu_count == 0)
@@ -268,6 +279,12 @@ Json show(const Drive& drive) {
                            {"rate_limiter", Json()},
                            {"io_engine", text("Sync")},
                            {"socket", Json()}});
+}
+
+Json show(const std::optional<VsockConfiguration>& vsock) {
+  if (!vsock) return Json();
+  return Json(
+      Json::Object{{"guest_cid", number(vsock->guest_cid)}, {"uds_path", text(vsock->path)}});
 }
 
 }  // namespace hob::microvm

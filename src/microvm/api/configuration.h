@@ -54,6 +54,12 @@ struct NetworkInterface {
 };
 BOOST_DESCRIBE_STRUCT(NetworkInterface, (), (id, tap, mac, mtu, receive, send))
 
+struct VsockConfiguration {
+  uint32_t guest_cid = 0;
+  std::string path{};
+};
+BOOST_DESCRIBE_STRUCT(VsockConfiguration, (), (guest_cid, path))
+
 // Each reads a request's body; what it refuses is worded as Firecracker does.
 struct MachineUpdate {
   std::optional<uint8_t> vcpu_count{};
@@ -74,6 +80,7 @@ struct InterfaceUpdate {
   Net::Limits limits{};  // buckets that are not given stay
 };
 Result<InterfaceUpdate> read_interface_update(const Json& json);
+Result<VsockConfiguration> read_vsock(const Json& json);
 
 // Letters, digits and '_'. kInvalid.
 Result<void> check_id(std::string_view id);
@@ -86,5 +93,6 @@ Json show(const std::optional<BootSource>& source);
 Json show(const Drive& drive);
 Json show(const NetworkInterface& interface);
 std::string show(const MacAddress& mac);
+Json show(const std::optional<VsockConfiguration>& vsock);
 
 }  // namespace hob::microvm

@@ -84,8 +84,11 @@ Result<SnapshotLoading> read_snapshot_loading(const Json& json) {
   if (const Json* overrides = fields.find("network_overrides")) {
     HOB_TRY(loading.interfaces, read_network_overrides(*overrides));
   }
-  const Json* vsock = fields.find("vsock_override");
-  loading.vsock = vsock != nullptr && !vsock->is_null();
+  if (const Json* vsock = fields.find("vsock_override"); vsock != nullptr && !vsock->is_null()) {
+    Fields given(*vsock, "struct VsockOverride", {"uds_path"}, Fields::Unknown::kIgnored);
+    given.required("uds_path", loading.vsock_path.emplace());
+    HOB_CHECK(given.finish());
+  }
   loading.deprecated = memory_path.has_value() || diffs;
   loading.track_dirty = loading.track_dirty || diffs;
   return loading;

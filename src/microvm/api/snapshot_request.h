@@ -31,9 +31,9 @@ struct SnapshotLoading {
     std::string id{};
     std::string tap{};  // instead of the one that it had
   };
-  std::vector<Interface> interfaces{};  // network_overrides
-  bool vsock = false;                   // vsock_override is there
-  bool deprecated = false;              // a field that Firecracker means to drop was used
+  std::vector<Interface> interfaces{};      // network_overrides
+  std::optional<std::string> vsock_path{};  // vsock_override
+  bool deprecated = false;                  // a field that Firecracker means to drop was used
 };
 Result<SnapshotLoading> read_snapshot_loading(const Json& json);
 

@@ -96,7 +96,8 @@ Result<std::string> command_line(const MachineOptions& options) {
     add(drive.read_only ? "ro" : "rw");
   }
   // For kernels without ACPI; others find the same in its tables.
-  for (size_t i = 0; i < options.drives.size() + options.interfaces.size(); ++i) {
+  for (size_t i = 0;
+       i < options.drives.size() + options.interfaces.size() + (options.vsock ? 1 : 0); ++i) {
     HOB_TRY(const MmioPlace place, mmio_place(i));
     add(fmt::format("virtio_mmio.device=4K@{:#x}:{}", place.base, place.gsi));
   }
@@ -139,6 +140,7 @@ Result<std::unique_ptr<Machine>> Machine::assemble(MachineOptions& options, Gues
   }));
   HOB_CHECK(self.attach_drives(std::move(options.drives)));
   HOB_CHECK(self.attach_interfaces(std::move(options.interfaces)));
+  if (options.vsock) HOB_CHECK(self.attach_vsock(*std::move(options.vsock)));
   HOB_TRY(Event generation_interrupt, Event::create());
   self.generation_interrupt_ = std::make_unique<Event>(std::move(generation_interrupt));
   HOB_TRY(const MmioPlace next, mmio_place(self.transports_.size()));
@@ -220,6 +222,13 @@ Result<void> Machine::attach_interfaces(std::vector<InterfaceTap> interfaces) {
     HOB_TRY(VirtioMmio * transport, attach(std::move(net)));
     interfaces_.push_back({.id = interface.id, .device = device, .transport = transport});
   }
+  return {};
+}
+
+Result<void> Machine::attach_vsock(VsockSocket vsock) {
+  HOB_TRY(std::unique_ptr<Vsock> device,
+          Vsock::create(vsock.guest_cid, std::move(vsock.listener), std::move(vsock.path), loop_));
+  HOB_CHECK(attach(std::move(device)));
   return {};
 }
 

@@ -21,6 +21,7 @@
 #include "microvm/virtio/block.h"
 #include "microvm/virtio/mmio.h"
 #include "microvm/virtio/net.h"
+#include "microvm/virtio/vsock.h"
 
 namespace hob::microvm {
 
@@ -43,6 +44,12 @@ struct InterfaceTap {
   NetOptions options{};
 };
 
+struct VsockSocket {
+  uint64_t guest_cid = 0;
+  Fd listener{};  // bound to `path`
+  std::string path{};
+};
+
 struct MachineOptions {
   uint32_t vcpus = 1;  // 1..kVcpusMax
   bool smt = false;
@@ -54,6 +61,7 @@ struct MachineOptions {
   std::string boot_arguments{};     // as given; what devices need is appended
   std::vector<DriveFile> drives{};  // the root first
   std::vector<InterfaceTap> interfaces{};
+  std::optional<VsockSocket> vsock{};
   bool filter_vcpus = false;  // by seccomp, jail/filter.h
   int console = 1;            // where COM1's output goes; -1: nowhere
 };
@@ -104,6 +112,7 @@ class Machine {
   Result<VirtioMmio*> attach(std::unique_ptr<VirtioDevice> device);
   Result<void> attach_drives(std::vector<DriveFile> drives);
   Result<void> attach_interfaces(std::vector<InterfaceTap> interfaces);
+  Result<void> attach_vsock(VsockSocket vsock);
   // `prepare` gives a vCPU its first state.
   Result<void> start_vcpus(uint32_t count,
                            const std::function<Result<void>(uint32_t, KvmVcpu&)>& prepare);

@@ -35,8 +35,10 @@ struct SnapshotState {
   std::vector<Drive> drives{};
   MachineState machine{};
   std::vector<NetworkInterface> interfaces{};
+  std::optional<VsockConfiguration> vsock{};
 };
-BOOST_DESCRIBE_STRUCT(SnapshotState, (), (configuration, boot_source, drives, machine, interfaces))
+BOOST_DESCRIBE_STRUCT(SnapshotState, (),
+                      (configuration, boot_source, drives, machine, interfaces, vsock))
 
 std::string write_state(const SnapshotState& state);
 // kCorrupt: no snapshot of ours, damaged, or of a version that this program does not read; its
