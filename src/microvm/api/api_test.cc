@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "microvm/api/json.h"
+#include "microvm/snapshot/state_file.h"
 
 namespace hob::microvm {
 namespace {
@@ -268,6 +269,28 @@ TEST_F(MicrovmApiTest, ASnapshotIsLoadedIntoAFreshProcessAlone) {
       << after.body;
   EXPECT_TRUE(after.deprecated) << "mem_file_path";
   EXPECT_EQ(ended_, "");
+}
+
+TEST_F(MicrovmApiTest, AnOverrideOfADeviceThatIsNotInTheSnapshotIsRefused) {
+  SnapshotState state;
+  state.machine.vcpus.resize(1);
+  std::ofstream(folder_ + "/state", std::ios::binary) << write_state(state);
+  struct Case {
+    const char* override;
+    const char* part;
+  };
+  for (const Case& c : std::initializer_list<Case>{
+           {R"("network_overrides":[{"iface_id":"a","host_dev_name":"t","other":1}])",
+            "Load snapshot error: the snapshot has no network interface a"},
+           {R"("vsock_override":{"uds_path":"v"})",
+            "Load snapshot error: the snapshot has no vsock device"}}) {
+    const HttpResponse response =
+        ask("PUT", "/snapshot/load",
+            R"({"snapshot_path":")" + folder_ +
+                R"(/state","mem_backend":{"backend_type":"File","backend_path":"m"},)" +
+                c.override + "}");
+    EXPECT_NE(response.body.find(c.part), std::string::npos) << response.body;
+  }
 }
 
 TEST_F(MicrovmApiTest, ALoadThatFailsEndsTheProcess) {

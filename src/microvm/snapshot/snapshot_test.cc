@@ -69,6 +69,9 @@ SnapshotState some_state() {
   SnapshotState state{.configuration = {.vcpu_count = 2, .memory_mib = 256},
                       .boot_source = BootSource{.kernel_path = "/k"},
                       .drives = {{.id = "root", .path = "/disk", .root = true}}};
+  state.interfaces = {{.id = "a", .tap = "t", .mac = MacAddress{2, 3}, .mtu = 1400}};
+  state.interfaces[0].send.operations = {.size = 5, .refill_ms = 7};
+  state.vsock = {.guest_cid = 3, .path = "/v"};
   state.machine.vcpus.resize(2);
   state.machine.vcpus[1].msrs = {{.index = 0x10, .reserved = 0, .data = 5}};
   state.machine.devices = {{.type = 2, .transport = {.queues = {{.size = 8}}}, .device = "x"}};
@@ -83,6 +86,9 @@ TEST(SnapshotFile, HoldsTheWholeState) {
   EXPECT_TRUE(read->drives.at(0).root);
   EXPECT_EQ(read->machine.vcpus.at(1).msrs.at(0).data, 5u);
   EXPECT_EQ(read->machine.devices.at(0).transport.queues.at(0).size, 8);
+  EXPECT_EQ(read->interfaces.at(0).mac, (MacAddress{2, 3}));
+  EXPECT_EQ(read->interfaces.at(0).send.operations->refill_ms, 7u);
+  EXPECT_EQ(read->vsock->path, "/v");
   EXPECT_EQ(encode(*read), encode(some_state()));
 }
 
