@@ -23,6 +23,9 @@ inline constexpr uint64_t kCommandLine = 0x20000;
 inline constexpr uint64_t kCommandLineBytes = 2048;  // its terminating zero among them
 inline constexpr uint64_t kSystemTables = 0x9fc00;   // ACPI's, up to kRsdp
 inline constexpr uint64_t kRsdp = 0xe0000;
+// The generation id, 16 bytes that change with each restore; behind the tables.
+inline constexpr uint64_t kVmGenId = 0xdf000;
+inline constexpr uint64_t kVmGenIdBytes = 16;
 inline constexpr uint64_t kLowMemoryEnd = kSystemTables;
 inline constexpr uint64_t kHighMemory =
     0x100000;  // the kernel, and the memory that the guest may use from there
@@ -46,6 +49,7 @@ inline constexpr uint16_t kI8042Data = 0x60;
 inline constexpr uint16_t kI8042Command = 0x64;
 
 static_assert(kPvhModules > kPvhStartInfo && kPvhMemoryMap > kPvhModules);
+static_assert(kVmGenId > kSystemTables && kVmGenId + kVmGenIdBytes <= kRsdp);
 static_assert(kCommandLine + kCommandLineBytes <= kSystemTables);
 
 }  // namespace hob::microvm::layout

@@ -14,6 +14,8 @@
 #include "base/version.h"
 #include "microvm/api/api.h"
 #include "microvm/api/server.h"
+#include "microvm/jail/filter.h"
+#include "microvm/snapshot/state_file.h"
 
 namespace hob::microvm {
 namespace {
@@ -37,6 +39,9 @@ constexpr std::string_view kHelp =
     "  --config-file PATH   start from this JSON file at once\n"
     "  --no-api             no socket; needs --config-file\n"
     "  --http-api-max-payload-size N   largest request body, bytes (default 51200)\n"
+    "  --no-seccomp         no filter on system calls\n"
+    "  --snapshot-version   the version of the snapshots that this program takes\n"
+    "  --describe-snapshot PATH   the version of that snapshot's state file\n"
     "  --version, --help\n";
 
 struct Options {
@@ -44,8 +49,15 @@ struct Options {
   std::string id = "anonymous-instance";
   std::optional<std::string> configuration{};
   bool api = true;
+  bool seccomp = true;
   size_t body_bytes_max = kHttpBodyBytesDefault;
 };
+
+// What a jailer tells of its own time, for metrics.
+bool is_start_time(std::string_view name) {
+  return name == "--start-time-us" || name == "--start-time-cpu-us" ||
+         name == "--parent-cpu-time-us";
+}
 
 Result<Options> read_options(const std::vector<std::string_view>& arguments) {
   Options options;
@@ -56,12 +68,16 @@ Result<Options> read_options(const std::vector<std::string_view>& arguments) {
     if (std::ranges::find(seen, name) != seen.end())
       return fail(Code::kInvalid, "The argument '{}' was provided more than once.", name);
     seen.push_back(name);
-    if (name == "--no-api") {
-      options.api = false;
+    if (name == "--no-api" || name == "--no-seccomp") {
+      (name == "--no-api" ? options.api : options.seccomp) = false;
       continue;
     }
+    // Firecracker's files are of its own compiler's format.
+    if (name == "--seccomp-filter")
+      return fail(Code::kInvalid,
+                  "'--seccomp-filter' is not built in hob-vmm: its filters are fixed.");
     const bool known = name == "--api-sock" || name == "--id" || name == "--config-file" ||
-                       name == "--http-api-max-payload-size";
+                       name == "--http-api-max-payload-size" || is_start_time(name);
     if (!known)
       return fail(Code::kInvalid,
                   "Found argument '{}' which wasn't expected, or isn't valid in this context.",
@@ -100,11 +116,13 @@ int run(const Options& options) {
     return kExitGeneric;
   }
   int exit_code = kExitOk;
-  MicrovmApi api(options.id, **loop, [&](const VcpuEnd& end) {
+  const auto on_end = [&](const VcpuEnd& end) {
     say(fmt::format("hob-vmm: {}", end.reason));
     exit_code = end.failed ? kExitGeneric : kExitOk;
     (*loop)->stop();
-  });
+  };
+  MicrovmApi api(options.id, **loop, on_end,
+                 options.seccomp ? MicrovmApi::Filters::kSet : MicrovmApi::Filters::kNone);
   std::unique_ptr<ApiServer> server;
   if (options.api) {
     auto listening =
@@ -117,6 +135,13 @@ int run(const Options& options) {
       return kExitGeneric;
     }
     server = *std::move(listening);
+  }
+  if (options.seccomp) {
+    install_forbidden_handler();
+    if (const auto installed = install_filter(ThreadKind::kApi); !installed) {
+      say(installed.error().message);
+      return kExitGeneric;
+    }
   }
   if (options.configuration) {
     auto text = read_file(*options.configuration, kConfigurationBytesMax);
@@ -132,6 +157,18 @@ int run(const Options& options) {
   return exit_code;
 }
 
+int describe_snapshot(const std::string& path) {
+  const auto file = read_file(path, kStateBytesMax);
+  const auto version =
+      file ? read_version(*file) : Result<SnapshotVersion>(std::unexpected(file.error()));
+  if (!version) {
+    say(fmt::format("Snapshot state file {}: {}", path, version.error().message));
+    return kExitGeneric;
+  }
+  fmt::print("{}\n", version->text());
+  return kExitOk;
+}
+
 int start(const std::vector<std::string_view>& arguments) {
   const auto asked = [&](std::string_view name) {
     return std::ranges::find(arguments, name) != arguments.end();
@@ -144,6 +181,12 @@ int start(const std::vector<std::string_view>& arguments) {
     fmt::print("Firecracker v{}\n\nhob-vmm {}\n", kFirecrackerVersion, kVersion);
     return kExitOk;
   }
+  if (asked("--snapshot-version")) {
+    fmt::print("{}\n", kSnapshotVersion.text());
+    return kExitOk;
+  }
+  if (const auto at = std::ranges::find(arguments, "--describe-snapshot"); at != arguments.end())
+    return describe_snapshot(at + 1 == arguments.end() ? "" : std::string(*(at + 1)));
   const auto options = read_options(arguments);
   if (!options) {
     say(fmt::format("Arguments parsing error: {}", options.error().message));

@@ -20,6 +20,19 @@ case "$test" in
     $busybox dd if=/dev/zero of=/dev/vda bs=512 count=1 conv=fsync 2>/dev/null || echo "write failed"
     ;;
   cpus) echo "cpus: $($busybox nproc)" ;;
+  snapshot)
+    # All that must go on after a restore, a line each second: memory, disk, clock, entropy, the generation id and its interrupt.
+    count=0
+    while :; do
+      count=$((count + 1))
+      echo "count $count" | $busybox dd of=/dev/vda bs=512 seek=1 conv=sync,fsync 2>/dev/null
+      id=$($busybox dd if=/dev/mem bs=16 skip=57088 count=1 2>/dev/null | $busybox xxd -p)
+      random=$($busybox head -c 16 /dev/urandom | $busybox xxd -p)
+      changes=$($busybox sed -n 's/^ *[0-9]*: *\([0-9]*\) .*ACPI:Ged.*/\1/p' /proc/interrupts)
+      echo "line $count time $($busybox date +%s) id $id random $random changes $changes end"
+      $busybox sleep 1
+    done
+    ;;
   net)
     $busybox ip link set eth0 up
     $busybox ip address add 198.18.7.2/24 dev eth0

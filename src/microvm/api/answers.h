@@ -21,8 +21,10 @@ Result<T> prefixed(Result<T> result, std::string_view prefix) {
   return result;
 }
 
+// A body that is no such thing: kCorrupt, so that it can be told from one whose values are refused.
 template <class T>
 Result<T> body_of(Result<T> result) {
+  if (!result) result.error().code = Code::kCorrupt;
   return prefixed(std::move(result),
                   "An error occurred when deserializing the json body of a request");
 }

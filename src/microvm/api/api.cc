@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "microvm/api/answers.h"
+#include "microvm/jail/filter.h"
 #include "microvm/layout.h"
 
 namespace hob::microvm {
@@ -18,17 +19,6 @@ constexpr std::string_view kDefaultArguments =
     "swiotlb=noforce";
 
 Json text(std::string_view value) { return Json(Json::Value(std::string(value))); }
-
-Result<void> check_id(std::string_view id) {
-  if (id.empty()) return fail(Code::kInvalid, "The ID cannot be empty.");
-  const bool plain = std::ranges::all_of(id, [](char c) {
-    return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-  });
-  if (!plain)
-    return fail(Code::kInvalid,
-                "API Resource IDs can only contain alphanumeric characters and underscores.");
-  return {};
-}
 
 // A regular file, or a block device too where `may_be_device`. Anything else could make us wait for
 // it for ever.
@@ -77,6 +67,8 @@ const std::vector<MicrovmApi::Route>& MicrovmApi::routes() {
       {"PATCH", "/network-interfaces/", When::kAfterBoot, &MicrovmApi::patch_interface},
       {"PUT", "/vsock", When::kBeforeBoot, &MicrovmApi::put_vsock},
       {"PUT", "/actions", When::kAlways, &MicrovmApi::put_action},
+      {"PUT", "/snapshot/create", When::kAfterBoot, &MicrovmApi::put_snapshot_create},
+      {"PUT", "/snapshot/load", When::kBeforeBoot, &MicrovmApi::put_snapshot_load},
       {"PATCH", "/drives/"},
       {"DELETE", "/drives/"},
       {"GET", "/balloon"},
@@ -103,14 +95,13 @@ const std::vector<MicrovmApi::Route>& MicrovmApi::routes() {
       {"PUT", "/hotplug/memory"},
       {"PATCH", "/hotplug/memory"},
       {"DELETE", "/network-interfaces/"},
-      {"PUT", "/snapshot/create"},
-      {"PUT", "/snapshot/load"},
   };
   return kRoutes;
 }
 
-MicrovmApi::MicrovmApi(std::string id, Loop& loop, std::function<void(const VcpuEnd&)> on_end)
-    : id_(std::move(id)), loop_(loop), on_end_(std::move(on_end)) {}
+MicrovmApi::MicrovmApi(std::string id, Loop& loop, std::function<void(const VcpuEnd&)> on_end,
+                       Filters filters)
+    : id_(std::move(id)), loop_(loop), on_end_(std::move(on_end)), filters_(filters) {}
 MicrovmApi::~MicrovmApi() = default;
 
 HttpResponse MicrovmApi::handle(const HttpRequest& request) {
@@ -145,8 +136,23 @@ HttpResponse MicrovmApi::handle(const HttpRequest& request) {
     return fault(400, "The requested operation is not supported after starting the microVM.");
   if (route->when == When::kAfterBoot && !machine_)
     return fault(400, "The requested operation is not supported before starting the microVM.");
+  deprecated_ = false;
   auto answer = (this->*route->handle)(request, body);
-  return answer ? *std::move(answer) : fault(400, answer.error().message);
+  // What reached its values forbids a snapshot's load, even if it was refused.
+  const bool reached = answer || answer.error().code != Code::kCorrupt;
+  if (reached && configures_boot(*route)) configured_ = true;
+  HttpResponse response = answer ? *std::move(answer) : fault(400, answer.error().message);
+  response.deprecated = response.deprecated || deprecated_;
+  return response;
+}
+
+bool MicrovmApi::configures_boot(const Route& route) {
+  if (route.method != "PUT" && route.method != "PATCH") return false;
+  return std::ranges::any_of(
+      std::initializer_list<std::string_view>{
+          "/machine-config", "/boot-source", "/drives/", "/pmem/", "/network-interfaces/",
+          "/balloon", "/vsock", "/entropy", "/mmds/config", "/hotplug/memory"},
+      [&](std::string_view path) { return route.path == path; });
 }
 
 MicrovmApi::Answer MicrovmApi::get_instance(const HttpRequest&, const Json&) {
@@ -249,7 +255,7 @@ Result<void> MicrovmApi::set_drive(Drive drive) {
     *same = std::move(open);
     if (is_root) std::rotate(drives_.begin(), same, same + 1);
   } else {
-    HOB_CHECK(mmio_place(drives_.size() + interfaces_.size()));
+    HOB_CHECK(mmio_place(drives_.size() + interfaces_.size() + 1));
     drives_.insert(is_root ? drives_.begin() : drives_.end(), std::move(open));
   }
   return {};
@@ -321,31 +327,14 @@ MicrovmApi::Answer MicrovmApi::patch_vm(const HttpRequest&, const Json& body) {
   return done();
 }
 
-Result<void> MicrovmApi::start() {
-  if (!boot_source_)
-    return fail(Code::kInvalid, "Cannot start microvm without kernel configuration.");
-  MachineOptions options{
-      .vcpus = configuration_.vcpu_count,
-      .smt = configuration_.smt,
-      .memory_mib = configuration_.memory_mib,
-      .track_dirty = configuration_.track_dirty_pages,
-      .boot_arguments = boot_source_->arguments.value_or(std::string(kDefaultArguments))};
-  switch (configuration_.huge_pages) {
-    case HugePages::kNone:
-      options.pages = GuestMemory::Pages::kNormal;
-      break;
-    case HugePages::kTransparent:
-      options.pages = GuestMemory::Pages::kTransparentHuge;
-      break;
-    case HugePages::k2M:
-      options.pages = GuestMemory::Pages::kHuge;
-      break;
-  }
+Result<MachineOptions> MicrovmApi::machine_options() {
+  MachineOptions options{.vcpus = configuration_.vcpu_count,
+                         .smt = configuration_.smt,
+                         .memory_mib = configuration_.memory_mib,
+                         .pages = pages_of(configuration_.huge_pages),
+                         .track_dirty = configuration_.track_dirty_pages,
+                         .filter_vcpus = filters_ == Filters::kSet};
   // Copies: a start that fails leaves everything to be tried again.
-  HOB_TRY(options.kernel, another(kernel_));
-  if (initrd_) {
-    HOB_TRY(options.initrd, another(initrd_));
-  }
   for (const OpenDrive& open : drives_) {
     HOB_TRY(Fd file, another(open.file));
     options.drives.push_back({.id = open.drive.id,
@@ -369,9 +358,26 @@ Result<void> MicrovmApi::start() {
     options.vsock = VsockSocket{
         .guest_cid = vsock_->guest_cid, .listener = std::move(listener), .path = vsock_->path};
   }
+  return options;
+}
+
+Result<void> MicrovmApi::start() {
+  if (!boot_source_)
+    return fail(Code::kInvalid, "Cannot start microvm without kernel configuration.");
+  HOB_TRY(MachineOptions options, machine_options());
+  options.boot_arguments = boot_source_->arguments.value_or(std::string(kDefaultArguments));
+  HOB_TRY(options.kernel, another(kernel_));
+  if (initrd_) {
+    HOB_TRY(options.initrd, another(initrd_));
+  }
   HOB_TRY(machine_, Machine::build(std::move(options), loop_, on_end_));
+  HOB_CHECK(narrow_filter());
   machine_->resume();
   return {};
+}
+
+Result<void> MicrovmApi::narrow_filter() {
+  return filters_ == Filters::kSet ? install_filter(ThreadKind::kVmm) : Result<void>();
 }
 
 Result<void> MicrovmApi::start_from(std::string_view configuration_file) {

@@ -19,8 +19,11 @@ inline constexpr std::string_view kFirecrackerVersion = "1.17.0";  // whose API 
 
 class MicrovmApi {
  public:
+  // kSet: a machine's threads, and the loop's once it runs, get their seccomp filters.
+  enum class Filters { kNone, kSet };
   // `on_end`: the guest is over; the process ends after the current turn of the loop.
-  MicrovmApi(std::string id, Loop& loop, std::function<void(const VcpuEnd&)> on_end);
+  MicrovmApi(std::string id, Loop& loop, std::function<void(const VcpuEnd&)> on_end,
+             Filters filters = Filters::kNone);
   ~MicrovmApi();
 
   HttpResponse handle(const HttpRequest& request);
@@ -46,18 +49,29 @@ class MicrovmApi {
   Answer patch_interface(const HttpRequest& request, const Json& body);
   Answer put_vsock(const HttpRequest& request, const Json& body);
   Answer put_action(const HttpRequest& request, const Json& body);
+  Answer put_snapshot_create(const HttpRequest& request, const Json& body);
+  Answer put_snapshot_load(const HttpRequest& request, const Json& body);
   Answer patch_vm(const HttpRequest& request, const Json& body);
 
   Result<void> set_boot_source(BootSource source);
   Result<void> set_drive(Drive drive);
+  Result<MachineOptions> machine_options();
+  Result<void> narrow_filter();
   Result<void> set_interface(NetworkInterface interface);
   Result<void> set_interfaces(const Json& list);  // a configuration file's
   Result<void> set_vsock(VsockConfiguration vsock);
   Result<void> start();
+  static bool configures_boot(const Route& route);
+  Result<void> create_snapshot(const struct SnapshotCreation& creation);
+  Result<void> load_snapshot(const struct SnapshotLoading& loading);
+  Result<void> restore_interfaces(const struct SnapshotLoading& loading,
+                                  std::vector<NetworkInterface> saved);
+  Result<GuestMemory> load_memory(const struct SnapshotLoading& loading);
 
   const std::string id_;
   Loop& loop_;
   std::function<void(const VcpuEnd&)> on_end_;
+  const Filters filters_;
   MachineConfiguration configuration_;
   std::optional<BootSource> boot_source_;
   Fd kernel_;
@@ -72,6 +86,10 @@ class MicrovmApi {
     Tap tap;
   };
   std::vector<OpenInterface> interfaces_;
+  bool configured_ = false;  // something was asked for that a snapshot would bring
+  bool deprecated_ = false;  // the request at hand used a field that goes
+  Fd faults_;                // of memory that another process fills
+  Fd fault_handler_;
   std::optional<VsockConfiguration> vsock_;
   std::optional<VsockListener> vsock_listener_;  // where vsock_ is
   std::unique_ptr<Machine> machine_;

@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "microvm/api/json.h"
+#include "microvm/snapshot/state_file.h"
 
 namespace hob::microvm {
 namespace {
@@ -19,7 +20,8 @@ class MicrovmApiTest : public ::testing::Test {
     auto loop = Loop::create();
     ASSERT_TRUE(loop);
     loop_ = *std::move(loop);
-    api_ = std::make_unique<MicrovmApi>("vm-1", *loop_, [](const VcpuEnd&) {});
+    api_ = std::make_unique<MicrovmApi>("vm-1", *loop_,
+                                        [this](const VcpuEnd& end) { ended_ = end.reason; });
     char name[] = "/tmp/hob-vmm-test-XXXXXX";
     folder_ = mkdtemp(name);
     for (const char* file : {"/kernel", "/disk", "/disk2"})
@@ -39,6 +41,7 @@ class MicrovmApiTest : public ::testing::Test {
   std::unique_ptr<Loop> loop_;
   std::unique_ptr<MicrovmApi> api_;
   std::string folder_;
+  std::string ended_;
 };
 
 TEST_F(MicrovmApiTest, RefusalsInTheirOrder) {
@@ -127,6 +130,9 @@ TEST_F(MicrovmApiTest, RefusalsInTheirOrder) {
             "not supported before starting the microVM."},
            {"no kernel yet", "PUT", "/actions", R"({"action_type":"InstanceStart"})",
             "Cannot start microvm without kernel configuration."},
+           {"no snapshot of what does not run", "PUT", "/snapshot/create",
+            R"({"snapshot_path":"s","mem_file_path":"m"})",
+            "not supported before starting the microVM."},
            {"not built", "PUT", "/balloon", "{}", "PUT /balloon is not built in hob-vmm."}}) {
     const HttpResponse response = ask(c.method, c.path, c.body);
     EXPECT_EQ(response.status, 400) << c.name;
@@ -226,6 +232,78 @@ TEST_F(MicrovmApiTest, AKernelThatIsNoneLeavesItConfigurable) {
   EXPECT_EQ(refused.status, 400);
   EXPECT_NE(refused.body.find("Start microvm error: "), std::string::npos) << refused.body;
   EXPECT_EQ(ask("PUT", "/boot-source", boot_source()).status, 204);
+}
+
+TEST_F(MicrovmApiTest, ASnapshotIsLoadedIntoAFreshProcessAlone) {
+  struct Case {
+    const char* name;
+    const char* body;
+    const char* part;
+    bool deprecated;
+  };
+  for (
+      const Case& c : std::initializer_list<Case>{
+          {"no memory", R"({"snapshot_path":"s"})",
+           "missing field: either `mem_backend` or `mem_file_path` is required", false},
+          {"memory twice",
+           R"({"snapshot_path":"s","mem_file_path":"m","mem_backend":{"backend_type":"File","backend_path":"m"}})",
+           "too many fields: either `mem_backend` or `mem_file_path` exclusively", false},
+          {"no state", R"({"mem_file_path":"m"})", "missing field `snapshot_path`", false},
+          {"another kind of memory",
+           R"({"snapshot_path":"s","mem_backend":{"backend_type":"Tape","backend_path":"m"}})",
+           "unknown variant `Tape`", false},
+          {"an override that is none",
+           R"({"snapshot_path":"s","mem_file_path":"m","network_overrides":[{"iface_id":"a"}]})",
+           "missing field `host_dev_name`", false}}) {
+    const HttpResponse response = ask("PUT", "/snapshot/load", c.body);
+    EXPECT_EQ(response.status, 400) << c.name;
+    EXPECT_NE(response.body.find(c.part), std::string::npos) << c.name << ": " << response.body;
+    EXPECT_EQ(response.deprecated, c.deprecated) << c.name;
+  }
+  EXPECT_EQ(ended_, "") << "what cannot be read ends nothing";
+  const std::string no_such = R"({"snapshot_path":"/no/such","mem_file_path":"m"})";
+  ASSERT_EQ(ask("PUT", "/drives/root", drive("root", true, "nothing")).status, 400);
+  const HttpResponse after = ask("PUT", "/snapshot/load", no_such);
+  EXPECT_NE(after.body.find("not allowed after configuring boot-specific resources."),
+            std::string::npos)
+      << after.body;
+  EXPECT_TRUE(after.deprecated) << "mem_file_path";
+  EXPECT_EQ(ended_, "");
+}
+
+TEST_F(MicrovmApiTest, AnOverrideOfADeviceThatIsNotInTheSnapshotIsRefused) {
+  SnapshotState state;
+  state.machine.vcpus.resize(1);
+  std::ofstream(folder_ + "/state", std::ios::binary) << write_state(state);
+  struct Case {
+    const char* override;
+    const char* part;
+  };
+  for (const Case& c : std::initializer_list<Case>{
+           {R"("network_overrides":[{"iface_id":"a","host_dev_name":"t","other":1}])",
+            "Load snapshot error: the snapshot has no network interface a"},
+           {R"("vsock_override":{"uds_path":"v"})",
+            "Load snapshot error: the snapshot has no vsock device"}}) {
+    const HttpResponse response =
+        ask("PUT", "/snapshot/load",
+            R"({"snapshot_path":")" + folder_ +
+                R"(/state","mem_backend":{"backend_type":"File","backend_path":"m"},)" +
+                c.override + "}");
+    EXPECT_NE(response.body.find(c.part), std::string::npos) << response.body;
+  }
+}
+
+TEST_F(MicrovmApiTest, ALoadThatFailsEndsTheProcess) {
+  const HttpResponse response =
+      ask("PUT", "/snapshot/load",
+          R"({"snapshot_path":")" + folder_ +
+              R"(/disk","mem_backend":{"backend_type":"File","backend_path":"m"}})");
+  EXPECT_EQ(response.status, 400);
+  EXPECT_NE(response.body.find("Load snapshot error: this is no snapshot of hob-vmm"),
+            std::string::npos)
+      << response.body;
+  EXPECT_FALSE(response.deprecated);
+  EXPECT_EQ(ended_, "Load snapshot error: this is no snapshot of hob-vmm");
 }
 
 TEST(VmmJson, OnlyWhatTheStandardHas) {

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "microvm/machine/machine.h"
@@ -163,6 +164,23 @@ Result<Drive> read_drive(const Json& json) {
   return drive;
 }
 
+Result<void> check_id(std::string_view id) {
+  if (id.empty()) return fail(Code::kInvalid, "The ID cannot be empty.");
+  const bool plain = std::ranges::all_of(id, [](char c) {
+    return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+  });
+  if (!plain)
+    return fail(Code::kInvalid,
+                "API Resource IDs can only contain alphanumeric characters and underscores.");
+  return {};
+}
+
+GuestMemory::Pages pages_of(HugePages huge_pages) {
+  return huge_pages == HugePages::kTransparent ? GuestMemory::Pages::kTransparentHuge
+         : huge_pages == HugePages::k2M        ? GuestMemory::Pages::kHuge
+                                               : GuestMemory::Pages::kNormal;
+}
+
 Result<NetworkInterface> read_interface(const Json& json) {
   NetworkInterface interface;
   std::optional<std::string> mac;
@@ -206,6 +224,7 @@ Result<VsockConfiguration> read_vsock(const Json& json) {
 }
 
 Result<void> check(const MachineConfiguration& machine) {
+  if (machine.huge_pages > HugePages::k2M) return fail(Code::kInvalid, "no such size of pages");
   if (machine.vcpu_count == 0)
     return fail(Code::kInvalid, "The number of vCPUs must be greater than 0.");
   if (machine.vcpu_count > kVcpusMax)

@@ -1,6 +1,7 @@
 // What the API was told before boot, as it was told it, and how that reads as JSON (both ways).
 #pragma once
 
+#include <boost/describe.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -9,6 +10,7 @@
 #include "base/file.h"
 #include "base/result.h"
 #include "microvm/api/json.h"
+#include "microvm/memory/guest_memory.h"
 #include "microvm/virtio/net.h"
 
 namespace hob::microvm {
@@ -22,12 +24,15 @@ struct MachineConfiguration {
   bool track_dirty_pages = false;
   HugePages huge_pages = HugePages::kNone;
 };
+BOOST_DESCRIBE_STRUCT(MachineConfiguration, (),
+                      (vcpu_count, memory_mib, smt, track_dirty_pages, huge_pages))
 
 struct BootSource {
   std::string kernel_path{};
   std::optional<std::string> initrd_path{};
   std::optional<std::string> arguments{};
 };
+BOOST_DESCRIBE_STRUCT(BootSource, (), (kernel_path, initrd_path, arguments))
 
 struct Drive {
   std::string id{};
@@ -37,6 +42,7 @@ struct Drive {
   bool read_only = false;
   bool write_back = false;  // cache type
 };
+BOOST_DESCRIBE_STRUCT(Drive, (), (id, path, partition, root, read_only, write_back))
 
 struct NetworkInterface {
   std::string id{};
@@ -46,11 +52,13 @@ struct NetworkInterface {
   RateLimiterOptions receive{};
   RateLimiterOptions send{};
 };
+BOOST_DESCRIBE_STRUCT(NetworkInterface, (), (id, tap, mac, mtu, receive, send))
 
 struct VsockConfiguration {
   uint32_t guest_cid = 0;
   std::string path{};
 };
+BOOST_DESCRIBE_STRUCT(VsockConfiguration, (), (guest_cid, path))
 
 // Each reads a request's body; what it refuses is worded as Firecracker does.
 struct MachineUpdate {
@@ -74,6 +82,9 @@ struct InterfaceUpdate {
 Result<InterfaceUpdate> read_interface_update(const Json& json);
 Result<VsockConfiguration> read_vsock(const Json& json);
 
+// Letters, digits and '_'. kInvalid.
+Result<void> check_id(std::string_view id);
+GuestMemory::Pages pages_of(HugePages huge_pages);
 // Rules between values. kInvalid.
 Result<void> check(const MachineConfiguration& machine);
 

@@ -92,6 +92,19 @@ std::string dsdt(const AcpiDevices& devices) {
                            aml::name("_CRS", aml::resources(aml::ports(layout::kI8042Data, 1) +
                                                             aml::ports(layout::kI8042Command, 1) +
                                                             aml::interrupt(layout::kI8042Gsi))));
+  // Microsoft's "Virtual Machine Generation ID": where the id lies, and a notification when it
+  // changes.
+  terms += aml::device(
+      "VGEN",
+      aml::name("_HID", aml::text("VMGENCTR")) + aml::name("_CID", aml::text("VM_Gen_Counter")) +
+          aml::name("_DDN", aml::text("VM_Gen_Counter")) +
+          aml::name("ADDR", aml::package(2, aml::integer(layout::kVmGenId) + aml::integer(0))));
+  terms += aml::device(
+      "GED_", aml::name("_HID", aml::text("ACPI0013")) + aml::name("_UID", aml::integer(0)) +
+                  aml::name("_CRS", aml::resources(aml::interrupt(devices.generation_gsi))) +
+                  aml::method("_EVT", 1,
+                              aml::if_argument_is(devices.generation_gsi,
+                                                  aml::notify("\\_SB_.VGEN", 0x80))));
   return table("DSDT", 6, aml::scope("\\_SB_", terms));
 }
 
@@ -145,7 +158,7 @@ Result<void> write_acpi(GuestMemory& memory, const AcpiDevices& devices) {
   const auto place = [&](const std::string& bytes) -> Result<GuestAddress> {
     const GuestAddress at = next;
     next = (at + bytes.size() + 15) & ~GuestAddress{15};
-    if (next > layout::kRsdp || !memory.write_bytes(at, std::as_bytes(std::span(bytes))))
+    if (next > layout::kVmGenId || !memory.write_bytes(at, std::as_bytes(std::span(bytes))))
       return fail(Code::kInvalid, "the guest's memory has no room for the ACPI tables");
     return at;
   };

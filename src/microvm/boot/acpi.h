@@ -19,6 +19,7 @@ struct AcpiDevices {
   int vcpus = 1;
   bool serial = true;
   std::vector<MmioDevice> virtio{};
+  uint32_t generation_gsi = 0;  // interrupts when the id at layout::kVmGenId has changed
 };
 
 // kInvalid: the memory is too small for them.

@@ -52,6 +52,16 @@ Bytes method(std::string_view name, int arguments, const Bytes& terms) {
   return "\x14" + with_length(Bytes(name) + static_cast<char>(arguments) + terms);
 }
 
+Bytes if_argument_is(uint64_t value, const Bytes& terms) {
+  return "\xa0" + with_length("\x93\x68" + integer(value) + terms);
+}
+
+Bytes notify(std::string_view path, uint8_t value) {
+  HOB_ASSERT(path.size() == 10 && path[0] == '\\' && path[5] == '.');
+  // DualNamePrefix, 20.2.2.
+  return "\x86\\\x2e" + Bytes(path.substr(1, 4)) + Bytes(path.substr(6)) + integer(value);
+}
+
 Bytes integer(uint64_t value) {
   if (value <= 1) return Bytes(1, static_cast<char>(value));
   if (value <= 0xff) return "\x0a" + little_endian(static_cast<uint8_t>(value));

@@ -19,6 +19,11 @@ Bytes device(std::string_view name, const Bytes& terms);
 Bytes name(std::string_view name, const Bytes& value);
 Bytes method(std::string_view name, int arguments, const Bytes& terms);
 
+// If (Arg0 == value) { terms }
+Bytes if_argument_is(uint64_t value, const Bytes& terms);
+// `path`: two names, "\\_SB_.VGEN".
+Bytes notify(std::string_view path, uint8_t value);
+
 Bytes integer(uint64_t value);
 Bytes text(std::string_view text);
 Bytes eisa_id(std::string_view id);  // "PNP0501"

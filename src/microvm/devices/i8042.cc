@@ -96,4 +96,25 @@ bool I8042::type_ctrl_alt_del() {
   return true;
 }
 
+I8042State I8042::save() const {
+  const std::lock_guard lock(mutex_);
+  return {.output = std::string(output_.begin(), output_.end()),
+          .control = control_,
+          .output_port = output_port_,
+          .command = command_};
+}
+
+Result<void> I8042::restore(const I8042State& state) {
+  if (state.output.size() > kKeyboardBytesMax)
+    return fail(Code::kCorrupt, "the keyboard has {} bytes waiting, at most {}",
+                state.output.size(), kKeyboardBytesMax);
+  const std::lock_guard lock(mutex_);
+  output_.assign(state.output.begin(), state.output.end());
+  control_ = state.control;
+  output_port_ = state.output_port;
+  command_ = state.command;
+  raise_if_wanted();
+  return {};
+}
+
 }  // namespace hob::microvm

@@ -3,17 +3,29 @@
 // guest to shut down. Any thread.
 #pragma once
 
+#include <boost/describe.hpp>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <mutex>
+#include <string>
 
+#include "base/result.h"
 #include "microvm/devices/bus.h"
 #include "microvm/devices/event.h"
 
 namespace hob::microvm {
 
 inline constexpr size_t kKeyboardBytesMax = 16;
+
+// For snapshots.
+struct I8042State {
+  std::string output{};  // not read by the guest yet
+  uint8_t control = 0;
+  uint8_t output_port = 0;
+  uint8_t command = 0;
+};
+BOOST_DESCRIBE_STRUCT(I8042State, (), (output, control, output_port, command))
 
 class I8042 final : public BusDevice {
  public:
@@ -26,11 +38,15 @@ class I8042 final : public BusDevice {
   // False: the guest has not read earlier keys, there is no room.
   bool type_ctrl_alt_del();
 
+  I8042State save() const;
+  // Interrupts if there is something to read. kCorrupt: more bytes than there may be.
+  Result<void> restore(const I8042State& state);
+
  private:
   void put(std::initializer_list<uint8_t> bytes);
   void raise_if_wanted();
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   Event& interrupt_;
   std::function<void()> on_reset_;
   std::deque<uint8_t> output_;

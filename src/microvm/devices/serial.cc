@@ -127,4 +127,35 @@ void Serial::raise_if_wanted() {
   if (received || transmit_interrupt_) interrupt_.signal();
 }
 
+SerialState Serial::save() const {
+  const std::lock_guard lock(mutex_);
+  SerialState state{.interrupt_enable = interrupt_enable_,
+                    .transmit_interrupt = transmit_interrupt_,
+                    .line_control = line_control_,
+                    .modem_control = modem_control_,
+                    .scratch = scratch_,
+                    .divisor = divisor_,
+                    .fifo = fifo_};
+  for (const std::byte byte : input_) state.input += static_cast<char>(byte);
+  return state;
+}
+
+Result<void> Serial::restore(const SerialState& state) {
+  if (state.input.size() > kSerialInputBytesMax)
+    return fail(Code::kCorrupt, "COM1 has {} bytes waiting, at most {}", state.input.size(),
+                kSerialInputBytesMax);
+  const std::lock_guard lock(mutex_);
+  input_.clear();
+  for (const char byte : state.input) input_.push_back(static_cast<std::byte>(byte));
+  interrupt_enable_ = state.interrupt_enable & 0x0f;
+  transmit_interrupt_ = state.transmit_interrupt;
+  line_control_ = state.line_control;
+  modem_control_ = state.modem_control & 0x1f;
+  scratch_ = state.scratch;
+  divisor_ = state.divisor;
+  fifo_ = state.fifo;
+  raise_if_wanted();
+  return {};
+}
+
 }  // namespace hob::microvm

@@ -6,17 +6,35 @@
 #pragma once
 
 #include <array>
+#include <boost/describe.hpp>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <mutex>
+#include <string>
 
+#include "base/result.h"
 #include "microvm/devices/bus.h"
 #include "microvm/devices/event.h"
 
 namespace hob::microvm {
 
 inline constexpr size_t kSerialInputBytesMax = 64;
+
+// For snapshots.
+struct SerialState {
+  std::string input{};
+  uint8_t interrupt_enable = 0;
+  bool transmit_interrupt = false;
+  uint8_t line_control = 0;
+  uint8_t modem_control = 0;
+  uint8_t scratch = 0;
+  uint16_t divisor = 0;
+  bool fifo = false;
+};
+BOOST_DESCRIBE_STRUCT(SerialState, (),
+                      (input, interrupt_enable, transmit_interrupt, line_control, modem_control,
+                       scratch, divisor, fifo))
 
 class Serial final : public BusDevice {
  public:
@@ -25,6 +43,10 @@ class Serial final : public BusDevice {
 
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
+
+  SerialState save() const;
+  // Interrupts if the guest waits for it. kCorrupt: more input than there may be.
+  Result<void> restore(const SerialState& state);
 
  private:
   uint8_t read_register(uint64_t offset);

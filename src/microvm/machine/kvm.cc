@@ -4,6 +4,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -11,6 +12,7 @@
 
 #include "base/assert.h"
 #include "microvm/layout.h"
+#include "microvm/memory/guest_memory.h"
 
 namespace hob::microvm {
 namespace {
@@ -38,6 +40,18 @@ struct MsrsHead {
 };
 constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, CpuidHead);
 constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, CpuidHead);
+struct MsrListHead {
+  uint32_t nmsrs = 0;
+};
+struct XsaveHead {
+  uint32_t region[1024] = {};
+};
+constexpr unsigned long kGetMsrIndexList = _IOWR(KVMIO, 0x02, MsrListHead);
+constexpr unsigned long kGetMsrs = _IOWR(KVMIO, 0x88, MsrsHead);
+constexpr unsigned long kGetCpuid2 = _IOWR(KVMIO, 0x91, CpuidHead);
+constexpr unsigned long kGetXsave = _IOR(KVMIO, 0xa4, XsaveHead);
+constexpr unsigned long kSetXsave = _IOW(KVMIO, 0xa5, XsaveHead);
+constexpr unsigned long kGetXsave2 = _IOR(KVMIO, 0xcf, XsaveHead);
 constexpr unsigned long kSetMsrs = _IOW(KVMIO, 0x89, MsrsHead);
 
 // A struct that ends in an array whose length the caller chooses, as KVM likes them. Raw memory, so
@@ -88,6 +102,18 @@ Result<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
   return std::vector<kvm_cpuid_entry2>(cpuid.entries(), cpuid.entries() + cpuid.header()->nent);
 }
 
+Result<std::vector<uint32_t>> Kvm::msr_indices() const {
+  WithEntries<MsrListHead, uint32_t> list(kMsrsMax);
+  list.header()->nmsrs = kMsrsMax;
+  if (ioctl_retrying(fd(), kGetMsrIndexList, list.header()) < 0)
+    return fail_errno(errno, "KVM_GET_MSR_INDEX_LIST");
+  return std::vector<uint32_t>(list.entries(), list.entries() + list.header()->nmsrs);
+}
+
+size_t Kvm::xsave_bytes() const {
+  return std::max(sizeof(XsaveHead), static_cast<size_t>(extension(KVM_CAP_XSAVE2)));
+}
+
 KvmVcpu::KvmVcpu(KvmVcpu&& other) noexcept
     : fd_(std::move(other.fd_)),
       run_(std::exchange(other.run_, nullptr)),
@@ -109,6 +135,55 @@ Result<void> KvmVcpu::set_cpuid(std::span<const kvm_cpuid_entry2> entries) {
   cpuid.header()->nent = static_cast<uint32_t>(entries.size());
   std::memcpy(cpuid.entries(), entries.data(), entries.size_bytes());
   return call(kSetCpuid2, cpuid.header(), "KVM_SET_CPUID2");
+}
+
+Result<std::vector<kvm_cpuid_entry2>> KvmVcpu::cpuid() const {
+  WithEntries<CpuidHead, kvm_cpuid_entry2> cpuid(kCpuidEntriesMax);
+  cpuid.header()->nent = kCpuidEntriesMax;
+  HOB_CHECK(call(kGetCpuid2, cpuid.header(), "KVM_GET_CPUID2"));
+  return std::vector<kvm_cpuid_entry2>(cpuid.entries(), cpuid.entries() + cpuid.header()->nent);
+}
+
+Result<std::vector<kvm_msr_entry>> KvmVcpu::msrs(std::span<const uint32_t> indices) const {
+  std::vector<kvm_msr_entry> found;
+  while (!indices.empty()) {
+    WithEntries<MsrsHead, kvm_msr_entry> msrs(indices.size());
+    msrs.header()->nmsrs = static_cast<uint32_t>(indices.size());
+    for (size_t i = 0; i < indices.size(); ++i) msrs.entries()[i].index = indices[i];
+    const int given = ioctl_retrying(fd_.get(), kGetMsrs, msrs.header());
+    if (given < 0) return fail_errno(errno, "KVM_GET_MSRS");
+    found.insert(found.end(), msrs.entries(), msrs.entries() + given);
+    // It stops at one that this CPU has not got; the rest is asked for anew.
+    const auto done = std::min(indices.size(), static_cast<size_t>(given) + 1);
+    indices = indices.subspan(done);
+  }
+  return found;
+}
+
+uint32_t KvmVcpu::tsc_khz() const {
+  const int khz = ioctl(fd_.get(), KVM_GET_TSC_KHZ, 0);
+  return khz < 0 ? 0 : static_cast<uint32_t>(khz);
+}
+
+Result<void> KvmVcpu::set_tsc_khz(uint32_t khz) {
+  if (ioctl(fd_.get(), KVM_SET_TSC_KHZ, static_cast<unsigned long>(khz)) < 0)
+    return fail_errno(errno, "KVM_SET_TSC_KHZ");
+  return {};
+}
+
+void KvmVcpu::tell_paused() { ioctl(fd_.get(), KVM_KVMCLOCK_CTRL, 0); }
+
+Result<std::string> KvmVcpu::xsave(size_t bytes) const {
+  std::string state(bytes, '\0');
+  HOB_CHECK(
+      call(bytes > sizeof(XsaveHead) ? kGetXsave2 : kGetXsave, state.data(), "KVM_GET_XSAVE"));
+  return state;
+}
+
+Result<void> KvmVcpu::set_xsave(std::string_view state, size_t bytes) {
+  std::string whole(state.substr(0, bytes));
+  whole.resize(bytes);
+  return call(kSetXsave, whole.data(), "KVM_SET_XSAVE");
 }
 
 Result<size_t> KvmVcpu::set_msrs(std::span<const kvm_msr_entry> entries) {
@@ -179,6 +254,15 @@ Result<void> KvmVm::raise_by(int event, uint32_t gsi) {
   request.fd = static_cast<uint32_t>(event);
   request.gsi = gsi;
   return call(KVM_IRQFD, &request, "KVM_IRQFD");
+}
+
+Result<std::vector<uint64_t>> KvmVm::take_dirty(uint32_t slot, uint64_t bytes) {
+  std::vector<uint64_t> pages((bytes / kPageBytes + 63) / 64);
+  kvm_dirty_log log{};
+  log.slot = slot;
+  log.dirty_bitmap = pages.data();
+  HOB_CHECK(call(KVM_GET_DIRTY_LOG, &log, "KVM_GET_DIRTY_LOG"));
+  return pages;
 }
 
 }  // namespace hob::microvm

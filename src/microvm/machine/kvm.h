@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/file.h"
@@ -18,6 +19,7 @@
 namespace hob::microvm {
 
 inline constexpr size_t kCpuidEntriesMax = 256;
+inline constexpr size_t kMsrsMax = 1024;
 
 class Kvm {
  public:
@@ -28,6 +30,9 @@ class Kvm {
   int extension(unsigned long capability) const;  // KVM_CHECK_EXTENSION: 0 means no
   size_t run_bytes() const { return run_bytes_; }
   Result<std::vector<kvm_cpuid_entry2>> supported_cpuid() const;
+  // Of the registers that it can keep for a guest.
+  Result<std::vector<uint32_t>> msr_indices() const;
+  size_t xsave_bytes() const;  // of one vCPU's FPU and vector registers
 
  private:
   Fd fd_;
@@ -59,6 +64,17 @@ class KvmVcpu {
     return call(request, const_cast<T*>(&value), name);
   }
   Result<void> set_cpuid(std::span<const kvm_cpuid_entry2> entries);
+  Result<std::vector<kvm_cpuid_entry2>> cpuid() const;
+  // Of those of `indices` that this CPU has.
+  Result<std::vector<kvm_msr_entry>> msrs(std::span<const uint32_t> indices) const;
+  uint32_t tsc_khz() const;  // 0: not known
+  Result<void> set_tsc_khz(uint32_t khz);
+  // The guest shall not take the time in which it did not run for a CPU that hung. Nothing where
+  // its clock is not KVM's.
+  void tell_paused();
+  Result<std::string> xsave(size_t bytes) const;
+  // `state` may have another size than the host's; what is not in it is zero.
+  Result<void> set_xsave(std::string_view state, size_t bytes);
   // How many of them were taken; fewer where KVM does not know one.
   Result<size_t> set_msrs(std::span<const kvm_msr_entry> entries);
 
@@ -84,6 +100,17 @@ class KvmVm {
   Result<void> notify_on_write(uint64_t address, uint32_t bytes, uint32_t value, int event);
   // Each write to `event` raises the interrupt, from any thread, without a call of ours.
   Result<void> raise_by(int event, uint32_t gsi);
+  // The pages that the guest wrote since the last call, bit i of word w: page 64 w + i of the slot.
+  Result<std::vector<uint64_t>> take_dirty(uint32_t slot, uint64_t bytes);
+
+  template <class T>
+  Result<void> get(unsigned long request, T& value, const char* name) const {
+    return call(request, &value, name);
+  }
+  template <class T>
+  Result<void> set(unsigned long request, const T& value, const char* name) {
+    return call(request, const_cast<T*>(&value), name);
+  }
 
  private:
   explicit KvmVm(Fd fd) : fd_(std::move(fd)) {}

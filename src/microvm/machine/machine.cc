@@ -12,6 +12,7 @@
 #include "microvm/boot/acpi.h"
 #include "microvm/boot/boot_records.h"
 #include "microvm/boot/kernel_image.h"
+#include "microvm/jail/filter.h"
 #include "microvm/layout.h"
 #include "microvm/machine/cpuid.h"
 
@@ -31,14 +32,6 @@ constexpr size_t kLvt1 = 0x360;
 constexpr uint32_t kDeliveryModeBits = 0x700;
 constexpr uint32_t kDeliverExternal = 0x700;
 constexpr uint32_t kDeliverNmi = 0x400;
-
-std::vector<GuestMemory::Region> memory_ranges(uint64_t bytes) {
-  std::vector<GuestMemory::Region> ranges = {
-      {.base = 0, .bytes = std::min(bytes, layout::kMmioHole)}};
-  if (bytes > layout::kMmioHole)
-    ranges.push_back({.base = layout::kFourGib, .bytes = bytes - layout::kMmioHole});
-  return ranges;
-}
 
 void set_lvt(kvm_lapic_state& lapic, size_t at, uint32_t mode) {
   uint32_t value = 0;
@@ -71,10 +64,19 @@ Result<void> prepare_vcpu(KvmVcpu& vcpu, const Kernel& kernel,
 
 }  // namespace
 
+std::vector<GuestMemory::Region> memory_ranges(uint64_t bytes) {
+  std::vector<GuestMemory::Region> ranges = {
+      {.base = 0, .bytes = std::min(bytes, layout::kMmioHole)}};
+  if (bytes > layout::kMmioHole)
+    ranges.push_back({.base = layout::kFourGib, .bytes = bytes - layout::kMmioHole});
+  return ranges;
+}
+
 Result<MmioPlace> mmio_place(size_t index) {
+  // The last interrupt of all is the generation id's, at least.
   if (index > layout::kLastDeviceGsi - layout::kFirstDeviceGsi)
     return fail(Code::kLimit, "more than {} devices",
-                layout::kLastDeviceGsi - layout::kFirstDeviceGsi + 1);
+                layout::kLastDeviceGsi - layout::kFirstDeviceGsi);
   return MmioPlace{
       .base = static_cast<uint32_t>(layout::kVirtioMmio + index * layout::kVirtioMmioBytes),
       .gsi = static_cast<uint32_t>(layout::kFirstDeviceGsi + index)};
@@ -94,9 +96,8 @@ Result<std::string> command_line(const MachineOptions& options) {
     add(drive.read_only ? "ro" : "rw");
   }
   // For kernels without ACPI; others find the same in its tables.
-  const size_t places =
-      options.drives.size() + options.interfaces.size() + (options.vsock ? 1 : 0);
-  for (size_t i = 0; i < places; ++i) {
+  for (size_t i = 0;
+       i < options.drives.size() + options.interfaces.size() + (options.vsock ? 1 : 0); ++i) {
     HOB_TRY(const MmioPlace place, mmio_place(i));
     add(fmt::format("virtio_mmio.device=4K@{:#x}:{}", place.base, place.gsi));
   }
@@ -108,16 +109,14 @@ Result<std::string> command_line(const MachineOptions& options) {
   return line;
 }
 
-Result<std::unique_ptr<Machine>> Machine::build(MachineOptions options, Loop& loop,
-                                                std::function<void(const VcpuEnd&)> on_end) {
-  HOB_ASSERT(options.vcpus >= 1 && options.vcpus <= kVcpusMax && options.memory_mib >= 1);
-  HOB_TRY(const std::string line, command_line(options));
-  HOB_TRY(GuestMemory memory, GuestMemory::create(memory_ranges(options.memory_mib << 20),
-                                                  options.pages, options.track_dirty));
+Result<std::unique_ptr<Machine>> Machine::assemble(MachineOptions& options, GuestMemory memory,
+                                                   Loop& loop,
+                                                   std::function<void(const VcpuEnd&)> on_end) {
+  HOB_ASSERT(options.vcpus >= 1 && options.vcpus <= kVcpusMax);
   std::unique_ptr<Machine> machine(new Machine(loop, std::move(memory)));
   Machine& self = *machine;
   self.on_end_ = std::move(on_end);
-
+  self.filter_vcpus_ = options.filter_vcpus;
   HOB_TRY(Kvm kvm, Kvm::open());
   self.kvm_ = std::make_unique<Kvm>(std::move(kvm));
   HOB_TRY(KvmVm vm, KvmVm::create(*self.kvm_));
@@ -127,34 +126,7 @@ Result<std::unique_ptr<Machine>> Machine::build(MachineOptions options, Loop& lo
   for (const GuestMemory::Region& region : self.memory_.regions())
     HOB_CHECK(
         self.vm_->set_memory(slot++, region.base, region.bytes, region.host, options.track_dirty));
-
-  HOB_TRY(const Kernel kernel,
-          context(load_kernel(options.kernel.get(), self.memory_, Loading::kMapped), "the kernel"));
-  std::optional<Initrd> initrd;
-  if (options.initrd) {
-    HOB_TRY(initrd,
-            context(load_initrd(options.initrd.get(), self.memory_, kernel.end), "the initrd"));
-  }
-
-  HOB_TRY(Event serial_interrupt, Event::create());
-  self.serial_interrupt_ = std::make_unique<Event>(std::move(serial_interrupt));
-  HOB_CHECK(self.vm_->raise_by(self.serial_interrupt_->fd(), layout::kSerialGsi));
-  self.serial_ =
-      std::make_unique<Serial>(*self.serial_interrupt_, [fd = options.console](std::byte byte) {
-        // A vCPU waits for nobody who reads its console.
-        pollfd room{.fd = fd, .events = POLLOUT, .revents = 0};
-        if (fd >= 0 && poll(&room, 1, 0) == 1) (void)!::write(fd, &byte, 1);
-      });
-  self.ports_.insert(layout::kSerialPort, 8, *self.serial_);
-  HOB_TRY(Event keyboard_interrupt, Event::create());
-  self.keyboard_interrupt_ = std::make_unique<Event>(std::move(keyboard_interrupt));
-  HOB_CHECK(self.vm_->raise_by(self.keyboard_interrupt_->fd(), layout::kI8042Gsi));
-  self.keyboard_ = std::make_unique<I8042>(*self.keyboard_interrupt_, [&self] {
-    self.ended({.reason = "the guest reset the machine"});
-  });
-  self.ports_.insert(layout::kI8042Data, layout::kI8042Command - layout::kI8042Data + 1,
-                     *self.keyboard_);
-
+  HOB_CHECK(self.attach_consoles(options.console));
   HOB_TRY(Event end_event, Event::create());
   self.end_event_ = std::make_unique<Event>(std::move(end_event));
   HOB_CHECK(loop.watch(self.end_event_->fd(), EPOLLIN, [&self](uint32_t) {
@@ -166,18 +138,68 @@ Result<std::unique_ptr<Machine>> Machine::build(MachineOptions options, Loop& lo
     }
     self.on_end_(*end);
   }));
-
-  AcpiDevices acpi{.vcpus = static_cast<int>(options.vcpus)};
   HOB_CHECK(self.attach_drives(std::move(options.drives)));
   HOB_CHECK(self.attach_interfaces(std::move(options.interfaces)));
   if (options.vsock) HOB_CHECK(self.attach_vsock(*std::move(options.vsock)));
+  HOB_TRY(Event generation_interrupt, Event::create());
+  self.generation_interrupt_ = std::make_unique<Event>(std::move(generation_interrupt));
+  HOB_TRY(const MmioPlace next, mmio_place(self.transports_.size()));
+  HOB_CHECK(self.vm_->raise_by(self.generation_interrupt_->fd(), next.gsi));
+  return machine;
+}
+
+Result<void> Machine::attach_consoles(int output) {
+  HOB_TRY(Event serial_interrupt, Event::create());
+  serial_interrupt_ = std::make_unique<Event>(std::move(serial_interrupt));
+  HOB_CHECK(vm_->raise_by(serial_interrupt_->fd(), layout::kSerialGsi));
+  serial_ = std::make_unique<Serial>(*serial_interrupt_, [output](std::byte byte) {
+    // A vCPU waits for nobody who reads its console.
+    pollfd room{.fd = output, .events = POLLOUT, .revents = 0};
+    if (output >= 0 && poll(&room, 1, 0) == 1) (void)!::write(output, &byte, 1);
+  });
+  ports_.insert(layout::kSerialPort, 8, *serial_);
+  HOB_TRY(Event keyboard_interrupt, Event::create());
+  keyboard_interrupt_ = std::make_unique<Event>(std::move(keyboard_interrupt));
+  HOB_CHECK(vm_->raise_by(keyboard_interrupt_->fd(), layout::kI8042Gsi));
+  keyboard_ = std::make_unique<I8042>(*keyboard_interrupt_,
+                                      [this] { ended({.reason = "the guest reset the machine"}); });
+  ports_.insert(layout::kI8042Data, layout::kI8042Command - layout::kI8042Data + 1, *keyboard_);
+  return {};
+}
+
+Result<std::unique_ptr<Machine>> Machine::build(MachineOptions options, Loop& loop,
+                                                std::function<void(const VcpuEnd&)> on_end) {
+  HOB_TRY(const std::string line, command_line(options));
+  HOB_TRY(GuestMemory memory, GuestMemory::create(memory_ranges(options.memory_mib << 20),
+                                                  options.pages, options.track_dirty));
+  HOB_TRY(std::unique_ptr<Machine> machine,
+          assemble(options, std::move(memory), loop, std::move(on_end)));
+  Machine& self = *machine;
+  HOB_TRY(const Kernel kernel,
+          context(load_kernel(options.kernel.get(), self.memory_, Loading::kMapped), "the kernel"));
+  std::optional<Initrd> initrd;
+  if (options.initrd) {
+    HOB_TRY(initrd,
+            context(load_initrd(options.initrd.get(), self.memory_, kernel.end), "the initrd"));
+  }
+  AcpiDevices acpi{.vcpus = static_cast<int>(options.vcpus)};
   for (size_t i = 0; i < self.transports_.size(); ++i) {
     HOB_TRY(const MmioPlace place, mmio_place(i));
     acpi.virtio.push_back({.base = place.base, .gsi = place.gsi});
   }
+  HOB_TRY(const MmioPlace next, mmio_place(self.transports_.size()));
+  acpi.generation_gsi = next.gsi;
   HOB_CHECK(write_acpi(self.memory_, acpi));
+  HOB_CHECK(self.write_generation_id());
   HOB_CHECK(write_boot_records(self.memory_, kernel, line, initrd));
-  HOB_CHECK(self.start_vcpus(options, kernel));
+
+  HOB_TRY(const std::vector<kvm_cpuid_entry2> supported, self.kvm_->supported_cpuid());
+  const bool deadline = self.kvm_->extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0;
+  HOB_CHECK(self.start_vcpus(options.vcpus, [&](uint32_t index, KvmVcpu& vcpu) {
+    const CpuShape shape{
+        .index = index, .vcpus = options.vcpus, .smt = options.smt, .tsc_deadline = deadline};
+    return prepare_vcpu(vcpu, kernel, shape_cpuid(supported, shape));
+  }));
   return machine;
 }
 
@@ -228,19 +250,17 @@ Result<Net::Limits> Machine::limit_interface(std::string_view id, const Net::Lim
   return found->device->limits();
 }
 
-Result<void> Machine::start_vcpus(const MachineOptions& options, const Kernel& kernel) {
-  HOB_TRY(const std::vector<kvm_cpuid_entry2> supported, kvm_->supported_cpuid());
-  const bool deadline = kvm_->extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0;
+Result<void> Machine::start_vcpus(uint32_t count,
+                                  const std::function<Result<void>(uint32_t, KvmVcpu&)>& prepare) {
   Vcpu::install_kick();
-  for (uint32_t i = 0; i < options.vcpus; ++i) {
+  for (uint32_t i = 0; i < count; ++i) {
     HOB_TRY(KvmVcpu kvm, vm_->create_vcpu(*kvm_, i));
-    const auto cpuid = shape_cpuid(
-        supported,
-        {.index = i, .vcpus = options.vcpus, .smt = options.smt, .tsc_deadline = deadline});
-    HOB_CHECK(prepare_vcpu(kvm, kernel, cpuid));
+    HOB_CHECK(prepare(i, kvm));
     auto vcpu = std::make_unique<Vcpu>(i, std::move(kvm), VcpuBuses{.ports = ports_, .mmio = mmio_},
                                        [this](const VcpuEnd& end) { ended(end); });
-    HOB_CHECK(vcpu->start([] { return Result<void>(); }));
+    HOB_CHECK(vcpu->start([filter = filter_vcpus_] {
+      return filter ? install_filter(ThreadKind::kVcpu) : Result<void>();
+    }));
     vcpus_.push_back(std::move(vcpu));
   }
   return {};
@@ -261,6 +281,11 @@ void Machine::ended(const VcpuEnd& end) {
 }
 
 void Machine::resume() {
+  if (running_) return;
+  if (has_run_) {
+    for (const auto& vcpu : vcpus_) vcpu->kvm().tell_paused();
+  }
+  has_run_ = true;
   for (const auto& transport : transports_) transport->resume();
   for (const auto& vcpu : vcpus_) vcpu->resume();
   running_ = true;

@@ -15,6 +15,7 @@
 #include "microvm/devices/serial.h"
 #include "microvm/loop.h"
 #include "microvm/machine/kvm.h"
+#include "microvm/machine/state.h"
 #include "microvm/machine/vcpu.h"
 #include "microvm/memory/guest_memory.h"
 #include "microvm/virtio/block.h"
@@ -61,7 +62,8 @@ struct MachineOptions {
   std::vector<DriveFile> drives{};  // the root first
   std::vector<InterfaceTap> interfaces{};
   std::optional<VsockSocket> vsock{};
-  int console = 1;  // where COM1's output goes; -1: nowhere
+  bool filter_vcpus = false;  // by seccomp, jail/filter.h
+  int console = 1;            // where COM1's output goes; -1: nowhere
 };
 
 class Machine {
@@ -70,11 +72,24 @@ class Machine {
   // its reason.
   static Result<std::unique_ptr<Machine>> build(MachineOptions options, Loop& loop,
                                                 std::function<void(const VcpuEnd&)> on_end);
+  // A saved machine, paused where it was, with a generation id of its own. `memory`: as it was
+  // then, of `options`' size. Kernel, initrd and boot arguments are not looked at. kCorrupt: the
+  // state does not fit `options`.
+  enum class Clock { kAsSaved, kForward };  // or on by the wall time since then
+  static Result<std::unique_ptr<Machine>> restore(MachineOptions options, GuestMemory memory,
+                                                  const MachineState& state, Clock clock,
+                                                  Loop& loop,
+                                                  std::function<void(const VcpuEnd&)> on_end);
   ~Machine();
 
   void resume();
   void pause();
   bool running() const { return running_; }
+  // Only while paused.
+  Result<MachineState> save();
+  GuestMemory& memory() { return memory_; }
+  // Puts the pages that the guest wrote to those in memory().dirty(). Only while paused.
+  Result<void> collect_dirty();
   // False: the guest does not read its keyboard.
   bool type_ctrl_alt_del() { return keyboard_->type_ctrl_alt_del(); }
 
@@ -90,15 +105,25 @@ class Machine {
     VirtioMmio* transport = nullptr;
   };
   Machine(Loop& loop, GuestMemory memory) : loop_(loop), memory_(std::move(memory)) {}
+  static Result<std::unique_ptr<Machine>> assemble(MachineOptions& options, GuestMemory memory,
+                                                   Loop& loop,
+                                                   std::function<void(const VcpuEnd&)> on_end);
+  Result<void> attach_consoles(int output);
   Result<VirtioMmio*> attach(std::unique_ptr<VirtioDevice> device);
   Result<void> attach_drives(std::vector<DriveFile> drives);
   Result<void> attach_interfaces(std::vector<InterfaceTap> interfaces);
   Result<void> attach_vsock(VsockSocket vsock);
-  Result<void> start_vcpus(const MachineOptions& options, const struct Kernel& kernel);
+  // `prepare` gives a vCPU its first state.
+  Result<void> start_vcpus(uint32_t count,
+                           const std::function<Result<void>(uint32_t, KvmVcpu&)>& prepare);
+  Result<void> restore_state(const MachineState& state, Clock clock);
+  // For this machine alone.
+  Result<void> write_generation_id();
   void ended(const VcpuEnd& end);
 
   Loop& loop_;
   GuestMemory memory_;
+  bool filter_vcpus_ = false;
   std::unique_ptr<Kvm> kvm_;
   std::unique_ptr<KvmVm> vm_;
   Bus ports_;
@@ -110,11 +135,13 @@ class Machine {
   std::vector<std::unique_ptr<VirtioDevice>> devices_;
   std::vector<std::unique_ptr<VirtioMmio>> transports_;
   std::vector<Attached<Net>> interfaces_;
+  std::unique_ptr<Event> generation_interrupt_;
   std::unique_ptr<Event> end_event_;
   std::mutex end_mutex_;
   std::optional<VcpuEnd> end_;  // the first
   std::function<void(const VcpuEnd&)> on_end_;
   bool running_ = false;
+  bool has_run_ = false;                      // before: what it does next is not its beginning
   std::vector<std::unique_ptr<Vcpu>> vcpus_;  // last: they use all of the above
 };
 
@@ -124,6 +151,10 @@ struct MmioPlace {
   uint32_t gsi = 0;
 };
 Result<MmioPlace> mmio_place(size_t index);
+
+// The guest's memory of so many MiB as the address space has room for it, without what it is in the
+// host's.
+std::vector<GuestMemory::Region> memory_ranges(uint64_t bytes);
 
 // `given` with what the devices need behind it. kInvalid: too long, or not printable text.
 Result<std::string> command_line(const MachineOptions& options);

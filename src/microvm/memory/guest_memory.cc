@@ -25,6 +25,14 @@ void store_word(std::byte* to, const void* from) {
   __atomic_store_n(reinterpret_cast<Word*>(to), value, __ATOMIC_RELAXED);
 }
 
+Result<void> map_pages(std::byte* host, int fd, uint64_t offset, uint64_t bytes) {
+  if (mmap(host, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd,
+           static_cast<off_t>(offset)) == MAP_FAILED)
+    return fail_errno(errno, "mapping a file into the guest's memory");
+  madvise(host, bytes, MADV_DONTDUMP);
+  return {};
+}
+
 bool aligned(const std::byte* pointer, size_t bytes) {
   return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
 }
@@ -40,11 +48,20 @@ void DirtyPages::mark(uint64_t first_page, uint64_t count) {
   }
 }
 
-std::vector<uint64_t> DirtyPages::take() {
-  std::vector<uint64_t> taken(words_.size());
+void DirtyPages::mark(std::span<const uint64_t> pages) {
+  HOB_ASSERT(pages.size() == words_.size());
   for (size_t i = 0; i < words_.size(); ++i)
-    taken[i] = words_[i].exchange(0, std::memory_order_relaxed);
-  return taken;
+    words_[i].fetch_or(pages[i], std::memory_order_relaxed);
+}
+
+std::vector<uint64_t> DirtyPages::pages() const {
+  std::vector<uint64_t> pages(words_.size());
+  for (size_t i = 0; i < words_.size(); ++i) pages[i] = words_[i].load(std::memory_order_relaxed);
+  return pages;
+}
+
+void DirtyPages::clear() {
+  for (std::atomic<uint64_t>& word : words_) word.store(0, std::memory_order_relaxed);
 }
 
 Result<GuestMemory> GuestMemory::create(std::span<const Region> ranges, Pages pages,
@@ -140,15 +157,25 @@ void GuestMemory::mark_dirty(GuestAddress address, uint64_t bytes) {
   }
 }
 
+Result<void> GuestMemory::back_by(int fd, FileId file) {
+  uint64_t offset = 0;
+  for (const Region& region : regions_) {
+    HOB_CHECK(map_pages(region.host, fd, offset, region.bytes));
+    offset += region.bytes;
+  }
+  backing_ = file;
+  began_zero_ = false;
+  return {};
+}
+
 Result<void> GuestMemory::map_file(GuestAddress address, int fd, uint64_t offset, uint64_t bytes) {
   HOB_ASSERT(address % kPageBytes == 0 && offset % kPageBytes == 0 && bytes % kPageBytes == 0);
   std::byte* host = find(address, bytes);
   if (host == nullptr)
     return fail(Code::kInvalid, "{} bytes at {:#x} are outside of the guest's memory", bytes,
                 address);
-  if (mmap(host, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd,
-           static_cast<off_t>(offset)) == MAP_FAILED)
-    return fail_errno(errno, "mapping a file into the guest's memory");
+  HOB_CHECK(map_pages(host, fd, offset, bytes));
+  mark_dirty(address, bytes);
   return {};
 }
 

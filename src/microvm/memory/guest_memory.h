@@ -7,6 +7,7 @@
 // change after `create`.
 #pragma once
 
+#include <sys/types.h>
 #include <sys/uio.h>
 
 #include <atomic>
@@ -32,11 +33,19 @@ class DirtyPages {
  public:
   explicit DirtyPages(uint64_t pages) : words_((pages + 63) / 64) {}
   void mark(uint64_t first_page, uint64_t count);
-  // Bit i of word w: page 64 w + i. Clears what it returns.
-  std::vector<uint64_t> take();
+  // Bit i of word w: page 64 w + i.
+  void mark(std::span<const uint64_t> pages);
+  std::vector<uint64_t> pages() const;
+  void clear();
 
  private:
   std::vector<std::atomic<uint64_t>> words_;
+};
+
+struct FileId {
+  dev_t device = 0;
+  ino_t inode = 0;
+  bool operator==(const FileId&) const = default;
 };
 
 class GuestMemory {
@@ -99,8 +108,15 @@ class GuestMemory {
   std::span<DirtyPages> dirty() { return dirty_; }
 
   // Puts a file's pages in the place of memory's, private, copied when written: whole pages, inside
-  // one region.
+  // one region. For tracking they count as written.
   Result<void> map_file(GuestAddress address, int fd, uint64_t offset, uint64_t bytes);
+  // The same for all of it, the regions one after the other in the file, which is the state before
+  // anything is written.
+  Result<void> back_by(int fd, FileId file);
+  const std::optional<FileId>& backing() const { return backing_; }
+  // Its content comes from elsewhere, page by page.
+  void filled_by_another() { began_zero_ = false; }
+  bool began_zero() const { return began_zero_; }
 
  private:
   GuestMemory() = default;
@@ -110,6 +126,8 @@ class GuestMemory {
 
   std::vector<Region> regions_;
   std::vector<DirtyPages> dirty_;
+  std::optional<FileId> backing_;
+  bool began_zero_ = true;
 };
 
 }  // namespace hob::microvm

@@ -55,10 +55,11 @@ TEST(GuestMemory, OurWritesAreMarkedDirtyOnce) {
   ASSERT_EQ(memory.dirty().size(), 1u);
   EXPECT_TRUE(memory.write(0x1ffe, uint32_t{1}));  // over two pages
   memory.mark_dirty(0x46000, 0x1000);
-  const std::vector<uint64_t> first = memory.dirty()[0].take();
+  const std::vector<uint64_t> first = memory.dirty()[0].pages();
+  memory.dirty()[0].clear();
   EXPECT_EQ(first[0], 0b110u);
   EXPECT_EQ(first[1], uint64_t{1} << 6);
-  EXPECT_EQ(memory.dirty()[0].take()[0], 0u);
+  EXPECT_EQ(memory.dirty()[0].pages()[0], 0u);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "microvm/snapshot/encoding.h"
 #include "microvm/virtio/segments.h"
 
 namespace hob::microvm {
@@ -67,6 +68,17 @@ void Block::read_configuration(uint64_t offset, std::span<std::byte> data) {
   const auto bytes = std::as_bytes(std::span(&configuration, 1));
   for (size_t i = 0; i < data.size(); ++i)
     data[i] = offset + i < bytes.size() ? bytes[offset + i] : std::byte{0};
+}
+
+Result<std::string> Block::save() { return encode(BlockState{.sectors = sectors_}); }
+
+Result<void> Block::restore(std::string_view state) {
+  HOB_TRY(const BlockState block, decode<BlockState>(state));
+  if (block.sectors > sectors_)
+    return fail(Code::kInvalid, "the drive {} has {} sectors, and had {} in the snapshot",
+                options_.id, sectors_, block.sectors);
+  sectors_ = block.sectors;
+  return {};
 }
 
 void Block::activate(const Active& active) { active_.emplace(active); }

@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #include <array>
+#include <boost/describe.hpp>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,12 @@ struct BlockOptions {
   bool flushes = false;  // the guest's flushes reach the disk (cache type Writeback)
 };
 
+// For snapshots.
+struct BlockState {
+  uint64_t sectors = 0;
+};
+BOOST_DESCRIBE_STRUCT(BlockState, (), (sectors))
+
 class Block final : public VirtioDevice {
  public:
   // `file`'s size is cut down to whole sectors. kUnavailable: it cannot be looked at.
@@ -42,6 +49,9 @@ class Block final : public VirtioDevice {
   void activate(const Active& active) override;
   Progress notified(size_t index) override;
   void reset() override { active_.reset(); }
+  Result<std::string> save() override;
+  // kInvalid: the file is smaller than the disk was. A larger one stays of the old size.
+  Result<void> restore(std::string_view state) override;
 
   struct Counts {
     uint64_t reads = 0, writes = 0, flushes = 0, discards = 0;

@@ -8,8 +8,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
+#include "base/result.h"
 #include "microvm/memory/guest_memory.h"
 #include "microvm/virtio/queue.h"
 
@@ -64,6 +67,18 @@ class VirtioDevice {
   virtual Progress host_ready(size_t /*index*/) { return Progress::kDone; }
   // Ends all activity; the queues are not touched any more when it returns.
   virtual void reset() = 0;
+
+  // For snapshots, of a machine that is paused: the device's own state, queues apart, as a plain
+  // struct encoded by snapshot/encoding.h. kInvalid: it has none that could be kept, so no snapshot
+  // is taken.
+  virtual Result<std::string> save() {
+    return fail(Code::kInvalid, "a virtio device of type {} cannot be kept in a snapshot", type());
+  }
+  // Of a device made anew from the same configuration, before it is activated. kCorrupt: it is no
+  // state of such a device; kInvalid: the host has not got what it needs.
+  virtual Result<void> restore(std::string_view) {
+    return fail(Code::kInvalid, "a virtio device of type {} is in no snapshot", type());
+  }
 };
 
 }  // namespace hob::microvm

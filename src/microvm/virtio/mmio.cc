@@ -236,16 +236,62 @@ void VirtioMmio::write_status(uint32_t value) {
     if (taken) status_ = value;
   }
   if (added == kDriverOk && status_ == (kAcknowledge | kDriver | kFeaturesOk)) {
-    const bool event_index = (driver_features_ & kFeatureEventIndex) != 0;
-    const bool sound = std::ranges::all_of(
-        queues_, [&](Queue& queue) { return !queue.ready || queue.start(memory_, event_index); });
     status_ = value;
-    if (!sound) return needs_reset();
+    if (!start_queues()) return needs_reset();
     active_ = true;
     device_.activate(
         {.memory = memory_, .queues = queues_, .interrupt = *this, .features = driver_features_});
     look_at_sources();
   }
+}
+
+bool VirtioMmio::start_queues() {
+  const bool event_index = (driver_features_ & kFeatureEventIndex) != 0;
+  return std::ranges::all_of(
+      queues_, [&](Queue& queue) { return !queue.ready || queue.start(memory_, event_index); });
+}
+
+TransportState VirtioMmio::save() {
+  const std::lock_guard lock(mutex_);
+  TransportState state{.driver_features = driver_features_,
+                       .device_features_select = device_features_select_,
+                       .driver_features_select = driver_features_select_,
+                       .queue_select = queue_select_,
+                       .status = status_,
+                       .active = active_,
+                       .interrupt_status = interrupt_status_.load(),
+                       .configuration_generation = configuration_generation_.load(),
+                       .needs_reset = needs_reset_.load()};
+  for (const Queue& queue : queues_) state.queues.push_back(queue.save());
+  return state;
+}
+
+Result<void> VirtioMmio::restore(const TransportState& state) {
+  const std::lock_guard lock(mutex_);
+  if (state.queues.size() != queues_.size())
+    return fail(Code::kCorrupt, "a device of {} queues has {}", queues_.size(),
+                state.queues.size());
+  const bool chosen = (state.driver_features & ~device_.features()) == 0;
+  if (!chosen || (state.active && (state.status & kDriverOk) == 0))
+    return fail(Code::kCorrupt, "a device's driver chose what it was not offered");
+  driver_features_ = state.driver_features;
+  device_features_select_ = state.device_features_select;
+  driver_features_select_ = state.driver_features_select;
+  queue_select_ = state.queue_select;
+  status_ = state.status;
+  interrupt_status_ = state.interrupt_status;
+  configuration_generation_ = state.configuration_generation;
+  needs_reset_ = state.needs_reset;
+  for (size_t i = 0; i < queues_.size(); ++i) queues_[i].restore(state.queues[i]);
+  if (state.active) {
+    if (!start_queues()) return fail(Code::kCorrupt, "a device's queues break virtio's rules");
+    active_ = true;
+    device_.activate(
+        {.memory = memory_, .queues = queues_, .interrupt = *this, .features = driver_features_});
+    for (const Event& event : notifications_) event.signal();
+  }
+  if (interrupt_status_ != 0) interrupt_.signal();
+  return {};
 }
 
 void VirtioMmio::reset() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <boost/describe.hpp>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -15,6 +16,24 @@
 
 namespace hob::microvm {
 
+// For snapshots.
+struct TransportState {
+  uint64_t driver_features = 0;
+  uint32_t device_features_select = 0;
+  uint32_t driver_features_select = 0;
+  uint32_t queue_select = 0;
+  uint32_t status = 0;
+  bool active = false;
+  uint32_t interrupt_status = 0;
+  uint32_t configuration_generation = 0;
+  bool needs_reset = false;
+  std::vector<QueueState> queues{};
+};
+BOOST_DESCRIBE_STRUCT(TransportState, (),
+                      (driver_features, device_features_select, driver_features_select,
+                       queue_select, status, active, interrupt_status, configuration_generation,
+                       needs_reset, queues))
+
 class VirtioMmio final : public BusDevice, public DeviceInterrupt {
  public:
   // All must outlive it. Notifications of queues come through `loop`.
@@ -26,6 +45,12 @@ class VirtioMmio final : public BusDevice, public DeviceInterrupt {
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
 
+  // Of a machine that is paused.
+  TransportState save();
+  // Before the CPUs run, once the device has its own state: sets the registers, activates the
+  // device, and looks at all queues and interrupts anew, since an event that was on its way when
+  // the snapshot was taken is not in it. kCorrupt: a driver could not have brought it there.
+  Result<void> restore(const TransportState& state);
   // Paused, the device does nothing but answer register accesses; resumed, it looks at all of its
   // queues and sources. On the loop.
   void pause();
@@ -43,6 +68,7 @@ class VirtioMmio final : public BusDevice, public DeviceInterrupt {
   void write_register(uint64_t offset, uint32_t value);
   void write_status(uint32_t value);
   void reset();
+  bool start_queues();
   Queue* selected();
   void notified(size_t index);
   void host_ready(size_t index);

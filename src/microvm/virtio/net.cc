@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "microvm/devices/bus.h"
+#include "microvm/snapshot/encoding.h"
 #include "microvm/virtio/segments.h"
 
 namespace hob::microvm {
@@ -79,6 +80,14 @@ void Net::wait_until(MonotonicTime at) {
   if (waiting_until_ && *waiting_until_ <= at) return;
   waiting_until_ = at;
   timer_.arm(at);
+}
+
+Result<std::string> Net::save() { return encode(state()); }
+
+Result<void> Net::restore(std::string_view bytes) {
+  HOB_TRY(const State saved, decode<State>(bytes));
+  restore(saved);
+  return {};
 }
 
 void Net::restore(const State& state) {

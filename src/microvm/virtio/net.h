@@ -64,11 +64,14 @@ class Net final : public VirtioDevice {
   struct State {
     RateLimiter::State receive_limit{};
     RateLimiter::State send_limit{};
+    BOOST_DESCRIBE_CLASS(State, (), (receive_limit, send_limit), (), ())
   };
   State state() const {
     return {.receive_limit = receive_limit_.state(), .send_limit = send_limit_.state()};
   }
   void restore(const State& state);
+  Result<std::string> save() override;
+  Result<void> restore(std::string_view state) override;
 
   struct Counts {
     uint64_t received_frames = 0, received_bytes = 0, receive_failures = 0;

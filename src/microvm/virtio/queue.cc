@@ -46,6 +46,30 @@ void Queue::reset() {
   next_available_ = next_used_ = signalled_used_ = 0;
 }
 
+QueueState Queue::save() const {
+  return {.size = layout_.size,
+          .descriptors = layout_.descriptors,
+          .available = layout_.available,
+          .used = layout_.used,
+          .ready = ready,
+          .broken = broken_,
+          .next_available = next_available_,
+          .next_used = next_used_,
+          .signalled_used = signalled_used_};
+}
+
+void Queue::restore(const QueueState& state) {
+  layout_ = {.size = state.size,
+             .descriptors = state.descriptors,
+             .available = state.available,
+             .used = state.used};
+  ready = state.ready;
+  broken_ = state.broken;
+  next_available_ = state.next_available;
+  next_used_ = state.next_used;
+  signalled_used_ = state.signalled_used;
+}
+
 Queue::Popped Queue::break_it() {
   broken_ = true;
   return Popped::kBroken;

@@ -6,6 +6,7 @@
 // threads at once.
 #pragma once
 
+#include <boost/describe.hpp>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -32,6 +33,22 @@ struct Chain {
   uint64_t writable_bytes = 0;
 };
 
+// For snapshots.
+struct QueueState {
+  uint16_t size = 0;
+  uint64_t descriptors = 0;
+  uint64_t available = 0;
+  uint64_t used = 0;
+  bool ready = false;
+  bool broken = false;
+  uint16_t next_available = 0;
+  uint16_t next_used = 0;
+  uint16_t signalled_used = 0;
+};
+BOOST_DESCRIBE_STRUCT(QueueState, (),
+                      (size, descriptors, available, used, ready, broken, next_available, next_used,
+                       signalled_used))
+
 class Queue {
  public:
   explicit Queue(uint16_t size_max) : size_max_(size_max) {}
@@ -51,6 +68,9 @@ class Queue {
   // False: sizes, alignment or addresses break the rules.
   bool start(const GuestMemory& memory, bool event_index);
   void reset();
+  QueueState save() const;
+  // `start` checks it afterwards, as it checks what a driver sets up.
+  void restore(const QueueState& state);
 
   enum class Popped { kChain, kEmpty, kBroken };
   // Fills `chain`, whose vectors are used again.

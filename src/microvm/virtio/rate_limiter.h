@@ -6,6 +6,7 @@
 // exact; at once it is exceeded by less than one operation. Pure; not for several threads at once.
 #pragma once
 
+#include <boost/describe.hpp>
 #include <cstdint>
 #include <optional>
 
@@ -18,6 +19,7 @@ struct TokenBucketOptions {
   uint64_t burst = 0;      // more at first, which do not come back
   uint64_t refill_ms = 0;  // in which an empty one fills; 0: no limit
 };
+BOOST_DESCRIBE_STRUCT(TokenBucketOptions, (), (size, burst, refill_ms))
 
 class TokenBucket {
  public:
@@ -34,6 +36,7 @@ class TokenBucket {
   struct State {  // what a snapshot keeps besides the options
     int64_t budget = 0;
     uint64_t burst = 0;
+    BOOST_DESCRIBE_CLASS(State, (), (budget, burst), (), ())
   };
   State state() const { return {.budget = budget_, .burst = burst_}; }
   void restore(const State& state, MonotonicTime now);
@@ -52,6 +55,7 @@ struct RateLimiterOptions {
   std::optional<TokenBucketOptions> bandwidth{};  // tokens are bytes
   std::optional<TokenBucketOptions> operations{};
 };
+BOOST_DESCRIBE_STRUCT(RateLimiterOptions, (), (bandwidth, operations))
 
 class RateLimiter {
  public:
@@ -73,6 +77,7 @@ class RateLimiter {
   struct State {
     TokenBucket::State bandwidth{};
     TokenBucket::State operations{};
+    BOOST_DESCRIBE_CLASS(State, (), (bandwidth, operations), (), ())
   };
   State state() const {
     return {.bandwidth = bandwidth_.state(), .operations = operations_.state()};

@@ -13,6 +13,7 @@
 #include <optional>
 #include <string_view>
 
+#include "microvm/snapshot/encoding.h"
 #include "microvm/virtio/segments.h"
 
 namespace hob::microvm {
@@ -173,12 +174,42 @@ void Vsock::reset() {
 
 VirtioDevice::Progress Vsock::notified(size_t index) {
   const std::lock_guard lock(mutex_);
-  if (index == kEvents) return Progress::kDone;
+  if (index == kEvents) {
+    tell_restored();
+    return Progress::kDone;
+  }
   if (was_reset_) close_all();
   const Progress taken = take_packets();
   const Progress sent = send_waiting();
   interrupt_if_wanted();
   return taken == Progress::kMore || sent == Progress::kMore ? Progress::kMore : Progress::kDone;
+}
+
+Result<std::string> Vsock::save() {
+  const std::lock_guard lock(mutex_);
+  // What was taken and not used is the guest's again; it is taken anew when the machine goes on.
+  if (active_ && has_buffer_) active_->queues[kToGuest].unpop(1);
+  has_buffer_ = false;
+  return encode(VsockState{.next_host_port = next_host_port_});
+}
+
+Result<void> Vsock::restore(std::string_view state) {
+  HOB_TRY(const VsockState saved, decode<VsockState>(state));
+  const std::lock_guard lock(mutex_);
+  next_host_port_ = saved.next_host_port | kVsockFirstHostPort;
+  restored_ = true;
+  return {};
+}
+
+void Vsock::tell_restored() {
+  if (!restored_ || !active_) return;
+  Queue& events = active_->queues[kEvents];
+  if (events.pop(active_->memory, chain_) != Queue::Popped::kChain) return;
+  const uint32_t transport_reset = 0;
+  if (copy_out(active_->memory, chain_.writable, 0, std::as_bytes(std::span(&transport_reset, 1))))
+    events.push_used(active_->memory, chain_.head, sizeof transport_reset);
+  restored_ = false;
+  if (events.wants_interrupt(active_->memory)) active_->interrupt.queue_used();
 }
 
 void Vsock::woken() {

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <array>
+#include <boost/describe.hpp>
 #include <deque>
 #include <map>
 #include <memory>
@@ -50,6 +51,12 @@ class VsockListener {
   std::string path_;
 };
 
+// For snapshots.
+struct VsockState {
+  uint32_t next_host_port = kVsockFirstHostPort;
+};
+BOOST_DESCRIBE_STRUCT(VsockState, (), (next_host_port))
+
 class Vsock final : public VirtioDevice {
  public:
   // `listener`: bound to `path`, non-blocking. The loop must outlive the device.
@@ -65,6 +72,10 @@ class Vsock final : public VirtioDevice {
   void activate(const Active& active) override;
   Progress notified(size_t index) override;
   void reset() override;
+
+  // Connections are not kept: after a restore the driver is told that all are gone (5.10.6.7).
+  Result<std::string> save() override;
+  Result<void> restore(std::string_view state) override;
 
   size_t connections() const;
 
@@ -85,6 +96,7 @@ class Vsock final : public VirtioDevice {
   void connection_ready(VsockPorts ports, uint32_t events);
   void woken();
   void interrupt_if_wanted();
+  void tell_restored();
 
   // With the lock held.
   Progress take_packets();
@@ -126,6 +138,7 @@ class Vsock final : public VirtioDevice {
   uint32_t next_host_port_ = kVsockFirstHostPort;
   Chain buffer_;  // the guest's next empty one, where has_buffer_
   bool has_buffer_ = false;
+  bool restored_ = false;  // and the driver was not told yet
   Chain chain_;
   std::vector<iovec> vectors_;
 };

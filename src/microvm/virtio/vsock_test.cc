@@ -404,6 +404,41 @@ TEST_F(VsockTest, AResetEndsAllConnections) {
   EXPECT_EQ(heard(client("CONNECT 52\n")), "<end>") << "nobody drives the device";
 }
 
+TEST_F(VsockTest, AfterARestoreTheDriverIsToldThatAllConnectionsAreGone) {
+  offer(8);
+  VsockPorts before;
+  const Fd fd = connected(52, before);
+  // A buffer that was taken and is not used yet: the snapshot's queue still offers it.
+  const uint16_t taken = queues_[0].save().next_available;
+  const auto state = vsock_->save();
+  ASSERT_TRUE(state);
+  EXPECT_LE(queues_[0].save().next_available, taken);
+  EXPECT_EQ(queues_[0].save().next_available, receive_.used());
+
+  auto restored = Vsock::create(kGuestCid, Fd(dup(listener_->fd().get())), path_, *loop_);
+  ASSERT_TRUE(restored);
+  vsock_ = *std::move(restored);
+  ASSERT_TRUE(vsock_->restore(*state));
+  vsock_->activate({.memory = memory_, .queues = queues_, .interrupt = interrupts_, .features = 0});
+  constexpr GuestAddress kEvent = 0x70000;
+  ASSERT_TRUE(memory_.write(kEvent, uint32_t{0xffffffff}));
+  events_.descriptor(0, kEvent, 4, Driver::kWrite);
+  vsock_->notified(2);
+  EXPECT_EQ(events_.used(), 0) << "the driver has offered no buffer yet";
+  events_.offer(0);
+  vsock_->notified(2);
+  vsock_->notified(2);
+  EXPECT_EQ(events_.used(), 1) << "once";
+  EXPECT_EQ(*memory_.read<uint32_t>(kEvent), 0u) << "transport reset, 5.10.6.7";
+  // Ports of before are not given again.
+  VsockPorts after;
+  seen_ = receive_.used();
+  refill();
+  const Fd again = connected(52, after);
+  EXPECT_NE(after.host, before.host);
+  EXPECT_FALSE(vsock_->restore("x"));
+}
+
 TEST_F(VsockTest, ThePathIsTakenOnceAndGivenBack) {
   EXPECT_FALSE(VsockListener::bind(path_));
   EXPECT_FALSE(VsockListener::bind(""));

@@ -1,0 +1,118 @@
+// PUT /snapshot/create and /snapshot/load.
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "microvm/api/answers.h"
+#include "microvm/api/api.h"
+#include "microvm/api/snapshot_request.h"
+#include "microvm/snapshot/state_file.h"
+
+namespace hob::microvm {
+namespace {
+
+constexpr unsigned kStateFileMode = 0600;
+
+}  // namespace
+
+MicrovmApi::Answer MicrovmApi::put_snapshot_create(const HttpRequest&, const Json& body) {
+  HOB_TRY(const SnapshotCreation creation, body_of(read_snapshot_creation(body)));
+  if (auto created = create_snapshot(creation); !created)
+    return fail(Code::kInvalid, "Create snapshot error: {}", created.error().message);
+  return HttpResponse{};
+}
+
+Result<void> MicrovmApi::create_snapshot(const SnapshotCreation& creation) {
+  if (machine_->running())
+    return fail(Code::kInvalid,
+                "Cannot save the microVM state: Operation not allowed: save/restore unavailable "
+                "while running");
+  SnapshotState state{.configuration = configuration_, .boot_source = boot_source_};
+  for (const OpenDrive& open : drives_) state.drives.push_back(open.drive);
+  state.vsock = vsock_;
+  for (const OpenInterface& open : interfaces_) state.interfaces.push_back(open.interface);
+  HOB_TRY(state.machine, context(machine_->save(), "Cannot save the microVM state"));
+  HOB_CHECK(machine_->collect_dirty());
+  // The state last: where it is, the memory is whole.
+  HOB_CHECK(write_memory(machine_->memory(), creation.memory_path, creation.kind));
+  return write_file_durably(creation.state_path, write_state(state), kStateFileMode);
+}
+
+MicrovmApi::Answer MicrovmApi::put_snapshot_load(const HttpRequest&, const Json& body) {
+  HOB_TRY(const SnapshotLoading loading, body_of(read_snapshot_loading(body)));
+  deprecated_ = loading.deprecated;
+  if (configured_)
+    return fail(Code::kInvalid,
+                "Load snapshot error: Loading a microVM snapshot not allowed after configuring "
+                "boot-specific resources.");
+  if (auto loaded = load_snapshot(loading); !loaded) {
+    // Half of a machine may be there: as Firecracker, this process is of no more use.
+    std::string reason = "Load snapshot error: " + loaded.error().message;
+    on_end_({.failed = true, .reason = reason});
+    return fail(Code::kInvalid, "{}", reason);
+  }
+  return HttpResponse{};
+}
+
+Result<void> MicrovmApi::load_snapshot(const SnapshotLoading& loading) {
+  HOB_TRY(const std::string file, read_file(loading.state_path, kStateBytesMax));
+  HOB_TRY(SnapshotState state, read_state(file));
+  HOB_CHECK(check(state.configuration));
+  configuration_ = state.configuration;
+  configuration_.track_dirty_pages = loading.track_dirty;
+  if (loading.huge_pages) configuration_.huge_pages = *loading.huge_pages;
+  boot_source_ = std::move(state.boot_source);
+  for (Drive& drive : state.drives) {
+    HOB_CHECK(check_id(drive.id));
+    HOB_CHECK(set_drive(std::move(drive)));
+  }
+  HOB_CHECK(restore_interfaces(loading, std::move(state.interfaces)));
+  if (loading.vsock_path) {
+    if (!state.vsock) return fail(Code::kInvalid, "the snapshot has no vsock device");
+    state.vsock->path = *loading.vsock_path;
+  }
+  if (state.vsock) HOB_CHECK(set_vsock(*std::move(state.vsock)));
+  HOB_TRY(MachineOptions options, machine_options());
+  HOB_TRY(GuestMemory memory, load_memory(loading));
+  HOB_TRY(machine_, Machine::restore(
+                        std::move(options), std::move(memory), state.machine,
+                        loading.clock_forward ? Machine::Clock::kForward : Machine::Clock::kAsSaved,
+                        loop_, on_end_));
+  HOB_CHECK(narrow_filter());
+  if (loading.resume) machine_->resume();
+  return {};
+}
+
+Result<void> MicrovmApi::restore_interfaces(const SnapshotLoading& loading,
+                                            std::vector<NetworkInterface> saved) {
+  for (const SnapshotLoading::Interface& override : loading.interfaces) {
+    const auto found = std::ranges::find(saved, override.id, &NetworkInterface::id);
+    if (found == saved.end())
+      return fail(Code::kInvalid, "the snapshot has no network interface {}", override.id);
+    found->tap = override.tap;
+  }
+  for (NetworkInterface& interface : saved) {
+    HOB_CHECK(check_id(interface.id));
+    HOB_CHECK(set_interface(std::move(interface)));
+  }
+  return {};
+}
+
+Result<GuestMemory> MicrovmApi::load_memory(const SnapshotLoading& loading) {
+  const uint64_t bytes = configuration_.memory_mib << 20;
+  const GuestMemory::Pages pages = pages_of(configuration_.huge_pages);
+  if (!loading.handled) {
+    if (pages == GuestMemory::Pages::kHuge)
+      return fail(Code::kInvalid,
+                  "Cannot restore hugetlbfs backed snapshot by mapping the memory file. Please use "
+                  "uffd.");
+    return map_memory(loading.memory_path, bytes, loading.track_dirty);
+  }
+  HOB_TRY(HandledMemory handled,
+          handled_memory(loading.memory_path, bytes, pages, loading.track_dirty));
+  faults_ = std::move(handled.faults);
+  fault_handler_ = std::move(handled.handler);
+  return std::move(handled.memory);
+}
+
+}  // namespace hob::microvm
