@@ -24,7 +24,7 @@ _hob() {
     deploy) mapfile -t COMPREPLY < <(compgen -W "--name --port --env --cpu --memory --health-path --command --request-timeout --idle-timeout --min-size --min-size-schedule --sleep-after --stop-after --protocol --sticky --strategy --keep-previous --auto-deploy --no-wait --json" -- "$current")
             mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current") ;;
     logs) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --follow --lines --since --events --timestamps" -- "$current") ;;
-    scale) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --min --max --concurrency --sleep-after --stop-after --schedule --strategy --keep-previous --json" -- "$current") ;;
+    scale) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --min-size --max-size --concurrency --sleep-after --stop-after --min-size-schedule --strategy --keep-previous --sticky --json" -- "$current") ;;
     rollback) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --to" -- "$current") ;;
     open|describe|pause|resume|restart|cancel|promote|deploys|revisions|rm) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services)" -- "$current") ;;
     trust) mapfile -t COMPREPLY < <(compgen -W "--remove --data" -- "$current") ;;

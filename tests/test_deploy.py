@@ -146,3 +146,28 @@ def test_events_tell_the_story(hob, service):
     service("hello-events")
     events = hob.run("logs", "hello-events", "--events").stdout
     assert "Successfully deployed" in events, events
+
+
+def test_options_are_checked_before_an_image_is_pushed(hob):
+    for option, why in ((("--strategy", "canary 10%"), "canary 10% 5m, 50% 5m"), (("--sleep-after", "soon"), "write 500ms"),
+                        (("--cpu", "7"), "0.25")):
+        refused = hob.run("deploy", HELLO, "--name", "never-made", *option, check=False)
+        assert refused.returncode == 1 and why in refused.stderr and "push" not in refused.stderr, refused.stderr
+    assert hob.run("deploy", HELLO, "--name", "never-made", "--strategy", "", check=False).returncode == 2
+
+
+def test_several_services_go_at_once_or_none_does(hob, service):
+    service("gone-one")
+    service("gone-two")
+    assert "there is no service gone-three" in hob.run("rm", "gone-one", "gone-three", check=False).stderr
+    assert {"gone-one", "gone-two"} <= {s["Name"] for s in hob.json("ps")["Services"]}
+    done = hob.json("rm", "gone-one", "gone-two")
+    assert [s["Name"] for s in done["Services"]] == ["gone-one", "gone-two"]
+    assert not {"gone-one", "gone-two"} & {s["Name"] for s in hob.json("ps")["Services"]}
+
+
+def test_help_is_a_command_too(hob):
+    assert hob.run("help").stdout == hob.run("--help").stdout
+    assert "--min-size" in hob.run("help", "scale").stdout and "CHAIN" not in hob.run("help", "scale").stdout
+    unknown = hob.run("help", "sclae", check=False)
+    assert unknown.returncode == 2 and "did you mean 'hob scale'" in unknown.stderr

@@ -18,6 +18,8 @@ def test_a_rollback_brings_image_and_configuration_back_and_loses_no_request(hob
     assert load.failed == []
     revisions = hob.json("revisions", "hello-back")["Revisions"]
     assert [r["Serves"] for r in revisions] == [False, True]
+    told = hob.run("deploys", "hello-back").stdout
+    assert told.count("ROLL_BACK ") == 2 and told.count("UPDATE_SERVICE") == 1, told
     assert re.fullmatch("sha256:[0-9a-f]{64}", revisions[0]["Digest"])
     refused = hob.run("rollback", "hello-back", "--to", "9", check=False)
     assert refused.returncode == 1 and "has no revision 9" in refused.stderr
@@ -40,5 +42,8 @@ def test_a_deployment_is_cancelled_while_it_waits_for_its_health(hob, service, t
     assert outcome["done"].returncode == 1 and "cancelled" in outcome["done"].stderr
     assert hob.get(host, "/env?VERSION").text == "1\n"
     assert [s["Status"] for s in hob.json("ps")["Services"] if s["Name"] == "hello-cancel"] == ["RUNNING"]
+    assert "CANCELLED" in hob.run("deploys", "hello-cancel").stdout
+    events = hob.run("logs", "hello-cancel", "--events").stdout
+    assert "was cancelled" in events and "failed" not in events, events
     nothing = hob.run("cancel", "hello-cancel", check=False)
     assert nothing.returncode == 1 and "no operation in progress" in nothing.stderr

@@ -65,10 +65,10 @@ def test_instances_that_are_not_needed_sleep_and_a_request_wakes_one(hob, servic
 
 def test_scale_sets_sizes_and_times(hob, service):
     service("hello-sizes")
-    shown = hob.json("scale", "hello-sizes", "--min", "2", "--max", "4", "--concurrency", "7", "--sleep-after", "5m",
-                     "--schedule", "Mon 08:00-09:00 3")
+    shown = hob.json("scale", "hello-sizes", "--min-size", "2", "--max-size", "4", "--concurrency", "7", "--sleep-after", "5m",
+                     "--min-size-schedule", "Mon 08:00-09:00 3")
     assert shown == {"Name": "hello-sizes", "MinSize": 2, "MaxSize": 4, "MaxConcurrency": 7, "SleepAfter": "5m",
-                     "StopAfter": "", "MinSizeSchedule": "Mon 08:00-09:00 3", "Strategy": "", "KeepPrevious": ""}
+                     "StopAfter": "", "MinSizeSchedule": "Mon 08:00-09:00 3", "Strategy": "", "KeepPrevious": "", "Sticky": ""}
     wait_until("two instances", 60, lambda: capacity(hob, "hello-sizes")["Awake"]
                + capacity(hob, "hello-sizes")["Asleep"] == 2, every=0.2)
     # App Runner's own clients see the same.
@@ -79,7 +79,17 @@ def test_scale_sets_sizes_and_times(hob, service):
     tags = [{"Key": "hob:min-size", "Value": "5"}]
     with pytest.raises(apprunner.exceptions.InvalidRequestException, match=r"\(5\) can't be greater than MaxSize \(4\)"):
         apprunner.tag_resource(ResourceArn=arn, Tags=tags)
-    shown = hob.json("scale", "hello-sizes", "--min", "0", "--stop-after", "1h", "--schedule", "none")
+    shown = hob.json("scale", "hello-sizes", "--min-size", "0", "--stop-after", "1h", "--min-size-schedule", "none")
     assert (shown["MinSize"], shown["MaxSize"], shown["StopAfter"], shown["MinSizeSchedule"]) == (0, 4, "1h", "")
-    bad = hob.run("scale", "hello-sizes", "--schedule", "Mon 8-9 2", check=False)
+    bad = hob.run("scale", "hello-sizes", "--min-size-schedule", "Mon 8-9 2", check=False)
     assert bad.returncode == 1 and "Mon-Fri 08:00-18:00 2" in bad.stderr
+    # A part that is wrong leaves the whole undone, and nothing is nothing.
+    bad = hob.run("scale", "hello-sizes", "--max-size", "9", "--strategy", "canary 10%", check=False)
+    assert bad.returncode == 1 and "canary 10% 5m, 50% 5m" in bad.stderr
+    assert hob.json("scale", "hello-sizes")["MaxSize"] == 4
+    empty = hob.run("scale", "hello-sizes", "--strategy", "", check=False)
+    assert empty.returncode == 2 and "--strategy: it is empty" in empty.stderr, empty.stderr
+    assert hob.json("scale", "hello-sizes", "--sticky", "1h")["Sticky"] == "1h"
+    assert "HOBSTICKY" in hob.get(hob.host("hello-sizes")).headers.get("Set-Cookie", "")
+    hob.run("scale", "hello-sizes", "--sticky", "off")
+    wait_until("no cookie", 30, lambda: "Set-Cookie" not in hob.get(hob.host("hello-sizes")).headers)

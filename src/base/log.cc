@@ -4,6 +4,7 @@
 
 #include <atomic>
 
+#include "base/json_text.h"
 #include "base/time.h"
 
 namespace hob::log {
@@ -23,23 +24,6 @@ const char* word(Level level) {
   return "error";
 }
 
-void append_quoted(std::string& out, std::string_view text) {
-  out.push_back('"');
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out.push_back('\\');
-      out.push_back(c);
-    } else if (c == '\n') {
-      out += "\\n";
-    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
-      out += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));
-    } else {
-      out.push_back(c);
-    }
-  }
-  out.push_back('"');
-}
-
 }  // namespace
 
 void set_process(std::string_view name) { g_process = name; }
@@ -49,13 +33,14 @@ void write(Level level, std::string_view event, Fields fields) {
   if (level < g_level.load(std::memory_order_relaxed)) return;
   std::string line = fmt::format(R"({{"time":"{}","level":"{}","process":"{}","event":)",
                                  iso8601(SystemClock().now()), word(level), g_process);
-  append_quoted(line, event);
+  append_json_quoted(line, event);
   for (const Field& field : fields) {
     line.push_back(',');
-    append_quoted(line, field.name);
+    append_json_quoted(line, field.name);
     line.push_back(':');
     if (field.bare) line += field.value;
-    else append_quoted(line, field.value);
+    else
+      append_json_quoted(line, field.value);
   }
   line += "}\n";
   // One write a line, so that lines of several threads do not mix. A full pipe or disk must not stop us.

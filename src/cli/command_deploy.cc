@@ -128,7 +128,10 @@ Async<Result<void>> deploy(const Context& context, DeployOptions options) {
         source ? std::filesystem::weakly_canonical(options.image).filename().string()
                : options.image);
   }
-  HOB_CO_CHECK(check_service_name(options.name));  // before an image is pushed for nothing
+  // Before an image is built and pushed for nothing.
+  HOB_CO_CHECK(check_service_name(options.name));
+  HOB_CO_CHECK(create_input(options, options.image));
+  HOB_CO_CHECK(co_await check_settings(api, tags_of(options)));
   HOB_CO_TRY(std::string identifier, co_await bring_image(context, api, options, progress));
   HOB_CO_TRY(std::optional<ServiceLine> existing, co_await service_named(api, options.name));
   std::string target = "AppRunner.CreateService";
@@ -173,7 +176,7 @@ Async<Result<void>> deploy(const Context& context, DeployOptions options) {
                                  {"OperationId", operation}};
     printf("%s\n", json::serialize(object).c_str());
   } else {
-    progress.line(options.no_wait ? "the operation goes on; see hob ps"
+    progress.line(options.no_wait ? "the operation goes on; see hob deploys " + service.name
                                   : service.name + " is running");
     printf("%s\n", service.url.c_str());
   }
@@ -223,10 +226,12 @@ void add_deploy(CLI::App& program, Context& context) {
                       "5m, 50% 5m', 'linear 10% 1m' (rolling)");
   command->add_option("--keep-previous", options->keep_previous,
                       "For how long the version before is kept asleep: 30m, off (15m)");
-  command->add_option("--sticky", options->sticky,
-                      "Visitors return to their instance, by cookie, for 1h, 1d (they do not)");
+  command->add_option(
+      "--sticky", options->sticky,
+      "Visitors return to their instance, by cookie, for 1h, 1d; off (they do not)");
   command->add_flag("--auto-deploy", options->auto_deploy, "A pushed tag deploys by itself");
   command->add_flag("--no-wait", options->no_wait, "Return when the operation has begun");
+  refuse_empty_values(*command);
   on_run(*command, context,
          [&context, options]() -> Async<Result<void>> { return deploy(context, *options); });
 }

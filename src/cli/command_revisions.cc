@@ -19,12 +19,21 @@ int64_t number_at(const json::object& object, std::string_view name) {
   return value != nullptr && value->is_int64() ? value->as_int64() : 0;
 }
 
+bool is_true(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  return value != nullptr && value->is_bool() && value->as_bool();
+}
+
+// While a version takes over, what the other one is follows from its share.
 std::string state_of(const json::object& revision, bool serves) {
-  const json::value* kept = revision.if_contains("Kept");
-  if (kept != nullptr && kept->is_bool() && kept->as_bool()) return "kept";
-  if (serves) return "serves";
+  const int64_t percent = number_at(revision, "Percent");
+  const bool runs = !text_at(revision, "HostName").empty();
+  if (is_true(revision, "Kept")) return "kept";
   const std::string state = text_at(revision, "State");
-  if (state == "IN_PROGRESS") return "being deployed";
+  if (state == "IN_PROGRESS" && percent == 100) return "bakes: hob promote or cancel ends it";
+  if (state == "IN_PROGRESS") return percent > 0 ? "takes over" : "being deployed";
+  if (serves)
+    return runs && percent == 0 ? "served; ready until the next one is settled" : "serves";
   return state == "FAILED" ? "failed" : "";
 }
 
@@ -58,11 +67,17 @@ Async<Result<void>> deploys(const Context& context, std::string wanted) {
     const json::object& operation = each.as_object();
     const int64_t revision = number_at(operation, "Revision");
     const json::value* started = operation.if_contains("StartedAt");
-    rows.push_back(
-        {printable(text_at(operation, "Type")), revision > 0 ? std::to_string(revision) : "",
-         printable(text_at(operation, "Status")), span(operation),
-         started != nullptr && started->is_number() ? age(started->to_number<double>()) + " ago"
-                                                    : ""});
+    const bool rolls_back = number_at(operation, "RollsBackTo") > 0;
+    const std::string status = text_at(operation, "Status");
+    const bool cancelled = is_true(operation, "Cancelled") && status != "SUCCEEDED";
+    rows.push_back({rolls_back ? "ROLL_BACK" : printable(text_at(operation, "Type")),
+                    revision > 0 ? std::to_string(revision) : "",
+                    cancelled ? (span(operation).empty() ? "BEING_CANCELLED" : "CANCELLED")
+                              : printable(status),
+                    span(operation),
+                    started != nullptr && started->is_number()
+                        ? age(started->to_number<double>()) + " ago"
+                        : ""});
     const json::value* steps = operation.if_contains("Steps");
     if (steps == nullptr || !steps->is_array()) continue;
     for (const json::value& step : steps->as_array()) {
@@ -93,16 +108,14 @@ Async<Result<void>> revisions(const Context& context, std::string wanted) {
       if (!each.is_object()) continue;
       const json::object& revision = each.as_object();
       const json::value* made = revision.if_contains("CreatedAt");
-      const json::value* serves = revision.if_contains("Serves");
       const std::string url = url_of(api.instance(), printable(text_at(revision, "HostName")));
-      const bool is_now = serves != nullptr && serves->is_bool() && serves->as_bool();
       rows.push_back(
           {std::to_string(number_at(revision, "Revision")),
            made != nullptr && made->is_number() ? age(made->to_number<double>()) + " ago" : "",
            printable(text_at(revision, "ImageIdentifier")),
            printable(text_at(revision, "Digest")).substr(0, kDigestShown),
            url.empty() ? "" : fmt::format("{}%", number_at(revision, "Percent")),
-           state_of(revision, is_now), url});
+           state_of(revision, is_true(revision, "Serves")), url});
     }
   }
   if (rows.size() == 1) {
@@ -134,11 +147,13 @@ Async<Result<void>> rollback(const Context& context, std::string wanted, int to)
 Async<Result<void>> promote(const Context& context, std::string wanted) {
   HOB_CO_TRY(Api api, Api::open(context));
   HOB_CO_TRY(ServiceLine service, co_await find_service(api, std::move(wanted)));
+  // What was said before was shown to who deployed it.
+  const Instant since = SystemClock().now();
   HOB_CO_TRY(json::object answer,
              co_await api.call("hob", "Hob.PromoteOperation", {{"ServiceArn", service.arn}}));
   const std::string operation = text_at(answer, "OperationId");
   Progress progress(context.json);
-  HOB_CO_CHECK(co_await follow_operation(api, service, operation, "promoting", progress));
+  HOB_CO_CHECK(co_await follow_operation(api, service, operation, "promoting", progress, since));
   if (context.json)
     printf("%s\n", json::serialize(answer).c_str());
   else
@@ -159,7 +174,7 @@ Async<Result<void>> cancel(const Context& context, std::string wanted) {
   } else if (status == "SUCCEEDED") {
     printf("too late: the operation on %s had succeeded\n", service.name.c_str());
   } else {
-    printf("cancelled; see: hob ps\n");
+    printf("cancelled; see: hob deploys %s\n", service.name.c_str());
   }
   co_return Result<void>{};
 }

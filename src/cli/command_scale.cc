@@ -33,6 +33,7 @@ struct ScaleOptions {
   std::string schedule{};  // "none": no more
   std::string strategy{};
   std::string keep_previous{};
+  std::string sticky{};
 };
 
 // What a service is scaled by now.
@@ -101,23 +102,28 @@ Async<Result<void>> change_sizes(Api api, ServiceLine service, Scaling wanted, P
   co_return co_await follow_operation(api, service, operation, "scaling", progress);
 }
 
-Async<Result<void>> change_tags(Api api, std::string arn, ScaleOptions options, Scaling known) {
+// The tags that are to be set: [{Key, Value}].
+json::array settings_of(const ScaleOptions& options) {
   json::array set;
-  json::array unset;
   const auto put = [&set](const char* key, const std::string& value) {
     if (!value.empty()) set.push_back({{"Key", key}, {"Value", value}});
   };
   if (options.min == 0) put("hob:min-size", "0");
-  if (options.min.value_or(0) > 0 && known.tags.contains("hob:min-size"))
-    unset.emplace_back("hob:min-size");
   put("hob:sleep-after", options.sleep_after);
   put("hob:stop-after", options.stop_after);
   put("hob:strategy", options.strategy);
   put("hob:keep-previous", options.keep_previous);
-  if (options.schedule == "none")
-    unset.emplace_back("hob:min-size-schedule");
-  else
-    put("hob:min-size-schedule", options.schedule);
+  put("hob:sticky", options.sticky);
+  if (options.schedule != "none") put("hob:min-size-schedule", options.schedule);
+  return set;
+}
+
+Async<Result<void>> change_tags(Api api, std::string arn, ScaleOptions options, Scaling known) {
+  json::array set = settings_of(options);
+  json::array unset;
+  if (options.min.value_or(0) > 0 && known.tags.contains("hob:min-size"))
+    unset.emplace_back("hob:min-size");
+  if (options.schedule == "none") unset.emplace_back("hob:min-size-schedule");
   if (!set.empty()) {
     json::object input = {{"ResourceArn", arn}, {"Tags", std::move(set)}};
     HOB_CO_CHECK(co_await api.call("apprunner", "AppRunner.TagResource", std::move(input)));
@@ -150,7 +156,8 @@ void print(const ServiceLine& service, const Scaling& scaling, bool as_json) {
                                  {"StopAfter", stop_after},
                                  {"MinSizeSchedule", schedule},
                                  {"Strategy", tag("hob:strategy")},
-                                 {"KeepPrevious", tag("hob:keep-previous")}};
+                                 {"KeepPrevious", tag("hob:keep-previous")},
+                                 {"Sticky", tag("hob:sticky")}};
     printf("%s\n", json::serialize(object).c_str());
     return;
   }
@@ -168,6 +175,8 @@ void print(const ServiceLine& service, const Scaling& scaling, bool as_json) {
   rows.push_back(
       {"the version before",
        keep == "off" ? "goes at once" : "is kept for " + (keep.empty() ? "15m" : printable(keep))});
+  if (const std::string sticky = tag("hob:sticky"); !sticky.empty() && sticky != "off")
+    rows.push_back({"visitors", "return to their instance for " + printable(sticky)});
   printf("%s", table(rows).c_str());
 }
 
@@ -184,6 +193,8 @@ Async<Result<void>> scale(const Context& context, ScaleOptions options) {
   const bool same = wanted.min == scaling.min && wanted.max == scaling.max &&
                     wanted.concurrency == scaling.concurrency;
   const bool only_zero = options.min == 0 && !options.max && !options.concurrency;
+  // Before anything is changed: half of what was asked for is nobody's wish.
+  HOB_CO_CHECK(co_await check_settings(api, settings_of(options)));
   Progress progress(context.json);
   if (!same && !only_zero) HOB_CO_CHECK(co_await change_sizes(api, service, wanted, progress));
   HOB_CO_CHECK(co_await change_tags(api, service.arn, options, scaling));
@@ -200,24 +211,28 @@ void add_scale(CLI::App& program, Context& context) {
       "scale", "Show or set how many instances a service has, and when they sleep");
   command->add_option("service", options->service, "Its name")->required();
   command
-      ->add_option("--min", options->min,
+      ->add_option("--min-size", options->min,
                    "Instances kept for visitors; 0: none, a request starts one")
       ->check(CLI::Range(0, kSizeMax));
-  command->add_option("--max", options->max, "Instances at most")->check(CLI::Range(1, kSizeMax));
+  command->add_option("--max-size", options->max, "Instances at most")
+      ->check(CLI::Range(1, kSizeMax));
   command
       ->add_option("--concurrency", options->concurrency, "Requests that an instance takes at once")
       ->check(CLI::Range(1, kConcurrencyMax));
   command->add_option("--sleep-after", options->sleep_after,
                       "Without visitors all instances sleep after 30s, 5m; off: none ever does");
   command->add_option("--stop-after", options->stop_after,
-                      "With --min 0 all are stopped after 15m, 2h without visitors");
+                      "With --min-size 0 all are stopped after 15m, 2h without visitors");
   command->add_option("--strategy", options->strategy,
                       "How versions follow each other: rolling, 'blue-green bake=10m', 'canary 10% "
                       "5m, 50% 5m', 'linear 10% 1m'");
   command->add_option("--keep-previous", options->keep_previous,
                       "For how long the version before is kept asleep: 30m; off: not at all");
-  command->add_option("--schedule", options->schedule,
+  command->add_option("--min-size-schedule", options->schedule,
                       "A higher minimum at times: 'Mon-Fri 08:00-18:00 2', in UTC; none: no more");
+  command->add_option("--sticky", options->sticky,
+                      "Visitors return to their instance, by cookie, for 1h, 1d; off: they do not");
+  refuse_empty_values(*command);
   on_run(*command, context,
          [&context, options]() -> Async<Result<void>> { return scale(context, *options); });
 }

@@ -14,8 +14,10 @@
 namespace hob::cli {
 namespace {
 
+namespace json = boost::json;
+
 struct StepOptions {
-  std::string service{};
+  std::vector<std::string> services{};
   bool no_wait = false;
 };
 
@@ -31,7 +33,7 @@ Async<Result<void>> open_service(const Context& options, std::string wanted) {
   HOB_CO_TRY(Api api, Api::open(options));
   HOB_CO_TRY(ServiceLine service, co_await find_service(api, std::move(wanted)));
   if (options.json) {
-    printf("%s\n", boost::json::serialize(boost::json::object{{"Url", service.url}}).c_str());
+    printf("%s\n", json::serialize(json::object{{"Url", service.url}}).c_str());
     co_return Result<void>{};
   }
   printf("%s\n", service.url.c_str());
@@ -44,23 +46,36 @@ Async<Result<void>> open_service(const Context& options, std::string wanted) {
   co_return Result<void>{};
 }
 
-Async<Result<void>> take_step(const Context& context, Step step, StepOptions options) {
-  HOB_CO_TRY(Api api, Api::open(context));
-  HOB_CO_TRY(ServiceLine service, co_await find_service(api, options.service));
-  HOB_CO_TRY(boost::json::object answer,
-             co_await call_on_service(api, step.operation, service.arn));
+Async<Result<json::object>> take_step(const Context& context, Api api, ServiceLine service,
+                                      Step step, bool no_wait) {
+  HOB_CO_TRY(json::object answer, co_await call_on_service(api, step.operation, service.arn));
   const std::string operation = text_at(answer, "OperationId");
-  if (!options.no_wait && !operation.empty()) {
+  if (!no_wait && !operation.empty()) {
     Progress progress(context.json);
     Result<void> followed = co_await follow_operation(api, service, operation, step.verb, progress);
     HOB_CO_CHECK(std::move(followed));
   }
+  if (!context.json) printf("%s %s\n", service.name.c_str(), no_wait ? step.verb : step.done);
+  co_return json::object{{"Name", service.name}, {"Arn", service.arn}, {"OperationId", operation}};
+}
+
+Async<Result<void>> take_steps(const Context& context, Step step, StepOptions options) {
+  HOB_CO_TRY(Api api, Api::open(context));
+  // All names first: a mistyped one leaves everything as it is.
+  std::vector<ServiceLine> services;
+  for (const std::string& wanted : options.services) {
+    HOB_CO_TRY(ServiceLine service, co_await find_service(api, wanted));
+    services.push_back(std::move(service));
+  }
+  json::array done;
+  for (const ServiceLine& service : services) {
+    HOB_CO_TRY(json::object one, co_await take_step(context, api, service, step, options.no_wait));
+    done.push_back(std::move(one));
+  }
   if (context.json) {
-    const boost::json::object object = {
-        {"Name", service.name}, {"Arn", service.arn}, {"OperationId", operation}};
-    printf("%s\n", boost::json::serialize(object).c_str());
-  } else {
-    printf("%s %s\n", service.name.c_str(), options.no_wait ? step.verb : step.done);
+    const json::value shown =
+        done.size() == 1 ? done.front() : json::value(json::object{{"Services", done}});
+    printf("%s\n", json::serialize(shown).c_str());
   }
   co_return Result<void>{};
 }
@@ -68,10 +83,11 @@ Async<Result<void>> take_step(const Context& context, Step step, StepOptions opt
 void add_step(CLI::App& program, Context& context, Step step) {
   auto options = std::make_shared<StepOptions>();
   CLI::App* command = program.add_subcommand(step.command, step.about);
-  command->add_option("service", options->service, "Its name")->required();
+  command->add_option("service", options->services, "Its name; several, one after the other")
+      ->required();
   command->add_flag("--no-wait", options->no_wait, "Return at once");
   on_run(*command, context, [&context, step, options]() -> Async<Result<void>> {
-    return take_step(context, step, *options);
+    return take_steps(context, step, *options);
   });
 }
 

@@ -5,6 +5,7 @@
 
 #include "cli/certificates.h"
 #include "cli/commands.h"
+#include "cli/supervisor_client.h"
 #include "cli/terminal.h"
 
 namespace hob::cli {
@@ -14,25 +15,13 @@ namespace json = boost::json;
 
 Async<Result<void>> status(const Context& options) {
   HOB_CO_TRY(Instance instance, options.instance());
-  if (!is_running(instance)) {
-    co_return fail(Code::kUnavailable, "Hob is not running with {}; start it with hob up",
-                   instance.data.string());
-  }
-  http::Request request{.method = "GET", .target = "/status", .path = "/status"};
-  const http::Endpoint endpoint{.host = (instance.run() / "supervisor.sock").string()};
-  HOB_CO_TRY(http::Response response,
-             context(co_await http::fetch(endpoint, std::move(request), "", kCallWithin, 64 * 1024),
-                     "asking the supervisor"));
-  boost::system::error_code error;
-  const json::value value = json::parse(response.body, error);
-  if (error || !value.is_object())
-    co_return fail(Code::kCorrupt, "the supervisor answers nonsense");
+  HOB_CO_TRY(json::object state, co_await ask_supervisor(instance, "GET", "/status"));
   if (options.json) {
-    printf("%s\n", response.body.c_str());
+    printf("%s\n", json::serialize(state).c_str());
     co_return Result<void>{};
   }
   std::vector<std::vector<std::string>> rows = {{"PROCESS", "PID", "VERSION", "RESTARTS", "STATE"}};
-  const json::value* roles = value.as_object().if_contains("roles");
+  const json::value* roles = state.if_contains("roles");
   if (roles != nullptr && roles->is_object()) {
     for (const auto& [name, role] : roles->as_object()) {
       if (!role.is_object()) continue;

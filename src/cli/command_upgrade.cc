@@ -8,6 +8,7 @@
 
 #include "cli/commands.h"
 #include "cli/supervisor.h"
+#include "cli/supervisor_client.h"
 
 namespace hob::cli {
 namespace {
@@ -17,39 +18,14 @@ namespace json = boost::json;
 constexpr Duration kUpgradeWithin{400'000};  // above what three starts and stops, twice, take
 constexpr Duration kLookEvery{100};
 
-Async<Result<json::object>> ask(const Instance& instance, const std::string& method,
-                                const std::string& path, const std::string& query) {
-  http::Request request{.method = method,
-                        .target = query.empty() ? path : path + "?" + query,
-                        .path = path,
-                        .query = query};
-  const http::Endpoint endpoint{.host = (instance.run() / "supervisor.sock").string()};
-  HOB_CO_TRY(http::Response response,
-             context(co_await http::fetch(endpoint, std::move(request), "", kCallWithin, 64 * 1024),
-                     "asking the supervisor"));
-  boost::system::error_code error;
-  const json::value value = json::parse(response.body, error);
-  if (error || !value.is_object())
-    co_return fail(Code::kCorrupt, "the supervisor answers nonsense");
-  if (response.status == 404)
-    co_return fail(Code::kUnavailable,
-                   "the Hob that runs knows no upgrades yet: restart it (systemctl restart hob)");
-  if (response.status != 200)
-    co_return fail(Code::kConflict, "{}", text_at(value.as_object(), "error"));
-  co_return value.as_object();
-}
-
 Async<Result<void>> upgrade(const Context& options, int64_t drain_seconds) {
   if (geteuid() != 0) co_return fail(Code::kDenied, "hob upgrade needs root: sudo hob upgrade");
   HOB_CO_TRY(Instance instance, options.instance());
-  if (!is_running(instance))
-    co_return fail(Code::kUnavailable, "Hob is not running with {}; start it with hob up",
-                   instance.data.string());
-  HOB_CO_CHECK(co_await ask(instance, "POST", "/upgrade",
-                            "drain_ms=" + std::to_string(drain_seconds * 1'000)));
+  HOB_CO_CHECK(co_await ask_supervisor(instance, "POST", "/upgrade",
+                                       "drain_ms=" + std::to_string(drain_seconds * 1'000)));
   json::object state;
   for (Duration waited{0};; waited += kLookEvery) {
-    HOB_CO_TRY(state, co_await ask(instance, "GET", "/status", ""));
+    HOB_CO_TRY(state, co_await ask_supervisor(instance, "GET", "/status"));
     const json::value* running = state.if_contains("upgrading");
     if (running == nullptr || !running->is_bool() || !running->as_bool()) break;
     if (waited > kUpgradeWithin)

@@ -53,6 +53,16 @@ void on_run(CLI::App& command, Context& context, Body body) {
   });
 }
 
+void refuse_empty_values(CLI::App& command) {
+  for (CLI::Option* option : command.get_options()) {
+    if (option->get_items_expected_max() == 0) continue;  // a flag
+    option->check([](const std::string& value) {
+      return value.empty() ? std::string("it is empty; leave it out to change nothing")
+                           : std::string();
+    });
+  }
+}
+
 std::string text_at(const boost::json::object& object, std::string_view name) {
   const boost::json::value* value = object.if_contains(name);
   return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();

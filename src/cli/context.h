@@ -35,6 +35,9 @@ void on_run(CLI::App& command, Context& context, Body body);
 // The same at once; `name` stands in front of an error.
 void run_body(Context& context, const std::string& name, Body body);
 
+// An option that is given must say something: an empty value is refused, not left out.
+void refuse_empty_values(CLI::App& command);
+
 // A client of an instance's public API, signing as its first account. Copyable.
 class Api {
  public:

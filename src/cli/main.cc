@@ -35,6 +35,23 @@ bool refuse_unknown(const CLI::App& program, const std::string& word) {
   return true;
 }
 
+// `hob help`, `hob help COMMAND…`: as --help after it.
+int print_help(const CLI::App& program, int argc, char** argv) {
+  const CLI::App* at = &program;
+  std::string above;  // what stands before its name
+  for (int i = 2; i < argc; ++i) {
+    const auto below =
+        at->get_subcommands([word = std::string_view(argv[i])](const CLI::App* each) {
+          return each->get_name() == word;
+        });
+    if (below.empty()) return refuse_unknown(program, argv[i]) ? 2 : 0;
+    above += (above.empty() ? "" : " ") + at->get_name();
+    at = below.front();
+  }
+  printf("%s", at->help(above).c_str());
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -78,6 +95,7 @@ int main(int argc, char** argv) {
   hob::cli::add_kernel(program, context);
   hob::cli::add_account(program, context);
   hob::cli::add_aws(program, context);
+  if (argc >= 2 && std::string_view(argv[1]) == "help") return print_help(program, argc, argv);
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -117,6 +117,13 @@ Async<Result<json::object>> call_on_service(Api api, std::string operation, std:
   co_return co_await api.call("apprunner", "AppRunner." + operation, std::move(input));
 }
 
+Async<Result<void>> check_settings(Api api, json::array tags) {
+  if (tags.empty()) co_return Result<void>{};
+  json::object input = {{"Tags", std::move(tags)}};
+  HOB_CO_CHECK(co_await api.call("hob", "Hob.CheckSettings", std::move(input)));
+  co_return Result<void>{};
+}
+
 Async<Result<std::string>> await_operation(Api api, ServiceLine service, std::string operation_id) {
   const auto until = std::chrono::steady_clock::now() + kOperationWithin;
   while (std::chrono::steady_clock::now() < until) {
@@ -126,11 +133,11 @@ Async<Result<std::string>> await_operation(Api api, ServiceLine service, std::st
     if (has_ended(status)) co_return status;
     co_await sleep_for(kPollInterval);
   }
-  co_return fail(Code::kTimeout, "the operation on {} goes on; see hob ps", service.name);
+  co_return fail(Code::kTimeout, "the operation on {0} goes on; see hob deploys {0}", service.name);
 }
 
 Async<Result<void>> follow_operation(Api api, ServiceLine service, std::string operation_id,
-                                     std::string verb, Progress& progress) {
+                                     std::string verb, Progress& progress, Instant since) {
   LogTail events(api, log_group(service, LogKind::kEvents), "deployment/" + operation_id);
   const auto started = std::chrono::steady_clock::now();
   auto heard = started;  // last: a step of a deployment may be long, and says so when it begins
@@ -152,6 +159,7 @@ Async<Result<void>> follow_operation(Api api, ServiceLine service, std::string o
       const std::string status = text_at(*operation, "Status");
       const std::vector<TailedLine> lines = co_await events.next();
       for (const TailedLine& line : lines) {
+        if (Instant(Duration(line.at)) < since) continue;
         progress.line("  " + printable(line.text));
         said.push_back(line.text);
         heard = std::chrono::steady_clock::now();
@@ -160,15 +168,17 @@ Async<Result<void>> follow_operation(Api api, ServiceLine service, std::string o
         if (status == "SUCCEEDED") co_return Result<void>{};
         const std::string reason = said.empty() ? "" : ": " + printable(said.back());
         co_return fail(Code::kUnavailable,
-                       "{} {} ended with {}{}\nlook at: hob logs {} --events, hob logs {}", verb,
-                       service.name, status, reason, service.name, service.name);
+                       "{} {} ended with {}{}\nlook at: hob deploys {}, hob logs {} --events, hob "
+                       "logs {}",
+                       verb, service.name, status, reason, service.name, service.name,
+                       service.name);
       }
       progress.now(
           fmt::format("{} {}: {}", verb, service.name, status.empty() ? "PENDING" : status),
           fmt::format(" ({} s)", seconds()));
     }
     if (std::chrono::steady_clock::now() - heard > kOperationWithin) {
-      co_return fail(Code::kTimeout, "{} {} goes on; see hob ps", verb, service.name);
+      co_return fail(Code::kTimeout, "{0} {1} goes on; see hob deploys {1}", verb, service.name);
     }
     co_await sleep_for(kPollInterval);
   }

@@ -44,10 +44,15 @@ Async<Result<ServiceLine>> find_service(Api api, std::string wanted);
 // One App Runner call that names the service by its ARN: "PauseService".
 Async<Result<boost::json::object>> call_on_service(Api api, std::string operation, std::string arn);
 
+// Whether hob: tags ([{Key, Value}]) are what they may be; nothing is changed. kInvalid: says what
+// would be right.
+Async<Result<void>> check_settings(Api api, boost::json::array tags);
+
 // Waits until an operation has ended, showing the service's events as they come. An operation that
-// failed is kUnavailable with its reason. `verb` is for the moment's line: "deploying".
+// failed is kUnavailable with its reason. `verb` is for the moment's line: "deploying". Events
+// before `since` are not shown.
 Async<Result<void>> follow_operation(Api api, ServiceLine service, std::string operation_id,
-                                     std::string verb, Progress& progress);
+                                     std::string verb, Progress& progress, Instant since = {});
 
 // Waits until an operation has ended, however it did; answers its status.
 Async<Result<std::string>> await_operation(Api api, ServiceLine service, std::string operation_id);

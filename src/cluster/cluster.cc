@@ -321,6 +321,7 @@ class Cluster::Impl {
     const auto* item = state_.service(key);
     if (item == nullptr) {
       keeping_.erase(key);
+      std::erase_if(judged_, [&key](const auto& each) { return each.second == key; });
       return add_orphans(key, now, transactions);
     }
     ServiceView view{.service = item->record,
@@ -515,8 +516,9 @@ Async<> Cluster::stop() { return impl_->stop(); }
 bool Cluster::edges_answer(const link::AcmeChallenge& challenge) const {
   return impl_->edges().all_answer(challenge);
 }
-bool Cluster::edges_show(const std::string& certificate, const std::string& host_name) const {
-  return impl_->edges().all_show(certificate, host_name);
+bool Cluster::edges_show(const std::string& account, const std::string& certificate,
+                         const std::string& host_name) const {
+  return impl_->edges().all_show(shown_id(account, certificate), host_name);
 }
 Async<> Cluster::serve(std::shared_ptr<link::Session> session) {
   return impl_->serve(std::move(session));

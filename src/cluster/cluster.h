@@ -50,7 +50,8 @@ class Cluster {
   // Whether there are edges, and all of them do that now: what was written is there where it is
   // seen.
   bool edges_answer(const link::AcmeChallenge& challenge) const;
-  bool edges_show(const std::string& certificate, const std::string& host_name) const;
+  bool edges_show(const std::string& account, const std::string& certificate,
+                  const std::string& host_name) const;
 
  private:
   class Impl;

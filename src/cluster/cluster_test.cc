@@ -433,15 +433,16 @@ TEST_F(ClusterTest, EdgesAreToldCertificatesAndQuestionsAndSayThatTheyHaveThem) 
   write(service);
   TestEdge e = edge("e1");
   poll();
-  EXPECT_FALSE(cluster_->edges_show("c1", "shop.test")) << "it has not said so yet";
+  EXPECT_FALSE(cluster_->edges_show("1", "c1", "shop.test")) << "it has not said so yet";
   EXPECT_FALSE(cluster_->edges_answer(asked));
   settle({}, {&e});
   ASSERT_EQ(e.certificates.certificates.size(), 1u) << "another account's is not shown";
   EXPECT_EQ(e.certificates.certificates[0].host_names,
             (std::vector<std::string>{"*.shop.test", "shop.test"}));
   EXPECT_EQ(e.table.challenges, std::vector{asked});
-  EXPECT_TRUE(cluster_->edges_show("c1", "shop.test"));
-  EXPECT_FALSE(cluster_->edges_show("c1", "a.test"));
+  EXPECT_TRUE(cluster_->edges_show("1", "c1", "shop.test"));
+  EXPECT_FALSE(cluster_->edges_show("1", "c1", "a.test"));
+  EXPECT_FALSE(cluster_->edges_show("2", "c1", "shop.test")) << "another account's";
   EXPECT_TRUE(cluster_->edges_answer(asked));
   EXPECT_FALSE(cluster_->edges_answer({"new.test", "t", "other"}));
   service.status = ServiceStatus::kDraining;
@@ -468,7 +469,7 @@ TEST_F(ClusterTest, CertificatesGoInAsManyMessagesAsTheirBytesNeed) {
   settle({}, {&e});
   EXPECT_EQ(e.certificates.certificates.size(), 100u);
   EXPECT_FALSE(e.certificates.more);
-  EXPECT_TRUE(cluster_->edges_show("c99", "a99.test"));
+  EXPECT_TRUE(cluster_->edges_show("1", "c99", "a99.test"));
 }
 
 TEST_F(ClusterTest, ATaskThatIsNotKnownIsForgottenByItsHost) {

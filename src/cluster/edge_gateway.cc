@@ -102,12 +102,12 @@ bool EdgeGateway::all_answer(const link::AcmeChallenge& challenge) const {
                                 table_.challenges.end() && std::ranges::all_of(links_, applied);
 }
 
-bool EdgeGateway::all_show(const std::string& certificate, const std::string& host_name) const {
+bool EdgeGateway::all_show(const std::string& shown_id, const std::string& host_name) const {
   const auto applied = [this](const auto& item) {
     return item.second.certificates_version >= certificates_.version;
   };
   const auto found =
-      std::ranges::find(certificates_.certificates, certificate, &link::EdgeCertificate::id);
+      std::ranges::find(certificates_.certificates, shown_id, &link::EdgeCertificate::id);
   return !links_.empty() && found != certificates_.certificates.end() &&
          std::ranges::find(found->host_names, host_name) != found->host_names.end() &&
          std::ranges::all_of(links_, applied);

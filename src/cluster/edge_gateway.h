@@ -43,7 +43,7 @@ class EdgeGateway {
   // Whether there are edges, and all of them answer that question, or show that certificate for the
   // host name, now.
   bool all_answer(const link::AcmeChallenge& challenge) const;
-  bool all_show(const std::string& certificate, const std::string& host_name) const;
+  bool all_show(const std::string& shown_id, const std::string& host_name) const;
   // Edges that an earlier control knew, before any is served.
   void expect(const std::vector<EdgeId>& edges);
   // Those linked now.

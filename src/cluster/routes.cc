@@ -101,6 +101,10 @@ std::vector<link::Route> decide_routes(
   return routes;
 }
 
+std::string shown_id(std::string_view account, std::string_view certificate) {
+  return std::string(account).append("/").append(certificate);
+}
+
 std::vector<link::EdgeCertificate> decide_certificates(
     const std::map<std::string, const Service*>& services,
     const std::map<std::string, const Certificate*>& certificates) {
@@ -116,7 +120,7 @@ std::vector<link::EdgeCertificate> decide_certificates(
     if (found == certificates.end()) continue;
     const Certificate& certificate = *found->second;
     std::ranges::sort(host_names);
-    told.push_back({.id = certificate.id,
+    told.push_back({.id = shown_id(certificate.account, certificate.id),
                     .host_names = std::move(host_names),
                     .certificate = certificate.certificate,
                     .key = certificate.key,

@@ -21,6 +21,9 @@ std::vector<link::Route> decide_routes(
     const std::map<std::string, const Service*>& services,
     const std::map<std::string, std::vector<const Task*>>& tasks);
 
+// The id by which edges know an account's certificate.
+std::string shown_id(std::string_view account, std::string_view certificate);
+
 // The certificates that the services' routings name, each with the host names it is shown for, in
 // order of their keys. A service being deleted shows none. `certificates`: by key.
 std::vector<link::EdgeCertificate> decide_certificates(

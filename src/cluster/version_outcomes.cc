@@ -23,8 +23,8 @@ std::set<std::string> OutcomeTracker::reported(const EdgeId& edge, const link::E
                                                Instant now) {
   std::set<std::string> told;
   const bool known = edges_.contains(edge);
-  if (!known && edges_.size() >= kOutcomeEdgesMax) return told;
-  edges_.insert(edge);
+  if (!known && edges_.size() >= kOutcomeEdgesMax) forget_edge();
+  edges_[edge] = now;
   if (report.versions.empty()) return told;
   std::erase_if(versions_,
                 [now](const auto& item) { return now - item.second.told_at >= kOutcomesKept; });
@@ -56,6 +56,13 @@ std::set<std::string> OutcomeTracker::reported(const EdgeId& edge, const link::E
     told.insert(load.service);
   }
   return told;
+}
+
+void OutcomeTracker::forget_edge() {
+  const auto oldest =
+      std::ranges::min_element(edges_, {}, [](const auto& item) { return item.second; });
+  for (auto& [key, version] : versions_) version.last.erase(oldest->first);
+  edges_.erase(oldest);
 }
 
 VersionOutcomes OutcomeTracker::of(const std::string& service, const DeploymentId& version) const {

@@ -18,7 +18,8 @@ namespace hob::cluster {
 inline constexpr Duration kOutcomesWindow{60'000};  // `lately`: this and the window before it
 inline constexpr Duration kOutcomesKept = std::chrono::hours(24);  // of a version nobody asks for
 inline constexpr size_t kVersionsMax = 10'000;                     // a further one is not looked at
-inline constexpr size_t kOutcomeEdgesMax = 256;                    // likewise an edge
+// Each upgrade makes a new edge; beyond, the one that was silent for longest is forgotten.
+inline constexpr size_t kOutcomeEdgesMax = 256;
 
 class OutcomeTracker {
  public:
@@ -28,6 +29,7 @@ class OutcomeTracker {
   VersionOutcomes of(const std::string& service, const DeploymentId& version) const;
 
  private:
+  void forget_edge();  // the one silent for longest
   struct Version {
     std::map<EdgeId, Outcomes> last{};  // each edge's counters
     Outcomes all{};
@@ -37,7 +39,8 @@ class OutcomeTracker {
     Instant told_at{};
   };
   std::map<std::pair<std::string, std::string>, Version> versions_;
-  std::set<EdgeId> edges_;  // have reported: what they count of a new version is all there is
+  // Have reported, and when last: what they count of a new version is all there is.
+  std::map<EdgeId, Instant> edges_;
 };
 
 }  // namespace hob::cluster

@@ -170,8 +170,9 @@ class Control {
                   return cluster_.edges_answer(challenge);
                 },
             .shown =
-                [this](const std::string& certificate, const std::string& host) {
-                  return cluster_.edges_show(certificate, host);
+                [this](const std::string& account, const std::string& certificate,
+                       const std::string& host) {
+                  return cluster_.edges_show(account, certificate, host);
                 }};
   }
 

@@ -11,6 +11,7 @@
 #include "cluster/task_state.h"
 #include "image/records.h"
 #include "runner/domain.h"
+#include "runner/extensions.h"
 
 namespace hob::daemon {
 namespace {
@@ -90,11 +91,12 @@ class HobService final : public aws::Service {
 
   const aws::ServiceModel& model() const override { return kModel; }
   std::vector<std::string_view> operations() const override {
-    return {"CancelOperation",     "CreateAccount",       "DeleteCertificate",
-            "DeleteRegistryLogin", "ListAccounts",        "ListCertificates",
-            "ListDomains",         "ListOperations",      "ListRegistryLogins",
-            "ListRevisions",       "ListServiceCapacity", "PromoteOperation",
-            "PutCertificate",      "PutRegistryLogin",    "RollBack"};
+    return {
+        "CancelOperation",     "CheckSettings",      "CreateAccount",    "DeleteCertificate",
+        "DeleteRegistryLogin", "ListAccounts",       "ListCertificates", "ListDomains",
+        "ListOperations",      "ListRegistryLogins", "ListRevisions",    "ListServiceCapacity",
+        "PromoteOperation",    "PutCertificate",     "PutRegistryLogin", "RollBack",
+    };
   }
 
   Async<Result<std::string>> call(aws::Call call, aws::Caller caller) override {
@@ -111,6 +113,7 @@ class HobService final : public aws::Service {
     if (call.operation == "ListOperations") co_return co_await list_operations(input, caller);
     if (call.operation == "ListRevisions") co_return co_await list_revisions(input, caller);
     if (call.operation == "RollBack") co_return co_await roll_back(input, caller);
+    if (call.operation == "CheckSettings") co_return check_settings(input);
     if (call.operation == "PutCertificate") co_return co_await put_certificate(input, caller);
     if (call.operation == "DeleteCertificate") co_return co_await delete_certificate(input, caller);
     if (call.operation == "ListCertificates") co_return co_await list_certificates(caller);
@@ -207,6 +210,8 @@ class HobService final : public aws::Service {
       shown["Reason"] = operation.reason;
       shown["Strategy"] = operation.strategy;
       shown["Revision"] = operation.revision;
+      shown["RollsBackTo"] = operation.rolls_back_to;
+      shown["Cancelled"] = operation.cancel_requested_at.has_value();
       json::array steps;
       for (const runner::OperationStep& step : operation.steps) {
         json::object one = times(step.started_at, step.ended_at);
@@ -251,6 +256,21 @@ class HobService final : public aws::Service {
                co_await runner_.roll_back(std::move(arn), to, caller));
     co_return json::serialize(
         json::object{{"OperationId", operation.id}, {"Revision", operation.rolls_back_to}});
+  }
+
+  static Result<std::string> check_settings(const json::object& input) {
+    std::map<std::string, std::string> tags;
+    const json::value* list = input.if_contains("Tags");
+    if (list == nullptr || !list->is_array())
+      return refuse("ValidationException", "Tags is missing");
+    for (const json::value& tag : list->as_array()) {
+      if (!tag.is_object()) return refuse("ValidationException", "Tags is no list of tags");
+      HOB_TRY(std::string key, wanted(tag.as_object(), "Key"));
+      HOB_TRY(tags[key], wanted(tag.as_object(), "Value"));
+    }
+    const auto checked = runner::parse_extensions(tags);
+    if (!checked) return refuse("InvalidRequestException", checked.error().message);
+    return std::string("{}");
   }
 
   Async<Result<std::string>> put_certificate(const json::object& input, const aws::Caller& caller) {

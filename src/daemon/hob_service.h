@@ -13,7 +13,9 @@
 //   HostName, Percent, Kept, Serves}]}, oldest first. HostName is empty, and Percent 0, where no
 //   instance of it runs.
 // - ListOperations {ServiceArn} -> {Operations: [{Id, Type, Status, Reason, Strategy, Revision,
-//   StartedAt, EndedAt?, Steps: [{Name, Result, StartedAt, EndedAt?}]}]}, newest first.
+//   RollsBackTo, Cancelled, StartedAt, EndedAt?, Steps: [{Name, Result, StartedAt, EndedAt?}]}]},
+//   newest first.
+// - CheckSettings {Tags: [{Key, Value}]} -> {}: whether a service may have these hob: tags.
 // - PutCertificate {Name?, Certificate, PrivateKey} -> {Name, HostNames, NotAfter}: PEM, the
 // server's
 //   own first; in the place of the one of that name.

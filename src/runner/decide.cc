@@ -349,8 +349,9 @@ void Decision::put_deployment(cluster::TaskTemplate task, std::string image_dige
   begin_step(*operation_, "SCALE_UP", now_);
   // After a pause every task is gone: the old deployments have nothing left to serve with.
   if (operation_->type == OperationType::kResumeService) wanted.deployments.clear();
-  const cluster::Deployment* kept =
-      operation_->rolls_back_to != 0 ? kept_deployment(wanted, task) : nullptr;
+  const cluster::Deployment* kept = operation_->rolls_back_to != 0
+                                        ? kept_deployment(wanted, task, operation_->rolls_back_to)
+                                        : nullptr;
   if (kept != nullptr) {
     operation_->deployment = kept->id.value;
     bring_back(wanted, kept->id, strategy.configuration);
@@ -541,13 +542,17 @@ void Decision::succeed(ServiceStatus status) {
 }
 
 void Decision::fail_rollout(const std::string& reason, const std::vector<std::string>& last_lines) {
-  detail(fmt::format("Failed to deploy your application. Failure reason : {}", reason));
+  const bool cancelled = operation_->cancel_requested_at.has_value();
+  detail(cancelled ? "The deployment was cancelled."
+                   : fmt::format("Failed to deploy your application. Failure reason : {}", reason));
   if (!last_lines.empty()) {
     detail("The last lines of the instance's output:");
     const size_t skip = last_lines.size() > kLastLinesMax ? last_lines.size() - kLastLinesMax : 0;
     for (size_t i = skip; i < last_lines.size(); ++i) detail("| " + last_lines[i]);
   }
-  event(fmt::format("Deployment with ID : {} failed. Failure reason : {}", operation_->id, reason));
+  event(cancelled ? fmt::format("Deployment with ID : {} was cancelled.", operation_->id)
+                  : fmt::format("Deployment with ID : {} failed. Failure reason : {}",
+                                operation_->id, reason));
 
   const bool resume = operation_->type == OperationType::kResumeService;
   if (!resume && operation_->rolls_back_to == 0 && operation_->revision > 0)

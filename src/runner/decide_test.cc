@@ -780,14 +780,21 @@ TEST(Decide, ARollBackToAVersionThatIsKeptBringsItsTasksBack) {
   view.cluster = cluster;
   EXPECT_EQ(decide(view),
             "service RUNNING; operation ROLLBACK_SUCCEEDED; cluster 1 serving new:done old:done");
-  // One that runs something else is no help.
-  view = accepted(OperationType::kUpdateService);
-  view.operation->rolls_back_to = 1;
-  view.image = image("sha256:three");
-  view.cluster = cluster_of(view.service, {kept});
-  EXPECT_EQ(decide(view),
-            "service OPERATION_IN_PROGRESS; operation IN_PROGRESS; cluster 1 serving 111:new "
-            "old:done");
+  // One that runs something else is no help, nor is another revision that runs the same: it would
+  // come back under that one's number.
+  for (const int revision : {0, 2}) {
+    view = accepted(OperationType::kUpdateService);
+    view.operation->rolls_back_to = 1;
+    view.image = image(revision == 0 ? "sha256:three" : "sha256:one");
+    kept.revision = revision;
+    view.cluster = cluster_of(
+        view.service,
+        {deployment("new", RolloutState::kCompleted, view.service, image("sha256:two")), kept});
+    EXPECT_EQ(decide(view),
+              "service OPERATION_IN_PROGRESS; operation IN_PROGRESS; cluster 1 serving 111:new "
+              "new:done old:done")
+        << revision;
+  }
 }
 
 TEST(Strategy, IsParsedStrictly) {
@@ -807,7 +814,10 @@ TEST(Strategy, IsParsedStrictly) {
         "canary 10% 25h", "canary 10% 5m,", "canary 10% 5m bake=x", "canary 10% 5m 50% 5m",
         "linear 2% 1m", "rolling min=101", "rolling max=99", "rolling min=100 max=100",
         "rolling bake=1m", "blue-green 10%", "green", "blue-green bake=-1s"}) {
-    EXPECT_FALSE(parse_strategy(bad)) << bad;
+    const auto refused = parse_strategy(bad);
+    ASSERT_FALSE(refused) << bad;
+    EXPECT_NE(refused.error().message.find("canary 10% 5m, 50% 5m"), std::string::npos)
+        << "what would be right: " << refused.error().message;
   }
 }
 

@@ -207,7 +207,8 @@ Async<Result<void>> DomainController::step(std::string key, bool& again) {
   HOB_CO_TRY(view.given, co_await given_certificates(store_, domain.account));
   view.shown = std::ranges::all_of(host_names_of(domain), [&](const std::string& host) {
     const auto bound = view.bound.find(host);
-    return bound != view.bound.end() && ports_.shown && ports_.shown(bound->second, host);
+    return bound != view.bound.end() && ports_.shown &&
+           ports_.shown(domain.account, bound->second, host);
   });
   DomainAction action = decide_domain(view, clock_.now());
   if (as<LookUp>(action) != nullptr) {

@@ -33,7 +33,9 @@ struct DomainPorts {
   certify::AcmeWay way = certify::AcmeWay::kHttp;
   // Whether all edges do that now (cluster.h).
   std::function<bool(const link::AcmeChallenge& challenge)> answered{};
-  std::function<bool(const std::string& certificate, const std::string& host_name)> shown{};
+  std::function<bool(const std::string& account, const std::string& certificate,
+                     const std::string& host_name)>
+      shown{};
 };
 
 class DomainController {

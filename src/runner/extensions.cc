@@ -23,7 +23,7 @@ constexpr std::array kDurationTags = {
     DurationTag{"hob:sleep-after", &Extensions::sleep_after, kSecond, kSleepAfterMax, true},
     DurationTag{"hob:keep-previous", &Extensions::keep_previous, kSecond, kKeepPreviousMax, true},
     DurationTag{"hob:stop-after", &Extensions::stop_after, kSecond, kStopAfterMax},
-    DurationTag{"hob:sticky", &Extensions::sticky, kSecond, kStickyMax},
+    DurationTag{"hob:sticky", &Extensions::sticky, kSecond, kStickyMax, true},
 };
 
 Result<Duration> parse_value(const DurationTag& tag, const std::string& value) {

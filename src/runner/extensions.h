@@ -32,7 +32,7 @@ struct Extensions {
   std::optional<Duration> stop_after{};       // hob:stop-after
   std::optional<Strategy> strategy{};         // hob:strategy
   std::optional<Duration> keep_previous{};    // hob:keep-previous; 0 ("off"): not at all
-  std::optional<Duration> sticky{};           // hob:sticky
+  std::optional<Duration> sticky{};           // hob:sticky; 0 ("off"): not at all
   std::optional<link::TargetProtocol> protocol{};  // hob:protocol
   bool operator==(const Extensions&) const = default;
 };

@@ -45,6 +45,21 @@ TEST(Records, SamplesOfEarlierReleasesAreRead) {
   const auto pointer = decode_pointer(sample("autoscaling-default-0.1"));
   ASSERT_TRUE(pointer) << pointer.error().message;
   EXPECT_EQ(pointer->scaling.name, "DefaultConfiguration");
+  const auto revision = decode_revision(sample("revision-0.1"));
+  ASSERT_TRUE(revision) << revision.error().message;
+  EXPECT_EQ(revision->number, 3);
+  EXPECT_EQ(revision->state, RevisionState::kFailed);
+  EXPECT_EQ(revision->configuration.environment.at("GREETING"), "hi");
+  const auto domain = decode_domain(sample("domain-0.1"));
+  ASSERT_TRUE(domain) << domain.error().message;
+  EXPECT_EQ(domain->status, DomainStatus::kPendingCertificateDnsValidation);
+  EXPECT_TRUE(domain->proofs.at(0).seen);
+  EXPECT_NE(encode_over(*domain, sample("domain-0.1")).find("from_a_newer_version"),
+            std::string::npos);
+  const auto given = decode_given_certificate(sample("certificate-0.1"));
+  ASSERT_TRUE(given) << given.error().message;
+  EXPECT_EQ(given->host_names, std::vector<std::string>{"*.shop.example"});
+  EXPECT_TRUE(given->removed_at);
 }
 
 TEST(Records, AWordOfANewerVersionIsAnErrorThatNamesTheField) {

@@ -52,10 +52,13 @@ std::string revision_host_name(const Service& service, int revision) {
 }
 
 const cluster::Deployment* kept_deployment(const cluster::Service& service,
-                                           const cluster::TaskTemplate& task) {
+                                           const cluster::TaskTemplate& task, int revision) {
   if (service.status != cluster::ServiceStatus::kActive) return nullptr;
   for (const cluster::Deployment& deployment : service.deployments) {
-    if (!deployment.kept_since) continue;
+    // Another revision may run the same: it would come back under its own number and host name.
+    // (0: an older version did not say.)
+    if (!deployment.kept_since || (deployment.revision != 0 && deployment.revision != revision))
+      continue;
     // A tag was pinned to what it meant: that is what it ran.
     cluster::TaskTemplate ran = deployment.task;
     if (!deployment.image_digest.empty() && !ran.containers.empty())

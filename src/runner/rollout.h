@@ -34,9 +34,9 @@ void set_bounds(cluster::Service& service, const Strategy& strategy);
 // holds for it.
 std::string revision_host_name(const Service& service, int revision);
 
-// A version that is kept and runs what `task` says; nullptr: none, it is started anew.
+// That revision, if it is kept and runs what `task` says; nullptr: it is started anew.
 const cluster::Deployment* kept_deployment(const cluster::Service& service,
-                                           const cluster::TaskTemplate& task);
+                                           const cluster::TaskTemplate& task, int revision);
 // It is rolled out again, in front of the others.
 void bring_back(cluster::Service& service, const DeploymentId& deployment,
                 const cluster::DeploymentConfiguration& configuration);

@@ -155,7 +155,13 @@ class Parsing {
 
 }  // namespace
 
-Result<Strategy> parse_strategy(std::string_view text) { return Parsing(text).run(); }
+Result<Strategy> parse_strategy(std::string_view text) {
+  Result<Strategy> strategy = Parsing(text).run();
+  // What is wrong, and always what would be right.
+  if (!strategy && strategy.error().message.find(kForms) == std::string::npos)
+    return fail(Code::kInvalid, "{}: {}", strategy.error().message, kForms);
+  return strategy;
+}
 
 std::string show(Duration duration) {
   for (const auto& [unit, name] : {std::pair(Duration(std::chrono::hours(1)), "h"),

@@ -6,6 +6,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/json_text.h"
+
 namespace hob::microvm {
 namespace {
 
@@ -239,35 +241,6 @@ class Parser {
   size_t at_ = 0;
 };
 
-void append_quoted(std::string& out, std::string_view text) {
-  out += '"';
-  for (const char c : text) {
-    switch (c) {
-      case '"':
-        out += "\\\"";
-        break;
-      case '\\':
-        out += "\\\\";
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      case '\r':
-        out += "\\r";
-        break;
-      case '\t':
-        out += "\\t";
-        break;
-      default:
-        if (static_cast<uint8_t>(c) < 0x20)
-          out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-        else
-          out += c;
-    }
-  }
-  out += '"';
-}
-
 void append(std::string& out, const Json& json) {
   if (const auto* flag = json.as<bool>())
     out += *flag ? "true" : "false";
@@ -278,7 +251,7 @@ void append(std::string& out, const Json& json) {
   else if (const auto* real = json.as<double>())
     out += fmt::format("{}", *real);
   else if (const auto* text = json.as<std::string>())
-    append_quoted(out, *text);
+    append_json_quoted(out, *text);
   else if (const auto* array = json.as<Json::Array>()) {
     out += '[';
     for (const Json& item : *array) {
@@ -290,7 +263,7 @@ void append(std::string& out, const Json& json) {
     out += '{';
     for (const auto& member : *object) {
       if (&member != object->data()) out += ',';
-      append_quoted(out, member.first);
+      append_json_quoted(out, member.first);
       out += ':';
       append(out, member.second);
     }
