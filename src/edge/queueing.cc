@@ -34,8 +34,7 @@ void QueuedRequest::clear() {
   std::fill(std::begin(failed_), std::end(failed_), nullptr);
   queued_us_ = rests_since_ms_ = 0;
   retries_ = 0;
-  waiting_ = resting_ = pinned_ = given_ = unanswered_ = passed_over_ = fail_open_ = lost_once_ =
-      false;
+  waiting_ = resting_ = pinned_ = given_ = unanswered_ = fail_open_ = lost_once_ = false;
 }
 
 Queues::Queues(const Options& options, Calls calls)
@@ -340,9 +339,7 @@ void Queues::wait(QueuedRequest& request, LoopTime now) {
   set_waiting_bit(service);
   // A place that came free on another loop, or by a target's waking, before it could be seen that
   // we wait would wake nobody.
-  const bool free = any_free(service, pool);
-  if (free) calls_.look_again(service.shared->id);
-  request.passed_over_ = (free || request.sticky_ != nullptr) && !request.fail_open_;
+  if (any_free(service, pool)) calls_.look_again(service.shared->id);
   // That there is nothing to wake has been seen already: more of it is no news.
   if (!pool.shared->short_of_targets.load(std::memory_order_seq_cst)) ask(pool);
 }
@@ -351,7 +348,7 @@ uint64_t Queues::due(const QueuedRequest& request) const {
   if (request.resting_) return std::min(request.deadline_ms_, request.rest_until_ms_);
   const uint64_t since = request.waiting_since_ms();
   uint64_t due = std::min(request.deadline_ms_, since + request.service_->route.queue_timeout_ms);
-  if (request.passed_over_) due = std::min(due, since + failover_);
+  if (!request.fail_open_) due = std::min(due, since + failover_);
   return due;
 }
 
@@ -366,9 +363,13 @@ Turn Queues::look(QueuedRequest& request, LoopTime now) {
     return dispatch(request, now);
   }
   const uint64_t since = request.waiting_since_ms();
-  if (late || now.ms >= since + request.service_->route.queue_timeout_ms) return Turn::kNoTarget;
-  if (request.passed_over_ && now.ms >= since + failover_) {
-    request.passed_over_ = false;
+  if (late) return Turn::kNoTarget;
+  // A place may have come free in this very turn.
+  if (now.ms >= since + request.service_->route.queue_timeout_ms)
+    return try_target(request, request.pool_, now) ? Turn::kGiven : Turn::kNoTarget;
+  // A place that is free and passed over, since it failed lately or is not the client's own, is
+  // better than none; there may be one later, too.
+  if (!request.fail_open_ && now.ms >= since + failover_) {
     request.fail_open_ = true;
     if (try_target(request, request.pool_, now)) return Turn::kGiven;
   }

@@ -140,10 +140,9 @@ class QueuedRequest {
   bool resting_ : 1 = false;  // until rest_until_ms_, before targets that refused are tried again
   bool pinned_ : 1 = false;   // to pool_, by the host name
   bool given_ : 1 = false;    // to a target of pool_
-  bool unanswered_ : 1 = false;   // it was the last one's fault that no answer, or a 5xx, came
-  bool passed_over_ : 1 = false;  // waits although others may be free: failed, or not its own
-  bool fail_open_ : 1 = false;    // has waited long enough: takes them
-  bool lost_once_ : 1 = false;    // a target ended without answering it
+  bool unanswered_ : 1 = false;  // it was the last one's fault that no answer, or a 5xx, came
+  bool fail_open_ : 1 = false;   // has waited long enough: takes what failed, or is not its own
+  bool lost_once_ : 1 = false;   // a target ended without answering it
 };
 
 class Queues {

@@ -69,6 +69,8 @@ std::shared_ptr<SharedTarget> RouteBook::target_of(const SharedService& service,
   if (const auto named = next.targets.find(key); named != next.targets.end()) return named->second;
   if (const auto known = targets_.find(key); known != targets_.end())
     return next.targets[key] = known->second;
+  if (const auto left = left_.find(key); left != left_.end() && left->second->in_flight() > 0)
+    return next.targets[key] = left->second;
   auto shared = std::make_shared<SharedTarget>();
   shared->task = target.task;
   shared->token = token_of_target(service.id, target.task);
@@ -142,6 +144,10 @@ std::shared_ptr<const Routes> RouteBook::compile(const link::RouteTable& table) 
     for (size_t i = 0; i < shares.size(); ++i) compiled.pools[i].share = shares[i];
     routes->services.push_back(std::move(compiled));
   }
+  left_.merge(targets_);
+  std::erase_if(left_, [&](const auto& left) {
+    return next.targets.contains(left.first) || left.second->in_flight() == 0;
+  });
   services_ = std::move(next.services);
   pools_ = std::move(next.pools);
   targets_ = std::move(next.targets);

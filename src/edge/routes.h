@@ -196,6 +196,7 @@ class RouteBook {
   const std::map<std::string, std::shared_ptr<SharedService>>& services() const {
     return services_;
   }
+  size_t loops() const { return loops_; }
   using PoolKey = std::pair<std::string, std::string>;  // service's id, version
   const std::map<PoolKey, std::shared_ptr<SharedPool>>& pools() const { return pools_; }
   const std::map<std::string, std::shared_ptr<SharedTarget>>& targets() const { return targets_; }
@@ -214,6 +215,8 @@ class RouteBook {
   std::map<std::string, std::shared_ptr<SharedService>> services_;  // by id
   std::map<PoolKey, std::shared_ptr<SharedPool>> pools_;
   std::map<std::string, std::shared_ptr<SharedTarget>> targets_;  // by "task address port"
+  // That no table names any more, while they have requests: one that comes back has those still.
+  std::map<std::string, std::shared_ptr<SharedTarget>> left_;
 };
 
 }  // namespace hob::edge

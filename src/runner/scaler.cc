@@ -88,13 +88,17 @@ std::vector<std::string> Scaler::reported(const EdgeId& edge_id, const link::Edg
     touched.insert(id);
   }
   edge.told_at = now;
+  if (report.leaving) {
+    // Its successor has its clients, and they would count twice.
+    for (auto& [id, window] : edge.windows) window.demand = 0;
+  }
 
   std::vector<std::string> changed;
   for (const std::string& id : touched) {
     const auto found = services_.find(id);
     if (found == services_.end()) continue;
     Service& service = found->second;
-    push(service, slots_needed(work_of(id, service), service.start_time), now);
+    push(service, slots_needed(work_of(id, service, now), service.start_time), now);
     if (service.told) continue;
     const ScalePlan plan = decide_scale(
         {.limits = service.limits, .load = load_of(id, service, now), .fleet = service.fleet}, now);
@@ -106,10 +110,15 @@ std::vector<std::string> Scaler::reported(const EdgeId& edge_id, const link::Edg
   return changed;
 }
 
-// Nobody was served yet: some guess is better than to see no demand until a task is ready.
+// Where control has not measured it yet, the edge has, since its own beginning. Nobody was served:
+// some guess is better than to see no demand until a task is ready.
 double Scaler::service_time_of(const Service& service, const link::ServiceLoad& load) {
-  const bool never_served = service.service_time <= 0 && load.queued == load.in_flight;
-  return never_served ? kServiceTimeGuess : service.service_time;
+  if (service.service_time > 0) return service.service_time;
+  if (load.requests_total > 0 && load.service_us > 0) {
+    return static_cast<double>(load.service_us) * kMicrosecond /
+           static_cast<double>(load.requests_total);
+  }
+  return load.queued == load.in_flight ? kServiceTimeGuess : 0;
 }
 
 void Scaler::measure(Window& window, const link::ServiceLoad& load, Service& service, Instant now) {
@@ -159,9 +168,8 @@ void Scaler::measure(Window& window, const link::ServiceLoad& load, Service& ser
   // count) is believed.
   const double sure = arrivals - 2 * std::sqrt(arrivals);
   if (sure > 0) {
-    window.demand =
-        std::max(window.demand, sure * service_time_of(service, load) /
-                                    seconds(std::max(span, kBurstSpan)));
+    window.demand = std::max(
+        window.demand, sure * service_time_of(service, load) / seconds(std::max(span, kBurstSpan)));
   }
 }
 
@@ -175,12 +183,12 @@ void Scaler::push(Service& service, double slots, Instant now) const {
   if (service.peaks.size() < kPeaksMax) service.peaks.push_back({.at = now, .slots = slots});
 }
 
-Work Scaler::work_of(const std::string& id, const Service& service) const {
+Work Scaler::work_of(const std::string& id, const Service& service, Instant now) const {
   Work work{.service_time = service.service_time,
             .places = service.fleet.ready * service.limits.max_concurrency};
   for (const auto& [edge_id, edge] : edges_) {
     const auto window = edge.windows.find(id);
-    if (window == edge.windows.end()) continue;
+    if (window == edge.windows.end() || now - edge.told_at >= kLoadStale) continue;
     const link::ServiceLoad& last = window->second.last;
     work.demand += window->second.demand;
     work.waiting += last.queued;

@@ -23,6 +23,7 @@ namespace hob::runner {
 inline constexpr Duration kWindow{1'000};       // edges report as often
 inline constexpr Duration kBurstSpan{250};      // a burst is not measured over less
 inline constexpr Duration kEdgeSilent{60'000};  // an edge that says nothing is gone: 60 reports
+inline constexpr Duration kLoadStale{5'000};    // its load is no reason for more tasks any longer
 inline constexpr size_t kEdgesMax = 256;        // a further edge's reports are not looked at
 inline constexpr int kServiceTimeMemory = 50;   // requests after which half of the mean is new
 inline constexpr size_t kPeaksMax = kKeep / kWindow + 1;  // of a service; apart by kWindow or more
@@ -71,7 +72,7 @@ class Scaler {
   // Seconds; 0: not known, and tasks hold requests that may be long.
   static double service_time_of(const Service& service, const link::ServiceLoad& load);
   void push(Service& service, double slots, Instant now) const;
-  Work work_of(const std::string& id, const Service& service) const;
+  Work work_of(const std::string& id, const Service& service, Instant now) const;
   Load load_of(const std::string& id, const Service& service, Instant now) const;
 
   std::map<EdgeId, Edge> edges_;

@@ -226,6 +226,45 @@ TEST(Scaler, ARestartedControlScalesNothingInBeforeAWholeWindow) {
   }
 }
 
+// 1 ms each: at a report's moment tasks may hold none, and nothing says yet that any was served.
+TEST(Scaler, ARestartedControlLearnsFromTheEdgeHowLongRequestsTake) {
+  Rig rig;
+  Counters counters;
+  counters.run(600, 4'000, 0.001);
+  counters.load.in_flight = 0;
+  rig.tell(counters.report(), t0 + 1s);
+  for (int i = 1; i <= 40; ++i) {  // soon one after the other: tables are applied
+    counters.run(0.1, 4'000, 0.001);
+    counters.load.in_flight = 0;
+    rig.tell(counters.report(), t0 + 1s + i * 100ms);
+    EXPECT_EQ(rig.fleet.desired, 1) << i;
+  }
+}
+
+TEST(Scaler, AnEdgeAndItsSuccessorDoNotCountTwice) {
+  for (const bool says_so : {true, false}) {
+    Rig rig;
+    Counters old;
+    for (int second = 1; second <= 30; ++second) {
+      old.run(1, 200, 0.2);
+      rig.tell(old.report(), t0 + second * 1s);
+    }
+    const int before = rig.fleet.desired;
+    old.load.in_flight = 0;
+    link::EdgeReport last = old.report();
+    last.leaving = true;
+    if (says_so) rig.tell(last, t0 + 30'100ms);
+    Counters next;
+    // Who does not say so is only known by its silence.
+    const Duration begins = says_so ? 30'200ms : 30'000ms + kLoadStale;
+    for (int second = 0; second <= 40; ++second) {
+      if (second > 0) next.run(1, 200, 0.2);
+      rig.tell(next.report(), t0 + begins + second * 1s, EdgeId{"successor"});
+      EXPECT_LE(rig.fleet.desired, before + 1) << second;
+    }
+  }
+}
+
 TEST(Scaler, ReportsInOneBatchOrOneByOneEndTheSame) {
   Rig one, batch;
   Counters counters;

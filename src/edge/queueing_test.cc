@@ -1,0 +1,181 @@
+// What a loop decides about requests, without sockets: rows of dispatch, waiting and failing.
+#include "edge/queueing.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace hob::edge {
+namespace {
+
+constexpr uint64_t kBegan = 1'000'000;  // milliseconds
+
+struct Request final : QueuedRequest {
+  using QueuedRequest::service_;
+  using QueuedRequest::target_;
+  std::optional<Turn> told{};
+  char at() const { return target_ == nullptr ? '-' : target_->shared->task.value.front(); }
+};
+
+// A service with one target for each letter.
+class QueuesTest : public testing::Test {
+ protected:
+  void targets(const std::string& letters, int limit = 1) {
+    link::Route route{.service = "s",
+                      .host_names = {"s.local"},
+                      .max_concurrency = limit,
+                      .queue_timeout = Duration(10'000),
+                      .sticky = Duration(60'000)};
+    for (size_t i = 0; i < letters.size(); ++i) {
+      route.targets.push_back({.task = TaskId{std::string(1, letters[i])},
+                               .address = fmt::format("198.18.0.{}", 10 + i),
+                               .port = 80});
+    }
+    queues_.apply(*book_.compile({.version = ++version_, .routes = {route}}), now());
+  }
+  LoopTime now() const { return {.us = ms_ * 1'000, .ms = ms_}; }
+  SharedTarget& shared(char letter) {
+    for (const auto& [key, target] : book_.targets()) {
+      if (target->task.value.front() == letter) return *target;
+    }
+    ADD_FAILURE() << letter;
+    return *book_.targets().begin()->second;
+  }
+  Turn send(Request& request) {
+    request.service_ = queues_.find("s.local")->service;
+    queues_.begin(request, now());
+    return queues_.dispatch(request, now());
+  }
+  Turn send_to(Request& request, char own) {
+    const Destination& way = *queues_.find("s.local");
+    const std::string version = way.service->pools.front()->shared->token;
+    queues_.recall(request, way, {.version = version, .target = shared(own).token});
+    return send(request);
+  }
+  // What a loop does after its turn.
+  void after() {
+    for (const std::string& id : std::exchange(look_again_, {})) queues_.wake_service(id, now());
+  }
+  // A request that is held at the time it asked for.
+  Turn look(Request& request) {
+    ms_ = std::max(ms_, queues_.due(request));
+    return queues_.look(request, now());
+  }
+
+  RouteBook book_{1};
+  int64_t version_ = 0;
+  uint64_t ms_ = kBegan;
+  std::set<std::string> look_again_;
+  Queues queues_{
+      {},
+      {.given = [](QueuedRequest& of) { static_cast<Request&>(of).told = Turn::kGiven; },
+       .waits = [](QueuedRequest& of) { static_cast<Request&>(of).told = Turn::kWaits; },
+       .refused = [](QueuedRequest& of, Turn why) { static_cast<Request&>(of).told = why; },
+       .unlisted = [](Target&) {},
+       .look_again = [this](const std::string& id) { look_again_.insert(id); }}};
+};
+
+TEST_F(QueuesTest, FirstComeFirstServed) {
+  targets("a");
+  Request one, two, three;
+  EXPECT_EQ(send(one), Turn::kGiven);
+  EXPECT_EQ(send(two), Turn::kWaits);
+  EXPECT_EQ(send(three), Turn::kWaits);
+  queues_.release(one);
+  after();
+  EXPECT_EQ(two.told, Turn::kGiven);
+  EXPECT_EQ(three.told, std::nullopt);
+  queues_.stop_waiting(three, now());
+  queues_.release(two);
+}
+
+TEST_F(QueuesTest, WaitsAsLongAsTheQueueAllows) {
+  targets("a");
+  shared('a').close();
+  Request request;
+  EXPECT_EQ(send(request), Turn::kWaits);
+  EXPECT_EQ(look(request), Turn::kWaits);
+  EXPECT_EQ(look(request), Turn::kNoTarget);
+  EXPECT_EQ(ms_, kBegan + 10'000);
+  queues_.stop_waiting(request, now());
+}
+
+TEST_F(QueuesTest, ARefusedRequestGoesToAnotherTargetAndRestsWhenThereIsNone) {
+  targets("ab");
+  Request request;
+  EXPECT_EQ(send(request), Turn::kGiven);
+  const char first = request.at();
+  EXPECT_EQ(queues_.connect_failed(request, false, now()), Turn::kGiven);
+  EXPECT_NE(request.at(), first);
+  EXPECT_EQ(queues_.connect_failed(request, false, now()), Turn::kWaits);
+  const uint64_t rests_since = ms_;
+  EXPECT_EQ(look(request), Turn::kGiven);
+  EXPECT_GT(ms_, rests_since);
+  queues_.release(request);
+}
+
+// Seed 131: its target had been asleep when it was refused, and was free again before the other one
+// woke. It waited for that alone, with all who came after it.
+TEST_F(QueuesTest, WhatFailedIsTakenAfterASecondIfItComesFreeLater) {
+  targets("a", 2);
+  Request first, second;
+  EXPECT_EQ(send(first), Turn::kGiven);
+  targets("ab", 2);
+  shared('a').close();
+  shared('b').close();
+  EXPECT_EQ(queues_.connect_failed(first, false, now()), Turn::kWaits);
+  shared('a').open();
+  EXPECT_EQ(send(second), Turn::kWaits);
+  queues_.wake_service("s", now());
+  EXPECT_EQ(first.told, std::nullopt);
+  EXPECT_EQ(look(first), Turn::kGiven);
+  EXPECT_EQ(ms_, kBegan + 1'000);
+  EXPECT_EQ(first.at(), 'a');
+  queues_.wake_service("s", now());
+  EXPECT_EQ(second.told, Turn::kGiven);
+  queues_.release(first);
+  queues_.release(second);
+}
+
+TEST_F(QueuesTest, AClientWaitsForItsOwnTargetAndIsInNobodysWay) {
+  targets("ab");
+  Request holds, returns, third;
+  EXPECT_EQ(send_to(holds, 'a'), Turn::kGiven);
+  EXPECT_EQ(holds.at(), 'a');
+  EXPECT_EQ(send_to(returns, 'a'), Turn::kWaits) << "though b is free";
+  EXPECT_EQ(send(third), Turn::kWaits) << "until after this turn";
+  after();
+  EXPECT_EQ(third.told, Turn::kGiven);
+  EXPECT_EQ(returns.told, std::nullopt);
+  queues_.release(third);
+  EXPECT_EQ(look(returns), Turn::kGiven) << "after a second, to another";
+  EXPECT_EQ(returns.at(), 'b');
+  queues_.release(holds);
+  queues_.release(returns);
+}
+
+// It was unhealthy for a moment. Its requests have gone on.
+TEST_F(QueuesTest, ATargetThatComesBackHasTheRequestsThatItHad) {
+  targets("a");
+  Request one, two;
+  EXPECT_EQ(send(one), Turn::kGiven);
+  targets("");
+  targets("a");
+  EXPECT_EQ(send(two), Turn::kWaits);
+  queues_.release(one);
+  after();
+  EXPECT_EQ(two.told, Turn::kGiven);
+  queues_.release(two);
+}
+
+TEST_F(QueuesTest, WhoWaitsForAServiceThatGoesIsTold) {
+  targets("a");
+  shared('a').close();
+  Request request;
+  EXPECT_EQ(send(request), Turn::kWaits);
+  queues_.apply(*book_.compile({.version = ++version_}), now());
+  EXPECT_EQ(request.told, Turn::kStopped);
+}
+
+}  // namespace
+}  // namespace hob::edge
