@@ -166,7 +166,7 @@ class Proxies:
         try:
             self.start(edge_bench, io, edges)
         except BaseException:
-            self.stop()
+            self.close()
             raise
 
     def spawn(self, cores, *command, **environment):
@@ -197,7 +197,7 @@ class Proxies:
             wait_for(port)
         self.pids["nginx"] = children(nginx.pid)[0]
 
-    def stop(self):
+    def close(self):
         for process in self.started:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
