@@ -1,5 +1,5 @@
-// For tests of the agent: an agent over a simulated machine, with control at the other end of a real
-// link.
+// For tests of the agent: an agent over a simulated machine, with control at the other end of a
+// real link.
 #pragma once
 
 #include <gtest/gtest.h>
