@@ -7,7 +7,9 @@ container. Podman keeps nothing but its conmons; beside them stand our monitors,
 import argparse
 import os
 import pathlib
+import resource
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -59,6 +61,19 @@ def measure_podman(build, containers):
         return sum(conmons)
 
 
+def crowd(port, connections):
+    """So many clients at once, each answered once; all are gone when it returns."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2 * connections, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    clients = []
+    for _ in range(connections):
+        clients.append(socket.create_connection(("127.0.0.1", port), timeout=30))
+    for client in clients:
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: hob\r\n\r\n")
+    for client in clients:
+        client.recv(1024)
+        client.close()
+
+
 def show(what, found):
     parts = ", ".join(f"{name} {mib:.1f}" for name, mib in found.items())
     print(f"memory, {what}: {sum(found.values()):.1f} MiB ({parts})", flush=True)
@@ -76,6 +91,10 @@ def main():
     try:
         hob.up()
         show("idle", measure(hob))
+        for port, whose in ((hob.api_port, "control's"), (hob.http_port, "the edge's")):
+            for _ in range(3):
+                crowd(port, 3_000)
+            show(f"3 times 3,000 clients of {whose} later", measure(hob))
         hob.deploy("memory-0", "--cpu", "0.25", "--memory", "0.5")
         image = next(iter(hob.boto("ecr").describe_images(repositoryName="memory-0")["imageDetails"]))
         reference = f"{hob.registry}/memory-0:{image['imageTags'][0]}"

@@ -1,8 +1,10 @@
 #include <fcntl.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <boost/asio/basic_socket_acceptor.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/redirect_error.hpp>
@@ -27,6 +29,7 @@ constexpr uint64_t kDrainBytesMax = 256 * 1024;
 // answer.
 constexpr uint64_t kLingerBytesMax = 4 * 1024 * 1024;
 constexpr Duration kLinger{2'000};
+constexpr size_t kCrowd = 256;         // connections that leave memory worth giving back
 constexpr Duration kAcceptRetry{100};  // out of descriptors or memory
 
 // "Mon, 23 Nov 2026 22:11:49 GMT", made once a second for each thread.
@@ -296,10 +299,12 @@ class Server::Impl {
   struct Registration {
     Registration(Impl& owner, Wire* which) : impl(owner), wire(which) {
       impl.connections_.insert(wire);
+      impl.most_ = std::max(impl.most_, impl.connections_.size());
     }
     ~Registration() {
       impl.connections_.erase(wire);
       impl.idle_.erase(wire);
+      impl.give_back();
       impl.changed_.set();
     }
     Registration(const Registration&) = delete;
@@ -307,6 +312,13 @@ class Server::Impl {
     Impl& impl;
     Wire* wire;
   };
+
+  // A crowd that has gone leaves free memory between what is in use; the allocator would keep it.
+  void give_back() {
+    if (most_ < kCrowd || connections_.size() > most_ / 8) return;
+    most_ = connections_.size();
+    malloc_trim(0);
+  }
 
   Async<> serve(std::shared_ptr<Wire> wire) {
     const Registration registration(*this, wire.get());
@@ -414,7 +426,8 @@ class Server::Impl {
   std::set<Wire*> idle_;  // those between two requests
   std::map<uint64_t, Wire*> waiting_;
   uint64_t next_turn_ = 0;
-  Event changed_;  // a connection ended
+  size_t most_ = 0;  // connections at once, since memory was given back
+  Event changed_;    // a connection ended
   AsyncScope scope_;
 };
 

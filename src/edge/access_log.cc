@@ -33,7 +33,7 @@ class FileLock {
  private:
   // Interrupted, or no lock to be had: a torn rotation loses some lines, a stuck log all.
   void set(short type) const {
-    struct flock lock{};
+    struct flock lock {};
     lock.l_type = type;
     lock.l_whence = SEEK_SET;
     ::fcntl(fd_, F_SETLKW, &lock);
@@ -50,8 +50,10 @@ AccessLog::AccessLog(AccessLogFiles files, size_t loops, size_t bytes_max)
     for (bool last = false; !last;) {
       {
         std::unique_lock lock(mutex_);
-        wake_.wait_for(lock, std::chrono::seconds(1), [this] { return stopping_ || half_full_; });
-        half_full_ = false;
+        wake_.wait(lock, [this] { return stopping_ || has_lines_; });
+        // What comes in a moment is written with it.
+        wake_.wait_for(lock, kAccessLogDelay, [this] { return stopping_ || half_full_; });
+        has_lines_ = half_full_ = false;
         last = stopping_;
       }
       write_all();
@@ -73,6 +75,7 @@ void AccessLog::add(size_t loop, const AccessLine& line) {
       fmt::format("{} {} {} {} {} {:.6f} {}\n", line.prefix,
                   line.service.empty() ? "-" : line.service, line.status, line.received_bytes,
                   line.sent_bytes, static_cast<double>(line.took_us) / 1e6, line.tries);
+  bool half_full = false;
   {
     Lines& lines = *lines_[loop];
     const std::lock_guard lock(lines.mutex);
@@ -82,11 +85,13 @@ void AccessLog::add(size_t loop, const AccessLine& line) {
       return;
     }
     lines.text += text;
-    if (before >= kAccessLogBytesMax / 2 || lines.text.size() < kAccessLogBytesMax / 2) return;
+    half_full = before < kAccessLogBytesMax / 2 && lines.text.size() >= kAccessLogBytesMax / 2;
+    if (before > 0 && !half_full) return;  // the writer knows
   }
   {
     const std::lock_guard lock(mutex_);
-    half_full_ = true;
+    has_lines_ = true;
+    half_full_ = half_full_ || half_full;
   }
   wake_.notify_one();
 }
@@ -117,7 +122,7 @@ void AccessLog::write_all() {
 size_t AccessLog::write(std::string_view text) {
   if (text.empty()) return 0;
   const FileLock lock(files_.current.get());
-  struct stat status{};
+  struct stat status {};
   if (::fstat(files_.current.get(), &status) == 0) bytes_ = static_cast<size_t>(status.st_size);
   while (!text.empty()) {
     size_t piece = lines_within(text, bytes_max_ - std::min(bytes_, bytes_max_));

@@ -1,7 +1,7 @@
 // The access log: one line a request, in the order they ended. docs: README.md of this room.
 //
-// Loops add lines to buffers of their own; a thread writes them once a second, or when one is half
-// full. When the disk cannot keep up or is full, lines are dropped and counted, and requests go on.
+// Loops add lines to buffers of their own; a thread writes them kAccessLogDelay after the first
+// of them, or when one is half full. When the disk cannot keep up or is full, lines are dropped and counted, and requests go on.
 //
 // A file that is full is copied over the previous one and emptied: the edge may not rename or make
 // files where logs are, it has two descriptors. Whole lines are in either; what is killed meanwhile
@@ -63,8 +63,9 @@ class AccessLog {
   const size_t bytes_max_;
   size_t bytes_ = 0;  // of the current file
   std::vector<std::unique_ptr<Lines>> lines_;
-  std::mutex mutex_;  // the three below; never held while writing
+  std::mutex mutex_;  // the four below; never held while writing
   std::condition_variable wake_;
+  bool has_lines_ = false;
   bool half_full_ = false;
   bool stopping_ = false;
   std::thread writer_;

@@ -1,6 +1,7 @@
 // The edge's limits in one place: what each is, and what happens when it is reached.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 
@@ -46,6 +47,8 @@ inline constexpr int kRefusalsMax = 3;      // by targets of HTTP/2, which say t
 inline constexpr uint64_t kLingerBytesMax = 256 * 1024;  // read and dropped after a last answer
 inline constexpr size_t kAccessLogBytesMax =
     4 * 1024 * 1024;  // waiting to be written, per loop: lines are dropped
+inline constexpr std::chrono::milliseconds kAccessLogDelay{
+    50};  // what an edge that is killed loses of it, at most; a write costs a few µs
 inline constexpr size_t kAccessLogFileBytesMax =
     64 * 1024 * 1024;  // then it becomes the previous one, of which there is one
 inline constexpr size_t kServicesMeasuredMax =

@@ -9,8 +9,6 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "host/cri_log.h"
-#include "network/subnets.h"
 
 namespace hob::host {
 
@@ -19,15 +17,8 @@ using link::Health;
 namespace {
 
 constexpr int kExitUnknown = 137;  // it is gone and nobody can say how: as if killed
-constexpr Backoff kPullBackoff{.min = Duration(200), .max = Duration(5'000)};
 constexpr Backoff kThawBackoff{.min = Duration(5), .max = Duration(1'000)};
 constexpr Backoff kCleanUpBackoff{.min = Duration(200), .max = Duration(30'000)};
-
-double unit(Random& random) {
-  uint32_t bits = 0;
-  random.fill(&bits, sizeof bits);
-  return static_cast<double>(bits) / 4294967296.0;
-}
 
 // Replaces the file, atomically for every reader.
 Result<void> write_file(const std::filesystem::path& path, const std::string& content) {
@@ -43,26 +34,6 @@ Result<void> write_file(const std::filesystem::path& path, const std::string& co
   if (::rename(temporary.c_str(), path.c_str()) != 0)
     return fail_errno(errno, "renaming " + temporary);
   return {};
-}
-
-// "198.18.0.17" -> "ip-198-18-0-17", as EC2 names its hosts.
-std::string host_name_of(std::string address) {
-  std::replace(address.begin(), address.end(), '.', '-');
-  return "ip-" + address;
-}
-
-// What the image or the task asks for is not to be had, whoever asks again. A digest that does not
-// match (kCorrupt) may have been spoilt on its way.
-Failure would_fail_again(Code code) {
-  const bool permanent = code == Code::kNotFound || code == Code::kDenied ||
-                         code == Code::kInvalid || code == Code::kLimit;
-  return permanent ? Failure::kPermanent : Failure::kPassing;
-}
-
-std::string join(const std::vector<int>& numbers) {
-  std::string text;
-  for (const int number : numbers) text += fmt::format("{}{}", text.empty() ? "" : ", ", number);
-  return text;
 }
 
 }  // namespace
@@ -211,6 +182,12 @@ Async<> TaskActor::keep_saved() {
   }
 }
 
+double TaskActor::draw() {
+  uint32_t bits = 0;
+  random_.fill(&bits, sizeof bits);
+  return static_cast<double>(bits) / 4294967296.0;
+}
+
 void TaskActor::wake() {
   changed_.set();
   unsaved_.set();
@@ -305,108 +282,6 @@ void TaskActor::apply(const Action& action) {
   }
 }
 
-Async<> TaskActor::pull() {
-  struct Finally {
-    TaskActor& actor;
-    ~Finally() {
-      actor.view_.pulling = false;
-      actor.wake();
-    }
-  };
-  const Finally finally{*this};
-  const link::ImageSource& source = view_.assignment.containers.at(0).image;
-  image::PullRequest request{.registry = source.registry,
-                             .plain_http = source.plain_http,
-                             .repository = source.repository,
-                             .reference = source.reference,
-                             .username = source.username,
-                             .password = source.password,
-                             .account = view_.assignment.account};
-  // What it ran before is what it runs again, wherever the tag has gone meanwhile.
-  if (!view_.state.image_digest.empty()) request.reference = view_.state.image_digest;
-  if (!view_.state.pull_started_at) view_.state.pull_started_at = ports_.clock.now();
-  Backoff backoff = kPullBackoff;
-  for (int tries = 1;; ++tries) {
-    Result<image::LocalImage> pulled = co_await ports_.image.pull(request);
-    if (pulled) {
-      image_ = std::move(*pulled);
-      view_.image_here = true;
-      view_.stop_signal = image_.config.stop_signal;
-      view_.state.image_digest = image_.digest;
-      if (!view_.state.pull_stopped_at) view_.state.pull_stopped_at = ports_.clock.now();
-      co_return;
-    }
-    const Code code = pulled.error().code;
-    const bool may_pass = code == Code::kUnavailable || code == Code::kTimeout;
-    if (!may_pass || tries == kPullTries) {
-      view_.state.pull_stopped_at = ports_.clock.now();
-      const std::string tried =
-          tries > 1 ? fmt::format("pull has been tried {} times: ", tries) : "";
-      log::warn("image not pulled",
-                {{"task", view_.assignment.task.value}, {"error", pulled.error().message}});
-      note_failure(view_,
-                   fmt::format("CannotPullContainerError: {}{}", tried, pulled.error().message),
-                   ports_.clock.now(), would_fail_again(code));
-      co_return;
-    }
-    co_await sleep_for(backoff.next(unit(random_)));
-  }
-}
-
-Async<> TaskActor::attach() {
-  network::TaskAddress address{.task = view_.assignment.task.value,
-                               .address = view_.assignment.address,
-                               .prefix_length = view_.assignment.prefix_length,
-                               .gateway = view_.assignment.gateway};
-  Result<std::filesystem::path> handle = co_await ports_.network.attach(std::move(address));
-  view_.attaching = false;
-  if (handle) {
-    network_namespace_ = std::move(*handle);
-    view_.network_here = true;
-  } else {
-    log::error("task's network not made",
-               {{"task", view_.assignment.task.value}, {"error", handle.error().message}});
-    note_failure(view_,
-                 fmt::format("ResourceInitializationError: network: {}", handle.error().message),
-                 ports_.clock.now());
-  }
-  wake();
-}
-
-Async<> TaskActor::start_container() {
-  const link::Assignment& assignment = view_.assignment;
-  const link::Container& container = assignment.containers.at(0);
-  sandbox::TaskSpec spec{.task = assignment.task.value,
-                         .image = image_,
-                         .entry_point = container.entry_point,
-                         .command = container.command,
-                         .environment = container.environment,
-                         .cpu = assignment.cpu,
-                         .memory_mib = assignment.memory_mib,
-                         .storage_mib = assignment.ephemeral_storage_mib,
-                         .network_namespace = network_namespace_,
-                         .address = assignment.address,
-                         .name_server = std::string(network::kVpcDns),
-                         .host_name = host_name_of(assignment.address)};
-  const Result<void> started = co_await ports_.sandbox.start(std::move(spec));
-  view_.starting = false;
-  if (started) {
-    note_started(view_, ports_.clock.now());
-    ++run_;
-    log::info("task started", {{"task", assignment.task.value},
-                               {"service", assignment.service},
-                               {"restarts", view_.state.restarts}});
-    scope_.spawn("task exit", [this] { return await_exit(); });
-    scope_.spawn("task health", [this] { return watch_health(); });
-  } else {
-    log::warn("task not started",
-              {{"task", assignment.task.value}, {"error", started.error().message}});
-    note_failure(view_, fmt::format("CannotStartContainerError: {}", started.error().message),
-                 ports_.clock.now(), would_fail_again(started.error().code));
-  }
-  wake();
-}
-
 Async<> TaskActor::send_signal(int number) {
   const Result<void> sent = co_await ports_.sandbox.signal(view_.assignment.task.value, number);
   // It may have ended by itself just now; a real failure shows as a kill that has to be repeated.
@@ -443,7 +318,7 @@ Async<> TaskActor::clean_up() {
     if (cleaned) break;
     log::error("task not cleaned up",
                {{"task", view_.assignment.task.value}, {"error", cleaned.error().message}});
-    co_await sleep_for(backoff.next(unit(random_)));
+    co_await sleep_for(backoff.next(draw()));
   }
   note_stopped(view_, ports_.clock.now());
   log::info("task stopped", {{"task", view_.assignment.task.value},
@@ -488,7 +363,7 @@ Async<> TaskActor::thaw(uint64_t turn) {
     if (thawed || thawed.error().code == Code::kNotFound) break;
     log::error("task not thawed",
                {{"task", view_.assignment.task.value}, {"error", thawed.error().message}});
-    co_await sleep_for(backoff.next(unit(random_)));
+    co_await sleep_for(backoff.next(draw()));
   }
   end_sleep();
   view_.health = resume_health(std::move(view_.health), ports_.clock.now());
@@ -515,77 +390,8 @@ Async<> TaskActor::await_exit() {
     }
     log::error("waiting for a container failed",
                {{"task", view_.assignment.task.value}, {"error", exit.error().message}});
-    co_await sleep_for(backoff.next(unit(random_)));
+    co_await sleep_for(backoff.next(draw()));
   }
-}
-
-Async<> TaskActor::watch_health() {
-  if (!view_.assignment.probe) co_return;
-  const link::Probe probe = *view_.assignment.probe;
-  const uint64_t mine = run_;
-  const auto goes_on = [&] { return run_ == mine && view_.container == ContainerState::kRunning; };
-  while (goes_on()) {
-    co_await awake_.wait();
-    if (!goes_on()) co_return;
-    const Duration wait = next_probe_at(view_.health, probe) - ports_.clock.now();
-    // Bounded, so that a clock set back does not stop the probes.
-    if (wait > Duration(0)) co_await sleep_for(std::min(wait, probe.interval));
-    if (!goes_on()) co_return;
-    if (!awake_.is_set()) continue;
-    const uint64_t turn = turn_;
-    const Result<void> answer = co_await ports_.probe.probe(probe, view_.assignment.address);
-    if (!goes_on()) co_return;
-    if (turn != turn_) continue;  // it slept meanwhile: its answer says nothing
-    const Health before = view_.health.health;
-    const std::string error = answer ? "" : answer.error().message;
-    view_.health = after_probe(std::move(view_.health), probe, error, ports_.clock.now());
-    if (view_.health.health == before) continue;
-    log::info("task health", {{"task", view_.assignment.task.value},
-                              {"error", view_.health.last_error},
-                              {"healthy", view_.health.health == Health::kHealthy ? 1 : 0}});
-    if (view_.health.health == Health::kHealthy)
-      note_healthy(view_);
-    else
-      co_await gather_last_lines();
-    wake();
-  }
-}
-
-Async<> TaskActor::gather_last_lines() {
-  describe_unhealthy();
-  const std::filesystem::path path = ports_.sandbox.log_path(view_.assignment.task.value);
-  std::vector<std::string> lines = co_await on_pool(
-      ports_.pool, [path] { return read_last_lines(path, kLastLinesMax, kLastLineBytesMax); });
-  view_.state.last_lines = std::move(lines);
-  wake();
-}
-
-void TaskActor::describe_unhealthy() {
-  if (view_.health.health != Health::kUnhealthy || view_.state.stop_code != link::StopCode::kNone ||
-      view_.container != ContainerState::kRunning)
-    return;
-  std::string& text = view_.state.reason;
-  text = "Task failed container health checks";
-  if (!view_.health.last_error.empty()) text += ": " + view_.health.last_error;
-  view_.state.permanent = false;
-  if (!view_.assignment.probe || network_namespace_.empty()) return;
-  const int wanted = view_.assignment.probe->port;
-  const ListeningPorts ports = ports_.probe.listening(network_namespace_);
-  const auto has = [](const std::vector<int>& list, int port) {
-    return std::find(list.begin(), list.end(), port) != list.end();
-  };
-  if (has(ports.reachable, wanted)) return;
-  text += fmt::format("; nothing listens on port {}", wanted);
-  if (has(ports.loopback_only, wanted)) {
-    text += fmt::format(
-        " but on 127.0.0.1:{}, which only the container itself can reach: listen on 0.0.0.0",
-        wanted);
-  } else if (!ports.reachable.empty()) {
-    text += fmt::format("; the container listens on port {}", join(ports.reachable));
-  }
-  // It had all its time, is up, and serves somewhere: more time would not bring it here.
-  const bool serves_elsewhere = has(ports.loopback_only, wanted) || !ports.reachable.empty();
-  view_.state.permanent = serves_elsewhere && view_.state.restarts == 0 && !view_.state.was_healthy;
 }
 
 }  // namespace hob::host

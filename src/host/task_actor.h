@@ -68,9 +68,12 @@ class TaskActor {
   Async<> save();
   void apply(const Action& action);
   void wake();
+  double draw();  // of [0, 1)
+  // task_start.cc
   Async<> pull();
   Async<> attach();
   Async<> start_container();
+  // task_actor.cc
   Async<> send_signal(int number);
   Async<> remove_container();
   Async<> clean_up();
@@ -79,6 +82,7 @@ class TaskActor {
   // What is frozen or being frozen is not any more.
   void end_sleep();
   Async<> await_exit();
+  // task_health.cc
   Async<> watch_health();
   Async<> gather_last_lines();
   void describe_unhealthy();  // puts why, and whether it would be so again, into the state

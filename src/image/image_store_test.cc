@@ -465,6 +465,12 @@ TEST_F(ImageStoreTest, LiesAndStallsAreErrorsAndLeaveNothing) {
     EXPECT_EQ(count("images"), 0u) << c.name;
   }
   EXPECT_EQ(pull("2").error().code, Code::kNotFound);
+  // Too long a label for any DNS to be asked; a name that DNS does not know is the same to us.
+  PullRequest misspelt = request("1");
+  misspelt.registry = std::string(70, 'a') + ".com:5000";
+  const auto image = run(images_->pull(misspelt));
+  ASSERT_FALSE(image);
+  EXPECT_EQ(image.error().code, Code::kNotFound) << image.error().message;
   serve(kImage, digest_of("other"));
   EXPECT_EQ(pull(digest_of("other")).error().code, Code::kCorrupt);
   EXPECT_EQ(pull("../x").error().code, Code::kInvalid);

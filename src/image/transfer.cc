@@ -1,6 +1,7 @@
 #include "image/transfer.h"
 
 #include <curl/curl.h>
+#include <netdb.h>
 
 #include <algorithm>
 #include <cctype>
@@ -39,6 +40,30 @@ Code code_of(CURLcode error) {
     default:
       return Code::kUnavailable;  // of some hundred kinds, all of them the network's or the peer's
   }
+}
+
+// The host that the transfer came to last, redirects included.
+std::string host_of(CURL* easy) {
+  char* url = nullptr;
+  curl_easy_getinfo(easy, CURLINFO_EFFECTIVE_URL, &url);
+  CURLU* const parts = curl_url();
+  char* host = nullptr;
+  std::string found;
+  if (url != nullptr && curl_url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK &&
+      curl_url_get(parts, CURLUPART_HOST, &host, 0) == CURLUE_OK) {
+    found = host;
+    curl_free(host);
+  }
+  curl_url_cleanup(parts);
+  return found;
+}
+
+// DNS answered, and knows no such name; curl does not tell that from a DNS that is not there.
+bool is_unknown(const std::string& host) {
+  addrinfo* found = nullptr;
+  const int error = getaddrinfo(host.c_str(), nullptr, nullptr, &found);
+  if (error == 0) freeaddrinfo(found);
+  return error == EAI_NONAME;
 }
 
 }  // namespace
@@ -119,6 +144,9 @@ struct Transfer::State {
       const char* text =
           error_text[0] != '\0' ? error_text : curl_easy_strerror(message->data.result);
       outcome = fail(code_of(message->data.result), "{}", text);
+      if (message->data.result != CURLE_COULDNT_RESOLVE_HOST) continue;
+      if (const std::string host = host_of(easy); is_unknown(host))
+        outcome = fail(Code::kNotFound, "DNS knows no host {}; is it spelt right?", host);
     }
     if (done || !arriving.empty()) return {};
     const auto before = Steady::now();

@@ -17,6 +17,7 @@ namespace {
 constexpr std::string_view kCluster = "apprunner";  // cluster::Service's default
 constexpr Duration kRetryDelay{1'000};              // after the store failed
 constexpr Duration kIdleWait = std::chrono::hours(1);
+constexpr size_t kUncountedLinesMax = 100;  // of a stream; beyond: not logged
 
 template <class T>
 T* find(std::vector<RunnerAction>& actions) {
@@ -227,7 +228,7 @@ Async<> Controller::write_stream(ServiceRef ref, std::string group, std::string 
   std::vector<std::string>& written = uncounted_[ref][stream];
   const auto fresh = std::ranges::mismatch(lines, written).in1;
   std::vector<link::LogLine> batch;
-  for (auto line = fresh; line != lines.end(); ++line) {
+  for (auto line = fresh; line != lines.end() && written.size() < kUncountedLinesMax; ++line) {
     written.push_back(*line);
     batch.push_back({.at = clock_.now(), .text = *line});
   }
