@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "base/version.h"
+#include "cli/kvm_probe.h"
 #include "cli/local_certificate.h"
 #include "cli/spawn.h"
 #include "cli/supervisor_role.h"
@@ -152,29 +153,36 @@ Result<Supervisor::Commands> Supervisor::make_commands() const {
     return command;
   };
   Commands commands;
-  commands.host = make("host",
-                       {"--metrics-fd", "4", "--hold-fd", "5", "--edge-uid",
-                        std::to_string(kEdgeUid), "--cpu-overcommit",
-                        fmt::format("{}", instance_.cpu_overcommit), "--memory-overcommit",
-                        fmt::format("{}", instance_.memory_overcommit)},
-                       {host_metrics_socket_.get(), hold_socket_.get()}, 0);
-  commands.control =
-      make("control",
-           {"--api-fd", "4", "--link-fd", "5", "--credentials-fd", "6", "--api-port",
-            std::to_string(instance_.api_port), "--http-port", std::to_string(instance_.http_port),
-            "--store", instance_.store, "--edge-uid", std::to_string(kEdgeUid), "--acme-directory",
-            instance_.acme_directory, "--acme-contact", instance_.acme_contact, "--acme-ca-file",
-            instance_.acme_ca ? instance_.acme_ca_file().string() : "", "--acme-challenge",
-            instance_.acme_challenge.empty() ? "http-01" : instance_.acme_challenge, "--resolver",
-            instance_.resolver},
-           {api_socket_.get(), link_socket_.get(), credentials_.get()}, kControlUid);
-  commands.edge = make("edge",
-                       {"--http-fd", "4", "--metrics-fd", "5", "--https-fd", "6", "--access-log-fd",
-                        "7", "--access-log-previous-fd", "8", "--host-socket",
-                        (instance_.run() / "host.sock").string()},
-                       {http_socket_.get(), edge_metrics_socket_.get(), https_socket_.get(),
-                        access_log_.get(), access_log_previous_.get()},
-                       kEdgeUid);
+  std::vector<std::string> host_words = {
+      "--metrics-fd",        "4",
+      "--hold-fd",           "5",
+      "--edge-uid",          std::to_string(kEdgeUid),
+      "--cpu-overcommit",    fmt::format("{}", instance_.cpu_overcommit),
+      "--memory-overcommit", fmt::format("{}", instance_.memory_overcommit)};
+  if (runs_microvms(instance_.isolation, instance_.kernel())) host_words.emplace_back("--microvms");
+  commands.host = make("host", host_words, {host_metrics_socket_.get(), hold_socket_.get()}, 0);
+  commands.control = make(
+      "control",
+      {"--api-fd",         "4",
+       "--link-fd",        "5",
+       "--credentials-fd", "6",
+       "--api-port",       std::to_string(instance_.api_port),
+       "--http-port",      std::to_string(instance_.http_port),
+       "--store",          instance_.store,
+       "--edge-uid",       std::to_string(kEdgeUid),
+       "--acme-directory", instance_.acme_directory,
+       "--acme-contact",   instance_.acme_contact,
+       "--acme-ca-file",   instance_.acme_ca ? instance_.acme_ca_file().string() : "",
+       "--acme-challenge", instance_.acme_challenge.empty() ? "http-01" : instance_.acme_challenge,
+       "--resolver",       instance_.resolver},
+      {api_socket_.get(), link_socket_.get(), credentials_.get()}, kControlUid);
+  commands.edge = make(
+      "edge",
+      {"--http-fd", "4", "--metrics-fd", "5", "--https-fd", "6", "--access-log-fd", "7",
+       "--access-log-previous-fd", "8", "--host-socket", (instance_.run() / "host.sock").string()},
+      {http_socket_.get(), edge_metrics_socket_.get(), https_socket_.get(), access_log_.get(),
+       access_log_previous_.get()},
+      kEdgeUid);
   commands.edge.network_namespace = instance_.run() / "netns" / "vpc";
   return commands;
 }

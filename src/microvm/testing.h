@@ -30,42 +30,44 @@ inline std::string get(const GuestMemory& memory, GuestAddress address, size_t b
   return text;
 }
 
-// The driver's side of one queue of 8: descriptors from `base` on, the rings a page each behind.
+// The driver's side of one queue of 8: descriptors at `base`, rings behind, 0x3000 bytes in all.
 class Driver {
  public:
   static constexpr uint16_t kSize = 8;
   enum : uint16_t { kNext = 1, kWrite = 2 };
 
-  explicit Driver(GuestMemory& memory, Queue& queue, GuestAddress base = 0x1000)
-      : memory_(memory), descriptors_(base), available_(base + 0x1000), used_(base + 0x2000) {
+  Driver(GuestMemory& memory, Queue& queue, GuestAddress base = 0x1000)
+      : memory_(memory), base_(base) {
     queue.layout() = {
-        .size = kSize, .descriptors = descriptors_, .available = available_, .used = used_};
+        .size = kSize, .descriptors = base, .available = available(), .used = used_ring()};
     queue.ready = true;
   }
 
   void descriptor(uint16_t index, GuestAddress address, uint32_t bytes, uint16_t flags,
                   uint16_t next = 0) {
-    const GuestAddress at = descriptors_ + 16 * index;
+    const GuestAddress at = base_ + 16 * index;
     EXPECT_TRUE(memory_.write(at, address) && memory_.write(at + 8, bytes) &&
                 memory_.write(at + 12, flags) && memory_.write(at + 14, next));
   }
   void offer(uint16_t head) {
-    EXPECT_TRUE(memory_.write(available_ + 4 + 2 * (next_ % kSize), head));
+    EXPECT_TRUE(memory_.write(available() + 4 + 2 * (next_ % kSize), head));
     set_available(++next_);
   }
-  void set_available(uint16_t index) { EXPECT_TRUE(memory_.write(available_ + 2, index)); }
-  uint16_t used() const { return *memory_.read<uint16_t>(used_ + 2); }
+  void set_available(uint16_t index) { EXPECT_TRUE(memory_.write(available() + 2, index)); }
+  uint16_t used() const { return *memory_.read<uint16_t>(used_ring() + 2); }
   uint32_t used_bytes(uint16_t index) const {
-    return *memory_.read<uint32_t>(used_ + 4 + 8 * (index % kSize) + 4);
+    return *memory_.read<uint32_t>(used_ring() + 4 + 8 * (index % kSize) + 4);
   }
   // The device shall interrupt when it has used up to `index`.
   void set_used_event(uint16_t index) {
-    EXPECT_TRUE(memory_.write(available_ + 4 + 2 * kSize, index));
+    EXPECT_TRUE(memory_.write(available() + 4 + 2 * kSize, index));
   }
 
  private:
+  GuestAddress available() const { return base_ + 0x1000; }
+  GuestAddress used_ring() const { return base_ + 0x2000; }
   GuestMemory& memory_;
-  const GuestAddress descriptors_, available_, used_;
+  const GuestAddress base_;
   uint16_t next_ = 0;
 };
 

@@ -5,7 +5,7 @@ $busybox mkdir -p /proc /sys /dev
 $busybox mount -t proc proc /proc
 $busybox mount -t sysfs sys /sys
 $busybox mount -t devtmpfs dev /dev
-for module in virtio_ring virtio virtio_mmio virtio_blk; do
+for module in virtio_ring virtio virtio_mmio virtio_blk failover net_failover virtio_net; do
   $busybox insmod /modules/$module.ko
 done
 test=$($busybox sed -n 's/.*hob\.test=\([a-z]*\).*/\1/p' /proc/cmdline)
@@ -20,6 +20,16 @@ case "$test" in
     $busybox dd if=/dev/zero of=/dev/vda bs=512 count=1 conv=fsync 2>/dev/null || echo "write failed"
     ;;
   cpus) echo "cpus: $($busybox nproc)" ;;
+  net)
+    $busybox ip link set eth0 up
+    $busybox ip address add 198.18.7.2/24 dev eth0
+    echo "address: $($busybox cat /sys/class/net/eth0/address) mtu: $($busybox cat /sys/class/net/eth0/mtu)"
+    until $busybox wget -q -O /got http://198.18.7.1:8000/file; do $busybox sleep 1; done
+    echo "got: $($busybox md5sum </got)"
+    $busybox httpd -p 80 -h /
+    echo serving
+    $busybox nc -l -p 81
+    ;;
   tick)
     count=0
     while :; do

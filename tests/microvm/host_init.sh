@@ -6,9 +6,12 @@ $busybox mount -t proc proc /proc
 $busybox mount -t sysfs sys /sys
 $busybox mount -t devtmpfs dev /dev
 $busybox mount -t tmpfs tmp /tmp
-for module in irqbypass kvm kvm-amd; do
+for module in irqbypass kvm kvm-amd tun; do
   $busybox insmod /modules/$module.ko
 done
-/vmm_guest_suite /files --gtest_color=no
+$busybox mkdir -p /dev/net
+[ -e /dev/net/tun ] || $busybox mknod /dev/net/tun c 10 200
+tests=$($busybox sed -n 's/.*hob\.tests=\([^ ]*\).*/\1/p' /proc/cmdline)
+/vmm_guest_suite /files --gtest_color=no "--gtest_filter=${tests:-*}"
 echo "suite ended with $?"
 $busybox poweroff -f

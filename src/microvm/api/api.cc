@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "microvm/api/answers.h"
 #include "microvm/layout.h"
 
 namespace hob::microvm {
@@ -16,15 +17,7 @@ constexpr std::string_view kDefaultArguments =
     "reboot=k panic=1 nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd "
     "swiotlb=noforce";
 
-HttpResponse done() { return {}; }
-HttpResponse shown(const Json& json) { return {.status = 200, .body = json.text()}; }
 Json text(std::string_view value) { return Json(Json::Value(std::string(value))); }
-
-// The id of "/drives/ID"; empty for "/drives".
-std::string_view id_of(std::string_view path) {
-  const size_t slash = path.find('/', 1);
-  return slash == std::string_view::npos ? std::string_view() : path.substr(slash + 1);
-}
 
 Result<void> check_id(std::string_view id) {
   if (id.empty()) return fail(Code::kInvalid, "The ID cannot be empty.");
@@ -60,19 +53,6 @@ Result<Fd> another(const Fd& file) {
   return copy;
 }
 
-// Names the member function's error as Firecracker prefixes it.
-template <class T>
-Result<T> prefixed(Result<T> result, std::string_view prefix) {
-  if (!result) result.error().message = fmt::format("{}: {}", prefix, result.error().message);
-  return result;
-}
-
-template <class T>
-Result<T> body_of(Result<T> result) {
-  return prefixed(std::move(result),
-                  "An error occurred when deserializing the json body of a request");
-}
-
 }  // namespace
 
 struct MicrovmApi::Route {
@@ -92,7 +72,9 @@ const std::vector<MicrovmApi::Route>& MicrovmApi::routes() {
       {"GET", "/vm/config", When::kAlways, &MicrovmApi::get_configuration},
       {"PATCH", "/vm", When::kAfterBoot, &MicrovmApi::patch_vm},
       {"PUT", "/boot-source", When::kBeforeBoot, &MicrovmApi::put_boot_source},
-      {"PUT", "/drives/", When::kBeforeBoot, &MicrovmApi::put_drive},
+      {"PUT", "/drives/", When::kAlways, &MicrovmApi::put_drive},
+      {"PUT", "/network-interfaces/", When::kAlways, &MicrovmApi::put_interface},
+      {"PATCH", "/network-interfaces/", When::kAfterBoot, &MicrovmApi::patch_interface},
       {"PUT", "/vsock", When::kBeforeBoot, &MicrovmApi::put_vsock},
       {"PUT", "/actions", When::kAlways, &MicrovmApi::put_action},
       {"PATCH", "/drives/"},
@@ -120,8 +102,6 @@ const std::vector<MicrovmApi::Route>& MicrovmApi::routes() {
       {"GET", "/hotplug/memory"},
       {"PUT", "/hotplug/memory"},
       {"PATCH", "/hotplug/memory"},
-      {"PUT", "/network-interfaces/"},
-      {"PATCH", "/network-interfaces/"},
       {"DELETE", "/network-interfaces/"},
       {"PUT", "/snapshot/create"},
       {"PUT", "/snapshot/load"},
@@ -190,6 +170,8 @@ MicrovmApi::Answer MicrovmApi::get_machine(const HttpRequest&, const Json&) {
 MicrovmApi::Answer MicrovmApi::get_configuration(const HttpRequest&, const Json&) {
   Json::Array drives;
   for (const OpenDrive& open : drives_) drives.push_back(show(open.drive));
+  Json::Array interfaces;
+  for (const OpenInterface& open : interfaces_) interfaces.push_back(show(open.interface));
   const Json empty(Json::Array{});
   return shown(Json(Json::Object{{"balloon", Json()},
                                  {"drives", Json(std::move(drives))},
@@ -199,7 +181,7 @@ MicrovmApi::Answer MicrovmApi::get_configuration(const HttpRequest&, const Json&
                                  {"machine-config", show(configuration_)},
                                  {"metrics", Json()},
                                  {"mmds-config", Json()},
-                                 {"network-interfaces", empty},
+                                 {"network-interfaces", Json(std::move(interfaces))},
                                  {"vsock", show(vsock_)},
                                  {"entropy", Json()},
                                  {"pmem", empty},
@@ -267,7 +249,7 @@ Result<void> MicrovmApi::set_drive(Drive drive) {
     *same = std::move(open);
     if (is_root) std::rotate(drives_.begin(), same, same + 1);
   } else {
-    HOB_CHECK(mmio_place(drives_.size()));
+    HOB_CHECK(mmio_place(drives_.size() + interfaces_.size()));
     drives_.insert(is_root ? drives_.begin() : drives_.end(), std::move(open));
   }
   return {};
@@ -277,6 +259,9 @@ MicrovmApi::Answer MicrovmApi::put_drive(const HttpRequest& request, const Json&
   HOB_TRY(Drive drive, body_of(read_drive(body)));
   if (drive.id != id_of(request.path))
     return fail(Code::kInvalid, "The id from the path does not match the id from the body!");
+  if (machine_)
+    return no_hot_plug(std::ranges::any_of(
+        drives_, [&](const OpenDrive& open) { return open.drive.id == drive.id; }));
   HOB_CHECK(prefixed(set_drive(std::move(drive)), "Drive config error"));
   return done();
 }
@@ -375,6 +360,15 @@ Result<void> MicrovmApi::start() {
     options.vsock = VsockSocket{
         .guest_cid = vsock_->guest_cid, .listener = std::move(listener), .path = vsock_->path};
   }
+  for (const OpenInterface& open : interfaces_) {
+    HOB_TRY(Tap tap, open.tap.duplicate());
+    options.interfaces.push_back({.id = open.interface.id,
+                                  .tap = std::move(tap),
+                                  .options = {.mac = open.interface.mac,
+                                              .mtu = open.interface.mtu,
+                                              .receive = open.interface.receive,
+                                              .send = open.interface.send}});
+  }
   HOB_TRY(machine_, Machine::build(std::move(options), loop_, on_end_));
   machine_->resume();
   return {};
@@ -382,7 +376,8 @@ Result<void> MicrovmApi::start() {
 
 Result<void> MicrovmApi::start_from(std::string_view configuration_file) {
   HOB_TRY(const Json json, Json::parse(configuration_file));
-  Fields fields(json, "struct VmmConfig", {"boot-source", "drives", "machine-config"},
+  Fields fields(json, "struct VmmConfig",
+                {"boot-source", "drives", "machine-config", "network-interfaces"},
                 Fields::Unknown::kIgnored);
   HOB_CHECK(fields.finish());
   const Json* source = fields.find("boot-source");
@@ -390,9 +385,8 @@ Result<void> MicrovmApi::start_from(std::string_view configuration_file) {
   if (source == nullptr || drives == nullptr)
     return fail(Code::kInvalid, "{}",
                 Fields::missing(source == nullptr ? "boot-source" : "drives"));
-  for (const std::string_view name :
-       {"balloon", "network-interfaces", "logger", "metrics", "mmds-config", "entropy", "pmem",
-        "memory-hotplug", "cpu-config"}) {
+  for (const std::string_view name : {"balloon", "logger", "metrics", "mmds-config", "entropy",
+                                      "pmem", "memory-hotplug", "cpu-config"}) {
     const Json* other = fields.find(name);
     const bool asks = other != nullptr && !other->is_null() &&
                       !(other->as<Json::Array>() != nullptr && other->as<Json::Array>()->empty());
@@ -413,6 +407,8 @@ Result<void> MicrovmApi::start_from(std::string_view configuration_file) {
     HOB_CHECK(check_id(drive.id));
     HOB_CHECK(prefixed(set_drive(std::move(drive)), "Drive config error"));
   }
+  if (const Json* interfaces = fields.find("network-interfaces"))
+    HOB_CHECK(set_interfaces(*interfaces));
   if (const Json* vsock = fields.find("vsock"); vsock != nullptr && !vsock->is_null()) {
     HOB_TRY(VsockConfiguration configuration, read_vsock(*vsock));
     HOB_CHECK(prefixed(set_vsock(std::move(configuration)), "Vsock config error"));

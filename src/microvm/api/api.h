@@ -42,12 +42,16 @@ class MicrovmApi {
   Answer patch_machine(const HttpRequest& request, const Json& body);
   Answer put_boot_source(const HttpRequest& request, const Json& body);
   Answer put_drive(const HttpRequest& request, const Json& body);
+  Answer put_interface(const HttpRequest& request, const Json& body);
+  Answer patch_interface(const HttpRequest& request, const Json& body);
   Answer put_vsock(const HttpRequest& request, const Json& body);
   Answer put_action(const HttpRequest& request, const Json& body);
   Answer patch_vm(const HttpRequest& request, const Json& body);
 
   Result<void> set_boot_source(BootSource source);
   Result<void> set_drive(Drive drive);
+  Result<void> set_interface(NetworkInterface interface);
+  Result<void> set_interfaces(const Json& list);  // a configuration file's
   Result<void> set_vsock(VsockConfiguration vsock);
   Result<void> start();
 
@@ -63,6 +67,11 @@ class MicrovmApi {
     Fd file;
   };
   std::vector<OpenDrive> drives_;  // the root first
+  struct OpenInterface {
+    NetworkInterface interface;
+    Tap tap;
+  };
+  std::vector<OpenInterface> interfaces_;
   std::optional<VsockConfiguration> vsock_;
   std::optional<VsockListener> vsock_listener_;  // where vsock_ is
   std::unique_ptr<Machine> machine_;

@@ -104,6 +104,27 @@ TEST_F(MicrovmApiTest, RefusalsInTheirOrder) {
             R"({"drive_id":"d","is_root_device":true})", "Invalid block config."},
            {"ids that differ", "PUT", "/drives/d", id_differs,
             "The id from the path does not match the id from the body!"},
+           {"a MAC address that is none", "PUT", "/network-interfaces/eth0",
+            R"({"iface_id":"eth0","host_dev_name":"hob-none0","guest_mac":"02:00:00:00:00"})",
+            "The provided MAC address is invalid."},
+           {"an MTU below IPv4's", "PUT", "/network-interfaces/eth0",
+            R"({"iface_id":"eth0","host_dev_name":"hob-none0","mtu":67})",
+            "Network config error: MTU 67 is out of range [68, 65535]"},
+           {"an MTU beyond 16 bits", "PUT", "/network-interfaces/eth0",
+            R"({"iface_id":"eth0","host_dev_name":"hob-none0","mtu":65536})", "invalid value"},
+           {"a tap's name too long", "PUT", "/network-interfaces/eth0",
+            R"({"iface_id":"eth0","host_dev_name":"0123456789abcdef"})", "Open tap device failed"},
+           {"ids that differ", "PUT", "/network-interfaces/eth0",
+            R"({"iface_id":"eth1","host_dev_name":"hob-none0"})",
+            "The id from the path [eth0] does not match the id from the body [eth1]!"},
+           {"a bucket without a time", "PUT", "/network-interfaces/eth0",
+            R"({"iface_id":"eth0","host_dev_name":"t","rx_rate_limiter":{"ops":{"size":1}}})",
+            "missing field `refill_time`"},
+           {"a limiter's field unknown", "PUT", "/network-interfaces/eth0",
+            R"({"iface_id":"eth0","host_dev_name":"t","rx_rate_limiter":{"packets":null}})",
+            "unknown field `packets`"},
+           {"after boot only", "PATCH", "/network-interfaces/eth0", R"({"iface_id":"eth0"})",
+            "not supported before starting the microVM."},
            {"no kernel yet", "PUT", "/actions", R"({"action_type":"InstanceStart"})",
             "Cannot start microvm without kernel configuration."},
            {"not built", "PUT", "/balloon", "{}", "PUT /balloon is not built in hob-vmm."}}) {
@@ -163,6 +184,40 @@ TEST_F(MicrovmApiTest, TheVsocksPathIsBoundAtOnceAndGivenBackByTheNext) {
   EXPECT_EQ(taken.status, 400);
   EXPECT_NE(taken.body.find("Vsock config error: "), std::string::npos) << taken.body;
   EXPECT_EQ(ask("PUT", "/vsock", R"({"uds_path":"x"})").status, 400);
+}
+
+TEST_F(MicrovmApiTest, InterfacesHaveTapsAndAddressesOfTheirOwn) {
+  const auto interface = [](const std::string& id, const std::string& tap,
+                            const std::string& more) {
+    return R"({"iface_id":")" + id + R"(","host_dev_name":")" + tap + "\"" + more + "}";
+  };
+  const std::string put = "/network-interfaces/";
+  const HttpResponse first =
+      ask("PUT", put + "a",
+          interface("a", "hobapitest0", R"(,"guest_mac":"02:FC:00:00:00:01","mtu":1400)"));
+  if (first.body.find("Operation not permitted") != std::string::npos) GTEST_SKIP() << first.body;
+  ASSERT_EQ(first.status, 204) << first.body;
+  EXPECT_NE(
+      ask("PUT", put + "b", interface("b", "hobapitest0", "")).body.find("Open tap device failed"),
+      std::string::npos);
+  EXPECT_NE(
+      ask("PUT", put + "b", interface("b", "hobapitest1", R"(,"guest_mac":"02:fc:00:00:00:01")"))
+          .body.find("The MAC address is already in use"),
+      std::string::npos);
+  // The same one again may keep its tap.
+  ASSERT_EQ(
+      ask("PUT", put + "a",
+          interface(
+              "a", "hobapitest0",
+              R"(,"guest_mac":"02:FC:00:00:00:01","rx_rate_limiter":{"ops":{"size":5,"refill_time":7,"one_time_burst":0},"bandwidth":{"size":0,"refill_time":1}})"))
+          .status,
+      204);
+  EXPECT_NE(
+      ask("GET", "/vm/config")
+          .body.find(
+              R"("network-interfaces":[{"iface_id":"a","host_dev_name":"hobapitest0","guest_mac":"02:fc:00:00:00:01","mtu":null,"rx_rate_limiter":{"bandwidth":null,"ops":{"size":5,"one_time_burst":null,"refill_time":7}},"tx_rate_limiter":null}])"),
+      std::string::npos)
+      << ask("GET", "/vm/config").body;
 }
 
 TEST_F(MicrovmApiTest, AKernelThatIsNoneLeavesItConfigurable) {

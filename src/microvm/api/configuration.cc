@@ -1,5 +1,9 @@
 #include "microvm/api/configuration.h"
 
+#include <fmt/core.h>
+
+#include <charconv>
+
 #include "microvm/machine/machine.h"
 
 namespace hob::microvm {
@@ -20,6 +24,65 @@ void refuse_template(Fields& fields) {
   std::optional<std::string> name;
   fields.optional("cpu_template", name);
   if (name && *name != "None") fields.fail_with("CPU templates are not built in hob-vmm");
+}
+
+Result<TokenBucketOptions> read_bucket(const Json& json) {
+  TokenBucketOptions bucket;
+  std::optional<uint64_t> burst;
+  Fields fields(json, "struct TokenBucketConfig", {"size", "one_time_burst", "refill_time"},
+                Fields::Unknown::kIgnored);
+  fields.required("size", bucket.size);
+  fields.optional("one_time_burst", burst);
+  fields.required("refill_time", bucket.refill_ms);
+  HOB_CHECK(fields.finish());
+  bucket.burst = burst.value_or(0);
+  return bucket;
+}
+
+void read_bucket_field(Fields& fields, std::string_view name,
+                       std::optional<TokenBucketOptions>& into) {
+  const Json* given = fields.find(name);
+  if (given == nullptr || given->is_null()) return;
+  const auto bucket = read_bucket(*given);
+  if (!bucket) return fields.fail_with(bucket.error().message);
+  into = *bucket;
+}
+
+void read_limiter(Fields& fields, std::string_view name, RateLimiterOptions& into) {
+  const Json* given = fields.find(name);
+  if (given == nullptr || given->is_null()) return;
+  Fields parts(*given, "struct RateLimiterConfig", {"bandwidth", "ops"});
+  read_bucket_field(parts, "bandwidth", into.bandwidth);
+  read_bucket_field(parts, "ops", into.operations);
+  if (const auto whole = parts.finish(); !whole) fields.fail_with(whole.error().message);
+}
+
+Json show_bucket(const std::optional<TokenBucketOptions>& bucket) {
+  if (!bucket || !TokenBucket(*bucket, {}).limits()) return {};
+  return Json(Json::Object{{"size", number(bucket->size)},
+                           {"one_time_burst", bucket->burst > 0 ? number(bucket->burst) : Json()},
+                           {"refill_time", number(bucket->refill_ms)}});
+}
+
+Json show_limiter(const RateLimiterOptions& limiter) {
+  Json bandwidth = show_bucket(limiter.bandwidth);
+  Json operations = show_bucket(limiter.operations);
+  if (bandwidth.is_null() && operations.is_null()) return {};
+  return Json(Json::Object{{"bandwidth", std::move(bandwidth)}, {"ops", std::move(operations)}});
+}
+
+// Six pairs of hexadecimal digits with colons between.
+std::optional<MacAddress> parse_mac(std::string_view words) {
+  constexpr size_t kLength = 17;
+  if (words.size() != kLength) return std::nullopt;
+  MacAddress mac{};
+  for (size_t i = 0; i < mac.size(); ++i) {
+    const char* begin = words.data() + 3 * i;
+    const auto [end, error] = std::from_chars(begin, begin + 2, mac[i], 16);
+    if (error != std::errc() || end != begin + 2) return std::nullopt;
+    if (i + 1 < mac.size() && *end != ':') return std::nullopt;
+  }
+  return mac;
 }
 
 }  // namespace
@@ -111,6 +174,37 @@ Result<VsockConfiguration> read_vsock(const Json& json) {
   return vsock;
 }
 
+Result<NetworkInterface> read_interface(const Json& json) {
+  NetworkInterface interface;
+  std::optional<std::string> mac;
+  Fields fields(
+      json, "struct NetworkInterfaceConfig",
+      {"iface_id", "host_dev_name", "guest_mac", "mtu", "rx_rate_limiter", "tx_rate_limiter"});
+  fields.required("iface_id", interface.id);
+  fields.required("host_dev_name", interface.tap);
+  fields.optional("guest_mac", mac);
+  fields.optional("mtu", interface.mtu);
+  read_limiter(fields, "rx_rate_limiter", interface.receive);
+  read_limiter(fields, "tx_rate_limiter", interface.send);
+  if (mac) {
+    interface.mac = parse_mac(*mac);
+    if (!interface.mac) fields.fail_with("The provided MAC address is invalid.");
+  }
+  HOB_CHECK(fields.finish());
+  return interface;
+}
+
+Result<InterfaceUpdate> read_interface_update(const Json& json) {
+  InterfaceUpdate update;
+  Fields fields(json, "struct NetworkInterfaceUpdateConfig",
+                {"iface_id", "rx_rate_limiter", "tx_rate_limiter"});
+  fields.required("iface_id", update.id);
+  read_limiter(fields, "rx_rate_limiter", update.limits.receive);
+  read_limiter(fields, "tx_rate_limiter", update.limits.send);
+  HOB_CHECK(fields.finish());
+  return update;
+}
+
 Result<void> check(const MachineConfiguration& machine) {
   if (machine.vcpu_count == 0)
     return fail(Code::kInvalid, "The number of vCPUs must be greater than 0.");
@@ -140,6 +234,20 @@ Json show(const std::optional<BootSource>& source) {
   return Json(Json::Object{{"kernel_image_path", text(source ? source->kernel_path : "")},
                            {"initrd_path", source ? text_or_null(source->initrd_path) : Json()},
                            {"boot_args", source ? text_or_null(source->arguments) : Json()}});
+}
+
+std::string show(const MacAddress& mac) {
+  return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", mac[0], mac[1], mac[2], mac[3],
+                     mac[4], mac[5]);
+}
+
+Json show(const NetworkInterface& interface) {
+  return Json(Json::Object{{"iface_id", text(interface.id)},
+                           {"host_dev_name", text(interface.tap)},
+                           {"guest_mac", interface.mac ? text(show(*interface.mac)) : Json()},
+                           {"mtu", interface.mtu ? number(*interface.mtu) : Json()},
+                           {"rx_rate_limiter", show_limiter(interface.receive)},
+                           {"tx_rate_limiter", show_limiter(interface.send)}});
 }
 
 Json show(const Drive& drive) {

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/result.h"
 #include "microvm/api/json.h"
+#include "microvm/virtio/net.h"
 
 namespace hob::microvm {
 
@@ -42,6 +43,15 @@ struct VsockConfiguration {
   std::string path{};
 };
 
+struct NetworkInterface {
+  std::string id{};
+  std::string tap{};  // its name on the host
+  std::optional<MacAddress> mac{};
+  std::optional<uint16_t> mtu{};
+  RateLimiterOptions receive{};
+  RateLimiterOptions send{};
+};
+
 // Each reads a request's body; what it refuses is worded as Firecracker does.
 struct MachineUpdate {
   std::optional<uint8_t> vcpu_count{};
@@ -57,6 +67,12 @@ Result<MachineUpdate> read_machine_update(const Json& json);  // PATCH
 Result<BootSource> read_boot_source(const Json& json);
 Result<Drive> read_drive(const Json& json);
 Result<VsockConfiguration> read_vsock(const Json& json);
+Result<NetworkInterface> read_interface(const Json& json);
+struct InterfaceUpdate {
+  std::string id{};
+  Net::Limits limits{};  // buckets that are not given stay
+};
+Result<InterfaceUpdate> read_interface_update(const Json& json);
 
 // Rules between values. kInvalid.
 Result<void> check(const MachineConfiguration& machine);
@@ -65,5 +81,7 @@ Json show(const MachineConfiguration& machine);
 Json show(const std::optional<BootSource>& source);
 Json show(const Drive& drive);
 Json show(const std::optional<VsockConfiguration>& vsock);
+Json show(const NetworkInterface& interface);
+std::string show(const MacAddress& mac);
 
 }  // namespace hob::microvm

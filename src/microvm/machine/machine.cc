@@ -94,7 +94,9 @@ Result<std::string> command_line(const MachineOptions& options) {
     add(drive.read_only ? "ro" : "rw");
   }
   // For kernels without ACPI; others find the same in its tables.
-  for (size_t i = 0; i < options.drives.size() + (options.vsock ? 1 : 0); ++i) {
+  const size_t devices =
+      options.drives.size() + options.interfaces.size() + (options.vsock ? 1 : 0);
+  for (size_t i = 0; i < devices; ++i) {
     HOB_TRY(const MmioPlace place, mmio_place(i));
     add(fmt::format("virtio_mmio.device=4K@{:#x}:{}", place.base, place.gsi));
   }
@@ -167,6 +169,7 @@ Result<std::unique_ptr<Machine>> Machine::build(MachineOptions options, Loop& lo
 
   AcpiDevices acpi{.vcpus = static_cast<int>(options.vcpus)};
   HOB_CHECK(self.attach_drives(std::move(options.drives)));
+  HOB_CHECK(self.attach_interfaces(std::move(options.interfaces)));
   if (options.vsock) HOB_CHECK(self.attach_vsock(*std::move(options.vsock)));
   for (size_t i = 0; i < self.transports_.size(); ++i) {
     HOB_TRY(const MmioPlace place, mmio_place(i));
@@ -189,19 +192,39 @@ Result<void> Machine::attach_drives(std::vector<DriveFile> drives) {
   return {};
 }
 
+Result<void> Machine::attach_interfaces(std::vector<InterfaceTap> interfaces) {
+  for (InterfaceTap& interface : interfaces) {
+    HOB_TRY(std::unique_ptr<Net> net,
+            Net::create(std::move(interface.tap), std::move(interface.options)));
+    Net* device = net.get();
+    HOB_TRY(VirtioMmio * transport, attach(std::move(net)));
+    interfaces_.push_back({.id = interface.id, .device = device, .transport = transport});
+  }
+  return {};
+}
+
+Result<VirtioMmio*> Machine::attach(std::unique_ptr<VirtioDevice> device) {
+  HOB_TRY(const MmioPlace place, mmio_place(transports_.size()));
+  devices_.push_back(std::move(device));
+  HOB_TRY(std::unique_ptr<VirtioMmio> transport,
+          VirtioMmio::create(*devices_.back(), memory_, *vm_, loop_, place.base, place.gsi));
+  mmio_.insert(place.base, layout::kVirtioMmioBytes, *transport);
+  transports_.push_back(std::move(transport));
+  return transports_.back().get();
+}
+
+Result<Net::Limits> Machine::limit_interface(std::string_view id, const Net::Limits& limits) {
+  const auto found = std::ranges::find(interfaces_, id, &Attached<Net>::id);
+  if (found == interfaces_.end()) return fail(Code::kNotFound, "no interface {}", id);
+  const auto held = found->transport->hold();
+  found->device->set_limits(limits);
+  return found->device->limits();
+}
+
 Result<void> Machine::attach_vsock(VsockSocket vsock) {
   HOB_TRY(std::unique_ptr<Vsock> device,
           Vsock::create(vsock.guest_cid, std::move(vsock.listener), std::move(vsock.path), loop_));
-  return attach(std::move(device));
-}
-
-Result<void> Machine::attach(std::unique_ptr<VirtioDevice> device) {
-  HOB_TRY(const MmioPlace place, mmio_place(transports_.size()));
-  HOB_TRY(std::unique_ptr<VirtioMmio> transport,
-          VirtioMmio::create(*device, memory_, *vm_, loop_, place.base, place.gsi));
-  mmio_.insert(place.base, layout::kVirtioMmioBytes, *transport);
-  devices_.push_back(std::move(device));
-  transports_.push_back(std::move(transport));
+  HOB_CHECK(attach(std::move(device)));
   return {};
 }
 
@@ -238,12 +261,14 @@ void Machine::ended(const VcpuEnd& end) {
 }
 
 void Machine::resume() {
+  for (const auto& transport : transports_) transport->resume();
   for (const auto& vcpu : vcpus_) vcpu->resume();
   running_ = true;
 }
 
 void Machine::pause() {
   for (const auto& vcpu : vcpus_) vcpu->pause();
+  for (const auto& transport : transports_) transport->pause();
   running_ = false;
 }
 

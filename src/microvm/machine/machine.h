@@ -19,6 +19,7 @@
 #include "microvm/memory/guest_memory.h"
 #include "microvm/virtio/block.h"
 #include "microvm/virtio/mmio.h"
+#include "microvm/virtio/net.h"
 #include "microvm/virtio/vsock.h"
 
 namespace hob::microvm {
@@ -42,6 +43,12 @@ struct VsockSocket {
   std::string path{};
 };
 
+struct InterfaceTap {
+  std::string id{};
+  Tap tap;
+  NetOptions options{};
+};
+
 struct MachineOptions {
   uint32_t vcpus = 1;  // 1..kVcpusMax
   bool smt = false;
@@ -52,6 +59,7 @@ struct MachineOptions {
   Fd initrd{};                      // none: -1
   std::string boot_arguments{};     // as given; what devices need is appended
   std::vector<DriveFile> drives{};  // the root first
+  std::vector<InterfaceTap> interfaces{};
   std::optional<VsockSocket> vsock{};
   int console = 1;  // where COM1's output goes; -1: nowhere
 };
@@ -70,11 +78,22 @@ class Machine {
   // False: the guest does not read its keyboard.
   bool type_ctrl_alt_del() { return keyboard_->type_ctrl_alt_del(); }
 
+  // Changes the limits that are given, and returns all of them. kNotFound: there is no such
+  // interface.
+  Result<Net::Limits> limit_interface(std::string_view id, const Net::Limits& limits);
+
  private:
+  template <class Device>
+  struct Attached {
+    std::string id{};
+    Device* device = nullptr;
+    VirtioMmio* transport = nullptr;
+  };
   Machine(Loop& loop, GuestMemory memory) : loop_(loop), memory_(std::move(memory)) {}
+  Result<VirtioMmio*> attach(std::unique_ptr<VirtioDevice> device);
   Result<void> attach_drives(std::vector<DriveFile> drives);
+  Result<void> attach_interfaces(std::vector<InterfaceTap> interfaces);
   Result<void> attach_vsock(VsockSocket vsock);
-  Result<void> attach(std::unique_ptr<VirtioDevice> device);
   Result<void> start_vcpus(const MachineOptions& options, const struct Kernel& kernel);
   void ended(const VcpuEnd& end);
 
@@ -90,6 +109,7 @@ class Machine {
   std::unique_ptr<I8042> keyboard_;
   std::vector<std::unique_ptr<VirtioDevice>> devices_;
   std::vector<std::unique_ptr<VirtioMmio>> transports_;
+  std::vector<Attached<Net>> interfaces_;
   std::unique_ptr<Event> end_event_;
   std::mutex end_mutex_;
   std::optional<VcpuEnd> end_;  // the first

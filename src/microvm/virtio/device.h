@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "microvm/memory/guest_memory.h"
 #include "microvm/virtio/queue.h"
@@ -51,6 +52,16 @@ class VirtioDevice {
   // shall be called again.
   enum class Progress { kDone, kMore };
   virtual Progress notified(size_t index) = 0;
+  // What else makes work than a queue: descriptors of the host's (a tap, a timer), which live as
+  // long as the device. Each change to ready is told once (EPOLLET): the device goes on until there
+  // is nothing more, or says kMore.
+  struct Source {
+    int fd = -1;
+    uint32_t events = 0;  // epoll's bits
+  };
+  virtual std::vector<Source> sources() const { return {}; }
+  // sources()[index] became ready, or may have been all along. As bounded as `notified`.
+  virtual Progress host_ready(size_t /*index*/) { return Progress::kDone; }
   // Ends all activity; the queues are not touched any more when it returns.
   virtual void reset() = 0;
 };

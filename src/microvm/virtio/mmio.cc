@@ -69,18 +69,50 @@ Result<std::unique_ptr<VirtioMmio>> VirtioMmio::create(VirtioDevice& device, Gue
         loop.watch(event.fd(), EPOLLIN, [mmio = mmio.get(), i](uint32_t) { mmio->notified(i); }));
     mmio->notifications_.push_back(std::move(event));
   }
+  for (const VirtioDevice::Source& source : device.sources()) {
+    HOB_CHECK(loop.watch(
+        source.fd, source.events | EPOLLET,
+        [mmio = mmio.get(), i = mmio->sources_.size()](uint32_t) { mmio->host_ready(i); }));
+    mmio->sources_.push_back(source);
+  }
   return mmio;
 }
 
 VirtioMmio::~VirtioMmio() {
   for (const Event& event : notifications_) loop_.forget(event.fd());
+  for (const VirtioDevice::Source& source : sources_) loop_.forget(source.fd);
 }
 
 void VirtioMmio::notified(size_t index) {
   notifications_[index].take();
   const std::lock_guard lock(mutex_);
-  if (!active_ || !queues_[index].ready) return;
+  if (!active_ || paused_ || !queues_[index].ready) return;
   if (device_.notified(index) == VirtioDevice::Progress::kMore) notifications_[index].signal();
+}
+
+void VirtioMmio::host_ready(size_t index) {
+  const std::lock_guard lock(mutex_);
+  if (!active_ || paused_) return;
+  if (device_.host_ready(index) == VirtioDevice::Progress::kMore)
+    (void)loop_.change(sources_[index].fd, sources_[index].events | EPOLLET);
+}
+
+// What became ready while nobody listened is told again: so epoll does when it is asked anew.
+void VirtioMmio::look_at_sources() {
+  for (const VirtioDevice::Source& source : sources_)
+    (void)loop_.change(source.fd, source.events | EPOLLET);
+}
+
+void VirtioMmio::pause() {
+  const std::lock_guard lock(mutex_);
+  paused_ = true;
+}
+
+void VirtioMmio::resume() {
+  const std::lock_guard lock(mutex_);
+  paused_ = false;
+  for (const Event& event : notifications_) event.signal();
+  look_at_sources();
 }
 
 void VirtioMmio::read(uint64_t offset, std::span<std::byte> data) {
@@ -212,6 +244,7 @@ void VirtioMmio::write_status(uint32_t value) {
     active_ = true;
     device_.activate(
         {.memory = memory_, .queues = queues_, .interrupt = *this, .features = driver_features_});
+    look_at_sources();
   }
 }
 

@@ -26,6 +26,13 @@ class VirtioMmio final : public BusDevice, public DeviceInterrupt {
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
 
+  // Paused, the device does nothing but answer register accesses; resumed, it looks at all of its
+  // queues and sources. On the loop.
+  void pause();
+  void resume();
+  // Holds the device still, for who looks at it or changes it from the loop.
+  std::unique_lock<std::mutex> hold() { return std::unique_lock(mutex_); }
+
   void queue_used() override;
   void configuration_changed() override;
   void needs_reset() override;
@@ -38,6 +45,8 @@ class VirtioMmio final : public BusDevice, public DeviceInterrupt {
   void reset();
   Queue* selected();
   void notified(size_t index);
+  void host_ready(size_t index);
+  void look_at_sources();
 
   VirtioDevice& device_;
   GuestMemory& memory_;
@@ -45,6 +54,7 @@ class VirtioMmio final : public BusDevice, public DeviceInterrupt {
   std::mutex mutex_;
   Event interrupt_;
   std::vector<Event> notifications_;  // one a queue
+  std::vector<VirtioDevice::Source> sources_;
   std::vector<Queue> queues_;
   uint64_t driver_features_ = 0;
   uint32_t device_features_select_ = 0;
@@ -52,6 +62,7 @@ class VirtioMmio final : public BusDevice, public DeviceInterrupt {
   uint32_t queue_select_ = 0;
   uint32_t status_ = 0;
   bool active_ = false;
+  bool paused_ = false;
   std::atomic<uint32_t> interrupt_status_ = 0;
   std::atomic<uint32_t> configuration_generation_ = 0;
   std::atomic<bool> needs_reset_ = false;

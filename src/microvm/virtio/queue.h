@@ -55,6 +55,8 @@ class Queue {
   enum class Popped { kChain, kEmpty, kBroken };
   // Fills `chain`, whose vectors are used again.
   Popped pop(GuestMemory& memory, Chain& chain);
+  // The last `count` chains that were popped, and not used, wait in the queue again.
+  void unpop(size_t count) { next_available_ = static_cast<uint16_t>(next_available_ - count); }
   // The device has written `bytes` into the chain's writable part. False: broken.
   bool push_used(GuestMemory& memory, uint16_t head, uint32_t bytes);
   // After pushes: shall the driver be interrupted?

@@ -1,0 +1,41 @@
+// What the operations of the API have in common: how they answer, refuse and word it.
+#pragma once
+
+#include <fmt/core.h>
+
+#include <string_view>
+
+#include "base/result.h"
+#include "microvm/api/http.h"
+#include "microvm/api/json.h"
+
+namespace hob::microvm {
+
+inline HttpResponse done() { return {}; }
+inline HttpResponse shown(const Json& json) { return {.status = 200, .body = json.text()}; }
+
+// Names the part whose error it is, as Firecracker prefixes it.
+template <class T>
+Result<T> prefixed(Result<T> result, std::string_view prefix) {
+  if (!result) result.error().message = fmt::format("{}: {}", prefix, result.error().message);
+  return result;
+}
+
+template <class T>
+Result<T> body_of(Result<T> result) {
+  return prefixed(std::move(result),
+                  "An error occurred when deserializing the json body of a request");
+}
+
+// The id of "/drives/ID"; empty for "/drives".
+inline std::string_view id_of(std::string_view path) {
+  const size_t slash = path.find('/', 1);
+  return slash == std::string_view::npos ? std::string_view() : path.substr(slash + 1);
+}
+
+// Devices are added to a running machine on PCI alone, which there is none of.
+inline std::unexpected<Error> no_hot_plug(bool id_in_use) {
+  return fail(Code::kInvalid, "{}", id_in_use ? "Device ID in use" : "PCI is not enabled");
+}
+
+}  // namespace hob::microvm
