@@ -39,6 +39,7 @@ namespace {
 
 constexpr int kKilled = 128 + SIGKILL;
 constexpr int kEndPatienceMilliseconds = 10'000;  // from the task's end to the machine's
+constexpr int kStartStepMilliseconds = 1'000;     // between looks at the clock
 constexpr size_t kConsoleBytesMax = 4'096;        // the last of what the machine said
 
 struct Plan {
@@ -174,12 +175,14 @@ class MicrovmTask {
     return true;
   }
 
-  // Waits for anything. False: there will be nothing more.
+  // Waits for anything; until the start for no longer than a while. False: there will be nothing
+  // more.
   bool step() {
     std::array<pollfd, 3> waiting{pollfd{.fd = guest_.get(), .events = POLLIN, .revents = 0},
                                   pollfd{.fd = console_.get(), .events = POLLIN, .revents = 0},
                                   pollfd{.fd = vmm_handle_.get(), .events = POLLIN, .revents = 0}};
-    if (::poll(waiting.data(), waiting.size(), 1'000) < 0) return errno == EINTR;
+    if (::poll(waiting.data(), waiting.size(), started_ ? -1 : kStartStepMilliseconds) < 0)
+      return errno == EINTR;
     if (waiting[1].revents != 0) read_console();
     if (waiting[0].revents != 0) return hear();
     return waiting[2].revents == 0;
