@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,7 +27,7 @@ namespace hob::guest {
 namespace {
 
 std::filesystem::path files;
-constexpr auto kPatience = std::chrono::seconds(120);  // KVM itself is emulated where this runs
+constexpr auto kPatience = std::chrono::seconds(90);  // KVM itself is emulated where this runs
 
 sockaddr_un address(const std::string& path) {
   sockaddr_un made{};
@@ -121,13 +122,18 @@ class Guest : public ::testing::Test {
       ::execlp("hob-vmm", "hob-vmm", "--no-api", "--config-file", "vm.json", nullptr);
       ::_exit(127);
     }
-    pollfd waiting{.fd = listening_.get(), .events = POLLIN, .revents = 0};
-    ASSERT_EQ(::poll(&waiting, 1, static_cast<int>(kPatience / std::chrono::milliseconds(1))), 1);
+    const Fd ended(static_cast<int>(::syscall(SYS_pidfd_open, vmm_, 0)));
+    pollfd waiting[] = {{.fd = listening_.get(), .events = POLLIN, .revents = 0},
+                        {.fd = ended.get(), .events = POLLIN, .revents = 0}};
+    ASSERT_GE(::poll(waiting, 2, static_cast<int>(kPatience / std::chrono::milliseconds(1))), 1);
+    ASSERT_NE(waiting[0].revents, 0) << "it ended before its init called";
     host_.emplace(Fd(::accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC)));
   }
   void TearDown() override {
     // It resets when its host is gone.
+    const bool called = host_.has_value();
     host_.reset();
+    if (!called) ::kill(vmm_, SIGKILL);
     int status = 0;
     EXPECT_EQ(::waitpid(vmm_, &status, 0), vmm_);
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
