@@ -28,7 +28,7 @@ $(BUILD)/build.ninja: CMakeLists.txt cmake/rooms.cmake
 build: deps-build
 	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
 	@echo "building; the first time takes about five minutes on two cores"
-	@ninja -C $(BUILD) -j $(JOBS) --quiet hob hobd hob-vmm hob-jailer hello_image
+	@ninja -C $(BUILD) -j $(JOBS) --quiet hob hobd hob-build hob-vmm hob-jailer hob-vm-run hob-guest hello_image
 	@echo "built $(BUILD)/bin/hob, $(BUILD)/bin/hobd, $(BUILD)/images/hello.oci.tar"
 
 # Starts Hob, pushes the sample image, creates a service from it through the public API, prints its URL.
@@ -92,12 +92,14 @@ install: build
 	@install -D -m 755 $(BUILD)/bin/hob-build $(DESTDIR)$(PREFIX)/libexec/hob-build
 	@install -d $(DESTDIR)$(PREFIX)/share/hob/runtimes
 	@install -m 644 runtimes/*.yaml $(DESTDIR)$(PREFIX)/share/hob/runtimes/
+	@install -D -m 755 $(BUILD)/bin/hob-vm-run $(DESTDIR)$(PREFIX)/libexec/hob-vm-run
+	@install -D -m 755 $(BUILD)/bin/hob-guest $(DESTDIR)$(PREFIX)/libexec/hob-guest
 	@install -D -m 644 share/hob.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/hob
 	@install -d $(DESTDIR)$(PREFIX)/share/man/man1
 	@gzip -9nc share/hob.1 >$(DESTDIR)$(PREFIX)/share/man/man1/hob.1.gz
 	@install -d $(DESTDIR)/lib/systemd/system
 	@sed 's|/usr/bin/|$(PREFIX)/bin/|' share/hob.service >$(DESTDIR)/lib/systemd/system/hob.service
-	@echo "installed hob, hobd, hob-vmm, hob-jailer, hob-monitor, hob-build, runtimes, completion, manual page and systemd unit under $(DESTDIR)$(PREFIX)"
+	@echo "installed hob, hobd, hob-vmm, hob-jailer, hob-monitor, hob-vm-run, hob-guest, hob-build, runtimes, completion, manual page and systemd unit under $(DESTDIR)$(PREFIX)"
 
 clean:
 	@rm -rf $(BUILD) $(BUILD)-sanitized $(BUILD)-fuzz $(BUILD).log

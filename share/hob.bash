@@ -6,7 +6,7 @@ _hob_services() {
 
 _hob() {
   local current=${COMP_WORDS[COMP_CWORD]} command= word
-  local commands="up down upgrade status env doctor deploy ps logs open describe scale pause resume restart cancel promote deploys revisions rollback rm aws domain certificate trust registry account"
+  local commands="up down upgrade status env doctor build deploy ps logs open describe scale pause resume restart cancel promote deploys revisions rollback rm aws domain certificate trust registry kernel account"
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case $word in
       -*) ;;
@@ -18,7 +18,7 @@ _hob() {
     return
   fi
   case $command in
-    up) mapfile -t COMPREPLY < <(compgen -W "--region --api-port --http-port --https-port --store --public --detach --cpu-overcommit --memory-overcommit --data" -- "$current") ;;
+    up) mapfile -t COMPREPLY < <(compgen -W "--region --api-port --http-port --https-port --store --public --detach --isolation --cpu-overcommit --memory-overcommit --data" -- "$current") ;;
     down) mapfile -t COMPREPLY < <(compgen -W "--purge --data" -- "$current") ;;
     upgrade) mapfile -t COMPREPLY < <(compgen -W "--drain-timeout --json --data" -- "$current") ;;
     deploy) mapfile -t COMPREPLY < <(compgen -W "--name --port --env --cpu --memory --health-path --command --request-timeout --idle-timeout --min-size --min-size-schedule --sleep-after --stop-after --protocol --sticky --strategy --keep-previous --auto-deploy --no-wait --json" -- "$current")
@@ -31,6 +31,7 @@ _hob() {
     domain) mapfile -t COMPREPLY < <(compgen -W "add ls rm $(_hob_services) --no-www --no-wait --json" -- "$current") ;;
     certificate) mapfile -t COMPREPLY < <(compgen -W "add ls rm --name --json" -- "$current")
                  mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current") ;;
+    kernel) mapfile -t COMPREPLY < <(compgen -W "install" -- "$current") ;;
     registry) mapfile -t COMPREPLY < <(compgen -W "login logout list" -- "$current") ;;
     account) mapfile -t COMPREPLY < <(compgen -W "create list" -- "$current") ;;
     aws) mapfile -t COMPREPLY < <(compgen -W "apprunner ecr logs sts" -- "$current") ;;

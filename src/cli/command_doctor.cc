@@ -214,6 +214,10 @@ std::vector<Finding> examine(const Context& context) {
   const Result<std::string> kvm = probe_kvm();
   if (kvm) {
     findings.push_back({Level::kOk, "KVM", *kvm});
+    const bool installed = access(instance.kernel().c_str(), R_OK) == 0;
+    if (!installed)
+      findings.push_back({Level::kWarn, "microVM kernel", "none is installed",
+                          "tasks run in containers until there is one: hob kernel install"});
   } else {
     findings.push_back({Level::kWarn, "KVM", kvm.error().message,
                         "containers do without; microVMs need hardware virtualisation (or nested, "
@@ -243,8 +247,10 @@ Async<Result<void>> doctor(const Context& context, int& exit_code) {
   std::ranges::move(certificates, std::back_inserter(findings));
   bool failed = false;
   for (const Finding& finding : findings) failed = failed || finding.level == Level::kFail;
-  // microVMs are not built yet, whatever KVM can do.
-  const std::string isolation = "container";
+  const std::filesystem::path data = std::filesystem::absolute(context.data).lexically_normal();
+  const Instance instance = load_instance(data).value_or(Instance{.data = data});
+  const bool microvms = runs_microvms(instance.isolation, instance.kernel());
+  const std::string isolation = microvms ? "microvm" : "container";
   if (context.json) {
     boost::json::array list;
     for (const Finding& finding : findings) {
@@ -264,7 +270,7 @@ Async<Result<void>> doctor(const Context& context, int& exit_code) {
       if (finding.level != Level::kOk && !finding.mend.empty())
         printf("      %-16s -> %s\n", "", finding.mend.c_str());
     }
-    printf("\nTasks would run in: %s%s\n", isolation.c_str(), " (microVMs are not built yet)");
+    printf("\nTasks would run in: %s\n", isolation.c_str());
     if (failed) printf("Hob cannot run here until what says fail is mended.\n");
   }
   exit_code = failed ? 1 : 0;

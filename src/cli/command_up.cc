@@ -22,6 +22,7 @@
 #include "certify/dns.h"
 #include "certify/jose.h"
 #include "cli/commands.h"
+#include "cli/kvm_probe.h"
 #include "cli/local_certificate.h"
 #include "cli/supervisor.h"
 #include "cli/supervisor_succession.h"
@@ -38,6 +39,7 @@ struct UpOptions {
   uint16_t http_port = 0;
   uint16_t https_port = 0;
   std::string store{};
+  std::string isolation{};  // "auto": as it can be
   double cpu_overcommit = 0;
   double memory_overcommit = 0;
   std::string acme_directory{};  // "none": no more, as in the next ones
@@ -103,6 +105,14 @@ Result<void> set_domains(const UpOptions& options, Instance& instance) {
 }
 
 // What is on disk, with what was asked for over it.
+// What `--isolation microvm` needs.
+Result<void> check_microvms(const Instance& instance) {
+  if (!std::filesystem::exists(instance.kernel()))
+    return fail(Code::kNotFound, "--isolation microvm: no kernel is installed: hob kernel install");
+  HOB_CHECK(context(probe_kvm(), "--isolation microvm"));
+  return {};
+}
+
 Result<Instance> instance_for(const Context& context, const UpOptions& options) {
   const std::filesystem::path data = std::filesystem::absolute(context.data).lexically_normal();
   Result<Instance> known = load_instance(data);
@@ -126,6 +136,9 @@ Result<Instance> instance_for(const Context& context, const UpOptions& options) 
   if (options.api_port != 0) instance.api_port = options.api_port;
   if (options.http_port != 0) instance.http_port = options.http_port;
   if (options.https_port != 0) instance.https_port = options.https_port;
+  if (!options.isolation.empty())
+    instance.isolation = options.isolation == "auto" ? "" : options.isolation;
+  if (instance.isolation == "microvm") HOB_CHECK(check_microvms(instance));
   if (options.cpu_overcommit != 0) instance.cpu_overcommit = options.cpu_overcommit;
   if (options.memory_overcommit != 0) instance.memory_overcommit = options.memory_overcommit;
   if (instance.api_port == instance.http_port || instance.api_port == instance.https_port) {
@@ -319,6 +332,11 @@ void add_up(CLI::App& program, Context& context) {
       ->check(CLI::Range(1, 65535));
   command->add_option("--store", options->store, "Where records are kept (sqlite)");
   command
+      ->add_option("--isolation", options->isolation,
+                   "What tasks run in: microvm, container, or auto: microvm where KVM works and a "
+                   "kernel is installed (hob kernel install)")
+      ->check(CLI::IsMember({"auto", "microvm", "container"}));
+  command
       ->add_option("--cpu-overcommit", options->cpu_overcommit,
                    "CPU sizes promised for each CPU there is")
       ->check(CLI::Range(0.1, 1000.0));
@@ -339,8 +357,9 @@ void add_up(CLI::App& program, Context& context) {
       ->add_option("--acme-challenge", options->acme_challenge,
                    "How the authority asks: http-01 (port 80), tls-alpn-01 (port 443)")
       ->check(CLI::IsMember({"http-01", "tls-alpn-01"}));
-  command->add_option("--resolver", options->resolver,
-                      "DNS resolver to ask about custom domains (/etc/resolv.conf's): ADDRESS[:PORT]");
+  command->add_option(
+      "--resolver", options->resolver,
+      "DNS resolver to ask about custom domains (/etc/resolv.conf's): ADDRESS[:PORT]");
   command->add_flag("--public", options->is_public, "Services on all addresses, ports 80 and 443");
   command->add_flag("--detach", options->detach,
                     "Return when it is ready, run on in the background");

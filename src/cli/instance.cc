@@ -72,6 +72,7 @@ Result<Instance> load_instance(const std::filesystem::path& data) {
   const json::value* is_public = object.if_contains("public");
   instance.is_public = is_public != nullptr && is_public->is_bool() && is_public->as_bool();
   instance.store = text_of(object, "store", instance.store);
+  instance.isolation = text_of(object, "isolation", "");
   instance.cpu_overcommit = number_of(object, "cpuOvercommit");
   instance.memory_overcommit = number_of(object, "memoryOvercommit");
   instance.acme_directory = text_of(object, "acmeDirectory", "");
@@ -97,6 +98,7 @@ Result<void> save_instance(const Instance& instance) {
       {"httpsPort", instance.https_port},
       {"public", instance.is_public},
       {"store", instance.store},
+      {"isolation", instance.isolation},
       {"cpuOvercommit", instance.cpu_overcommit},
       {"memoryOvercommit", instance.memory_overcommit},
       {"acmeDirectory", instance.acme_directory},
@@ -130,7 +132,7 @@ Result<void> check_place(const Instance& instance) {
   }
   for (std::filesystem::path above = instance.data.parent_path(); above != above.root_path();
        above = above.parent_path()) {
-    struct stat status{};
+    struct stat status {};
     if (stat(above.c_str(), &status) == 0 && (status.st_mode & S_IXOTH) == 0) {
       return fail(Code::kDenied,
                   "{} is closed to other users, and Hob's daemons run as users of their own; "

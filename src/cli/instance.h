@@ -40,6 +40,7 @@ struct Instance {
   uint16_t https_port = 8443;
   bool is_public = false;  // services listen on all addresses; the API never does
   std::string store = "sqlite";
+  std::string isolation{};    // "container", "microvm"; empty: microvm where it can be
   double cpu_overcommit = 0;  // 0: the host's default
   double memory_overcommit = 0;
   // Who issues certificates for custom domains (ACME); empty: each gets an authority of its own.
@@ -53,6 +54,8 @@ struct Instance {
 
   std::filesystem::path acme_ca_file() const { return data / "tls" / "acme-ca.pem"; }
   std::filesystem::path acme_eab_key_file() const { return data / "control" / "acme-eab.key"; }
+  // As `hob kernel install` leaves it.
+  std::filesystem::path kernel() const { return data / "kernel" / "vmlinuz"; }
   std::filesystem::path run() const { return data / "run"; }
   std::filesystem::path log(const std::string& role) const {
     return data / "log" / (role + ".log");

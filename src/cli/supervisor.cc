@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "base/version.h"
+#include "cli/kvm_probe.h"
 #include "cli/local_certificate.h"
 #include "cli/spawn.h"
 #include "cli/supervisor_role.h"
@@ -152,12 +153,14 @@ Result<Supervisor::Commands> Supervisor::make_commands() const {
     return command;
   };
   Commands commands;
-  commands.host = make("host",
-                       {"--metrics-fd", "4", "--hold-fd", "5", "--edge-uid",
-                        std::to_string(kEdgeUid), "--cpu-overcommit",
-                        fmt::format("{}", instance_.cpu_overcommit), "--memory-overcommit",
-                        fmt::format("{}", instance_.memory_overcommit)},
-                       {kHostMetricsSocket, kHoldSocket}, 0);
+  std::vector<std::string> host_words = {
+      "--metrics-fd",        "4",
+      "--hold-fd",           "5",
+      "--edge-uid",          std::to_string(kEdgeUid),
+      "--cpu-overcommit",    fmt::format("{}", instance_.cpu_overcommit),
+      "--memory-overcommit", fmt::format("{}", instance_.memory_overcommit)};
+  if (runs_microvms(instance_.isolation, instance_.kernel())) host_words.emplace_back("--microvms");
+  commands.host = make("host", host_words, {kHostMetricsSocket, kHoldSocket}, 0);
   commands.control =
       make("control",
            {"--api-fd", "4", "--link-fd", "5", "--credentials-fd", "6", "--api-port",

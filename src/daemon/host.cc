@@ -43,9 +43,13 @@ struct HostParts {
       : pool(kBlockingThreads),
         images(options.data / "host" / "images", pool),
         vpc(vpc_options(options)),
-        sandbox(sandbox::make_container_sandbox(
+        sandbox(sandbox::make_mixed_sandbox(
             {.directory = options.data / "host" / "sandbox", .instance = options.instance},
-            executor, pool)),
+            {.directory = options.data / "host" / "sandbox",
+             .instance = options.instance,
+             .kernel = options.data / "kernel" / "vmlinuz",
+             .initrd = options.data / "kernel" / "initrd"},
+            options.microvms, executor, pool)),
         image_port(host::make_image_port(images)),
         network_port(host::make_network_port(vpc, pool)),
         probe_port(host::make_probe_port(vpc.handle())) {}

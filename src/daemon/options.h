@@ -45,6 +45,7 @@ struct Options {
   uid_t edge_uid = 0;  // whose links are an edge's (control, host)
   double cpu_overcommit = 0;  // 0: the default
   double memory_overcommit = 0;
+  bool microvms = false;  // tasks start in them (host)
   bool tear_down = false;  // host: remove all of the instance from this machine, then end
 };
 

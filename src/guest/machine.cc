@@ -128,8 +128,14 @@ Result<void> set_up_machine() {
 Result<void> set_up_network(const std::optional<Network>& network) {
   const Fd any(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!any) return fail_errno(errno, "making a socket");
-  HOB_CHECK(bring_up(any, "lo"));
+  // As network::Vpc has it in a container's namespace: no IPv6, any port and ping for any user.
+  for (const char* version : {"all", "default"}) {
+    const std::string path = fmt::format("/proc/sys/net/ipv6/conf/{}/disable_ipv6", version);
+    if (::access(path.c_str(), F_OK) == 0) HOB_CHECK(put(path.c_str(), "1"));
+  }
   HOB_CHECK(put("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"));
+  HOB_CHECK(put("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"));
+  HOB_CHECK(bring_up(any, "lo"));
   if (!network) return {};
   ifreq request = interface("eth0");
   HOB_TRY(request.ifr_addr, address(network->address));
@@ -165,7 +171,7 @@ Result<void> set_clock(int64_t nanoseconds_since_1970) {
 }
 
 void end_machine() {
-  ::sync();
+  // Without a sync: what the disks hold dies with the machine.
   ::reboot(RB_AUTOBOOT);
   while (true) ::pause();
 }

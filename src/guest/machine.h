@@ -15,7 +15,7 @@ Result<void> set_up_machine();
 // Loopback alone where there is no network.
 Result<void> set_up_network(const std::optional<Network>& network);
 Result<void> set_clock(int64_t nanoseconds_since_1970);
-// Everything that was written is on the disks; then the machine resets, which ends its monitor.
+// Resets the machine, which ends its monitor.
 [[noreturn]] void end_machine();
 
 }  // namespace hob::guest

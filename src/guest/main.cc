@@ -21,7 +21,7 @@ sockaddr_vm address(unsigned cid, unsigned port) {
 
 Result<void> run() {
   HOB_CHECK(set_up_machine());
-  Fd orders(::socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  Fd orders(::socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const sockaddr_vm own = address(VMADDR_CID_ANY, kOrderPort);
   if (!orders || ::bind(orders.get(), reinterpret_cast<const sockaddr*>(&own), sizeof own) != 0 ||
       ::listen(orders.get(), static_cast<int>(kOrderConnectionsMax)) != 0)

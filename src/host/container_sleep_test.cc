@@ -141,7 +141,7 @@ TEST_P(ContainerSleep, ARequestInFlightDuringAWakeGetsItsAnswer) {
         edge.release(id);
         if (!co_await until_asleep(parts.metrics, 1, "in a round")) break;
         freezes.push_back(took());
-        const Result<Fd> waiting = ask(spec.address, 80);
+        const Result<Asked> waiting = ask(spec.address, 80);
         EXPECT_TRUE(waiting.has_value()) << (waiting ? "" : waiting.error().message);
         since = std::chrono::steady_clock::now();
         edge.hold(id);
@@ -162,7 +162,7 @@ TEST_P(ContainerSleep, ARequestInFlightDuringAWakeGetsItsAnswer) {
     parts.sandbox = make(place_, executor, parts.pool);
     agent = co_await start_agent(executor, parts);
     (void)co_await until_asleep(parts.metrics, 1, "after the restart");
-    const Result<Fd> waiting = ask(spec.address, 80);
+    const Result<Asked> waiting = ask(spec.address, 80);
     SimulatedEdge edge(executor, hold_socket(), EdgeId{"e"});
     co_await edge.link({id});
     EXPECT_EQ((co_await edge.answer()).awake, std::vector<TaskId>{id});

@@ -10,6 +10,7 @@
 #include "sandbox/bundle.h"
 #include "sandbox/command_line.h"
 #include "sandbox/id_ranges.h"
+#include "sandbox/launchers.h"
 #include "sandbox/limits.h"
 #include "sandbox/monitored_sandbox.h"
 #include "sandbox/mounts.h"
@@ -118,24 +119,28 @@ Result<void> ContainerLauncher::signal(const std::string& task, const fs::path& 
   return {};
 }
 
-Result<std::unique_ptr<TaskFiles>> open_files(ContainerOptions options) {
+}  // namespace
+
+Result<std::unique_ptr<Launcher>> make_container_launcher(ContainerOptions options,
+                                                          const Cgroups& cgroups) {
   if (options.run_directory.empty()) options.run_directory = "/run/hob-" + options.instance;
-  HOB_TRY(const Cgroups cgroups, Cgroups::detect(options.instance));
   HOB_TRY(fs::path crun, find_program("crun"));
   HOB_TRY(fs::path monitor, find_own_program("hob-monitor"));
-  const fs::path directory = options.directory;
-  return TaskFiles::open(directory, cgroups,
-                         std::make_unique<ContainerLauncher>(std::move(options), cgroups,
-                                                             std::move(crun), std::move(monitor)));
+  return std::make_unique<ContainerLauncher>(std::move(options), cgroups, std::move(crun),
+                                             std::move(monitor));
 }
-
-}  // namespace
 
 std::unique_ptr<Sandbox> make_container_sandbox(ContainerOptions options, const Executor& executor,
                                                 BlockingPool& pool) {
   const fs::path directory = options.directory;
   return make_monitored_sandbox(
-      directory, [options = std::move(options)] { return open_files(options); }, executor, pool);
+      directory,
+      [options = std::move(options)]() -> Result<std::unique_ptr<TaskFiles>> {
+        HOB_TRY(const Cgroups cgroups, Cgroups::detect(options.instance));
+        HOB_TRY(auto launcher, make_container_launcher(options, cgroups));
+        return TaskFiles::open(options.directory, cgroups, std::move(launcher));
+      },
+      executor, pool);
 }
 
 }  // namespace hob::sandbox

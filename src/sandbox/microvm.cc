@@ -6,6 +6,7 @@
 #include "sandbox/command_line.h"
 #include "sandbox/erofs_images.h"
 #include "sandbox/guest_order.h"
+#include "sandbox/launchers.h"
 #include "sandbox/limits.h"
 #include "sandbox/microvm_layout.h"
 #include "sandbox/monitored_sandbox.h"
@@ -113,26 +114,30 @@ Result<MonitorPlan> MicrovmLauncher::prepare(const TaskSpec& spec, const fs::pat
                      .patience = kMicrovmStartTimeout};
 }
 
-Result<std::unique_ptr<TaskFiles>> open_files(MicrovmOptions options) {
-  HOB_TRY(const Cgroups cgroups, Cgroups::detect(options.instance));
+}  // namespace
+
+Result<std::unique_ptr<Launcher>> make_microvm_launcher(MicrovmOptions options,
+                                                        const Cgroups& cgroups) {
   HOB_CHECK(find_program("mkfs.erofs"));
   VmmPrograms programs;
   HOB_TRY(programs.run, find_own_program("hob-vm-run"));
   HOB_TRY(programs.vmm, find_own_program("hob-vmm"));
   HOB_TRY(fs::path monitor, find_own_program("hob-monitor"));
-  const fs::path directory = options.directory;
-  return TaskFiles::open(directory, cgroups,
-                         std::make_unique<MicrovmLauncher>(
-                             std::move(options), cgroups, std::move(programs), std::move(monitor)));
+  return std::make_unique<MicrovmLauncher>(std::move(options), cgroups, std::move(programs),
+                                           std::move(monitor));
 }
-
-}  // namespace
 
 std::unique_ptr<Sandbox> make_microvm_sandbox(MicrovmOptions options, const Executor& executor,
                                               BlockingPool& pool) {
   const fs::path directory = options.directory;
   return make_monitored_sandbox(
-      directory, [options = std::move(options)] { return open_files(options); }, executor, pool);
+      directory,
+      [options = std::move(options)]() -> Result<std::unique_ptr<TaskFiles>> {
+        HOB_TRY(const Cgroups cgroups, Cgroups::detect(options.instance));
+        HOB_TRY(auto launcher, make_microvm_launcher(options, cgroups));
+        return TaskFiles::open(options.directory, cgroups, std::move(launcher));
+      },
+      executor, pool);
 }
 
 }  // namespace hob::sandbox

@@ -120,5 +120,10 @@ struct MicrovmOptions {
 // it.
 std::unique_ptr<Sandbox> make_microvm_sandbox(MicrovmOptions options, const Executor& executor,
                                               BlockingPool& pool);
+// Tasks start in microVMs; those that an earlier process started in containers go on as such, and
+// the reverse where `microvms` is false. Both of one directory and instance.
+std::unique_ptr<Sandbox> make_mixed_sandbox(ContainerOptions containers, MicrovmOptions microvm,
+                                            bool microvms, const Executor& executor,
+                                            BlockingPool& pool);
 
 }  // namespace hob::sandbox

@@ -62,8 +62,8 @@ TEST_P(SleepSuite, ConnectionsWaitForAFrozenServer) {
   EXPECT_NE(fetch(spec.address, 80).find("hello"), std::string::npos);
   for (int round = 0; round < 20; ++round) {
     ASSERT_NO_FATAL_FAILURE(freeze(spec));
-    std::array<Result<Fd>, 3> waiting{ask(spec.address, 80), ask(spec.address, 80),
-                                      ask(spec.address, 80)};
+    std::array<Result<Asked>, 3> waiting{ask(spec.address, 80), ask(spec.address, 80),
+                                         ask(spec.address, 80)};
     ASSERT_NO_FATAL_FAILURE(thaw(spec));
     for (const auto& connection : waiting) {
       ASSERT_TRUE(connection.has_value()) << connection.error().message;
@@ -136,7 +136,7 @@ TEST_P(SleepSuite, AFrozenTaskOutlivesItsAgent) {
   EXPECT_EQ(agent_->adopt().value(),
             (std::vector<AdoptedTask>{{.task = asleep.task, .frozen = true},
                                       {.task = awake.task, .frozen = false}}));
-  const Result<Fd> waiting = ask(asleep.address, 80);
+  const Result<Asked> waiting = ask(asleep.address, 80);
   ASSERT_TRUE(waiting.has_value()) << waiting.error().message;
   ASSERT_NO_FATAL_FAILURE(thaw(asleep));
   EXPECT_NE(answer_on(*waiting).find("hello"), std::string::npos);

@@ -29,7 +29,7 @@ namespace hob::sandbox {
 class Launcher {
  public:
   virtual ~Launcher() = default;
-  // Before anything else. `kept`: the tasks there are; what others held is free.
+  // Before any start. `kept`: the tasks there are; what others held is free.
   virtual Result<void> open(const std::vector<std::string>& kept) = 0;
   // Everything before the monitor is started, on a thread that ends with the start: it may leave
   // the machine's mounts. What it made in the bundle goes with that. kInvalid: as Sandbox::start.

@@ -13,6 +13,8 @@ for module in kvm-amd overlay tun veth nf_tables ext4; do
   $busybox modprobe $module
 done
 filter=$($busybox sed -n 's/.*hob\.filter=\([^ ]*\).*/\1/p' /proc/cmdline)
+/tests/guest_suite /files --gtest_color=no
+echo "suite ended with $?"
 /tests/sandbox_test --gtest_color=no "--gtest_filter=$filter"
 echo "suite ended with $?"
 $busybox poweroff -f

@@ -39,6 +39,7 @@ namespace {
 
 constexpr int kKilled = 128 + SIGKILL;
 constexpr int kEndPatienceMilliseconds = 10'000;  // from the task's end to the machine's
+constexpr int kStartStepMilliseconds = 1'000;     // between looks at the clock
 constexpr size_t kConsoleBytesMax = 4'096;        // the last of what the machine said
 
 struct Plan {
@@ -71,7 +72,7 @@ bool write_all(int fd, std::string_view bytes) {
 
 class MicrovmTask {
  public:
-  // `answer`: where the process that waits for the start is told "", or why not.
+  // `answer`: where the process that waits for the start is told kStarted, or why not.
   MicrovmTask(Plan plan, Fd answer) : plan_(std::move(plan)), answer_(std::move(answer)) {}
   int run() {
     const auto started = start();
@@ -174,12 +175,14 @@ class MicrovmTask {
     return true;
   }
 
-  // Waits for anything. False: there will be nothing more.
+  // Waits for anything; until the start for no longer than a while. False: there will be nothing
+  // more.
   bool step() {
     std::array<pollfd, 3> waiting{pollfd{.fd = guest_.get(), .events = POLLIN, .revents = 0},
                                   pollfd{.fd = console_.get(), .events = POLLIN, .revents = 0},
                                   pollfd{.fd = vmm_handle_.get(), .events = POLLIN, .revents = 0}};
-    if (::poll(waiting.data(), waiting.size(), 1'000) < 0) return errno == EINTR;
+    if (::poll(waiting.data(), waiting.size(), started_ ? -1 : kStartStepMilliseconds) < 0)
+      return errno == EINTR;
     if (waiting[1].revents != 0) read_console();
     if (waiting[0].revents != 0) return hear();
     return waiting[2].revents == 0;
@@ -216,7 +219,8 @@ class MicrovmTask {
     switch (report->event) {
       case guest::Event::kStarted:
         started_ = true;
-        answer_.reset();  // with nothing said: all is well
+        write_all(answer_.get(), {&kStarted, 1});
+        answer_.reset();
         return true;
       case guest::Event::kFailed:
         failure_ = Error{.code = report->invalid ? Code::kInvalid : Code::kUnavailable,
@@ -268,6 +272,14 @@ class MicrovmTask {
   std::optional<Error> failure_;
 };
 
+// Complete or not there.
+bool write_pid(const std::string& path, pid_t process) {
+  const std::string temporary = path + ".tmp";
+  const Fd file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  return file && write_all(file.get(), std::to_string(process)) &&
+         std::rename(temporary.c_str(), path.c_str()) == 0;
+}
+
 int run(Plan plan) {
   if (::chdir(plan.bundle.c_str()) != 0) {
     std::perror(plan.bundle.c_str());
@@ -292,10 +304,9 @@ int run(Plan plan) {
   }
   answer.reset();
   // The task's own first words may come before we have ended, so nothing else is printed.
-  if (const auto written = write_file_durably(plan.pid_file, std::to_string(task), 0600);
-      !written) {
+  if (!write_pid(plan.pid_file, task)) {
+    std::perror(plan.pid_file.c_str());
     ::kill(task, SIGKILL);
-    std::fputs(written.error().message.c_str(), stderr);
     return EXIT_FAILURE;
   }
   std::string text;
@@ -303,8 +314,8 @@ int run(Plan plan) {
   for (ssize_t got = 0; (got = ::read(answers.get(), bytes, sizeof bytes)) != 0;) {
     if (got > 0) text.append(bytes, static_cast<size_t>(got));
   }
-  if (text.empty()) return EXIT_SUCCESS;
-  (void)!write_all(STDERR_FILENO, text);
+  if (text == std::string(1, kStarted)) return EXIT_SUCCESS;
+  write_all(STDERR_FILENO, text.empty() ? "hob-vm-run ended" : text);
   return EXIT_FAILURE;
 }
 

@@ -1,0 +1,78 @@
+// Containers and microVMs of one instance: each task by the launcher that started it.
+#include "base/log.h"
+#include "sandbox/launchers.h"
+#include "sandbox/microvm_layout.h"
+#include "sandbox/monitored_sandbox.h"
+
+namespace hob::sandbox {
+namespace {
+
+namespace fs = std::filesystem;
+
+class MixedLauncher final : public Launcher {
+ public:
+  MixedLauncher(std::unique_ptr<Launcher> containers, std::unique_ptr<Launcher> microvms,
+                bool starts_microvms)
+      : containers_(std::move(containers)),
+        microvms_(std::move(microvms)),
+        starts_microvms_(starts_microvms) {}
+
+  Result<void> open(const std::vector<std::string>& kept) override {
+    HOB_CHECK(containers_->open(kept));
+    return microvms_->open(kept);
+  }
+  Result<MonitorPlan> prepare(const TaskSpec& spec, const fs::path& bundle) override {
+    return (starts_microvms_ ? microvms_ : containers_)->prepare(spec, bundle);
+  }
+  Result<void> signal(const std::string& task, const fs::path& bundle, int number) const override {
+    return of(bundle).signal(task, bundle, number);
+  }
+  bool was_out_of_memory(const std::string& task, const fs::path& bundle) const override {
+    return of(bundle).was_out_of_memory(task, bundle);
+  }
+  Result<void> release(const std::string& task) override {
+    HOB_CHECK(containers_->release(task));
+    return microvms_->release(task);
+  }
+  void remove_common() override {
+    containers_->remove_common();
+    microvms_->remove_common();
+  }
+
+ private:
+  // Only a microVM's bundle has a machine in it.
+  const Launcher& of(const fs::path& bundle) const {
+    std::error_code ignored;
+    return fs::exists(bundle / kMachineFile, ignored) ? *microvms_ : *containers_;
+  }
+
+  const std::unique_ptr<Launcher> containers_, microvms_;
+  const bool starts_microvms_;
+};
+
+}  // namespace
+
+std::unique_ptr<Sandbox> make_mixed_sandbox(ContainerOptions containers, MicrovmOptions microvm,
+                                            bool microvms, const Executor& executor,
+                                            BlockingPool& pool) {
+  const fs::path directory = containers.directory;
+  return make_monitored_sandbox(
+      directory,
+      [=]() -> Result<std::unique_ptr<TaskFiles>> {
+        HOB_TRY(const Cgroups cgroups, Cgroups::detect(containers.instance));
+        HOB_TRY(auto for_containers, make_container_launcher(containers, cgroups));
+        auto for_microvms = make_microvm_launcher(microvm, cgroups);
+        if (!for_microvms) {
+          // A host that never runs any need not have what they need.
+          if (microvms) return fail(for_microvms.error());
+          log::info("no microVMs on this host", {{"reason", for_microvms.error().message}});
+          return TaskFiles::open(directory, cgroups, std::move(for_containers));
+        }
+        return TaskFiles::open(directory, cgroups,
+                               std::make_unique<MixedLauncher>(std::move(for_containers),
+                                                               *std::move(for_microvms), microvms));
+      },
+      executor, pool);
+}
+
+}  // namespace hob::sandbox
