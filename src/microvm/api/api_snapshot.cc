@@ -30,6 +30,7 @@ Result<void> MicrovmApi::create_snapshot(const SnapshotCreation& creation) {
   SnapshotState state{.configuration = configuration_, .boot_source = boot_source_};
   for (const OpenDrive& open : drives_) state.drives.push_back(open.drive);
   state.vsock = vsock_;
+  state.balloon = balloon_;
   for (const OpenInterface& open : interfaces_) state.interfaces.push_back(open.interface);
   HOB_TRY(state.machine, context(machine_->save(), "Cannot save the microVM state"));
   HOB_CHECK(machine_->collect_dirty());
@@ -62,6 +63,7 @@ Result<void> MicrovmApi::load_snapshot(const SnapshotLoading& loading) {
   configuration_.track_dirty_pages = loading.track_dirty;
   if (loading.huge_pages) configuration_.huge_pages = *loading.huge_pages;
   boot_source_ = std::move(state.boot_source);
+  if (state.balloon) HOB_CHECK(set_balloon(*state.balloon));
   for (Drive& drive : state.drives) {
     HOB_CHECK(check_id(drive.id));
     HOB_CHECK(set_drive(std::move(drive)));
