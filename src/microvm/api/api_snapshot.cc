@@ -36,7 +36,9 @@ Result<void> MicrovmApi::create_snapshot(const SnapshotCreation& creation) {
   HOB_CHECK(machine_->collect_dirty());
   // The state last: where it is, the memory is whole.
   HOB_CHECK(write_memory(machine_->memory(), creation.memory_path, creation.kind));
-  return write_file_durably(creation.state_path, write_state(state), kStateFileMode);
+  HOB_CHECK(write_file_durably(creation.state_path, write_state(state), kStateFileMode));
+  for (DirtyPages& pages : machine_->memory().dirty()) pages.clear();
+  return {};
 }
 
 MicrovmApi::Answer MicrovmApi::put_snapshot_load(const HttpRequest&, const Json& body) {

@@ -39,8 +39,7 @@ struct SnapshotState {
   std::optional<BalloonOptions> balloon{};
 };
 BOOST_DESCRIBE_STRUCT(SnapshotState, (),
-                      (configuration, boot_source, drives, machine, interfaces, vsock,
-                       balloon))
+                      (configuration, boot_source, drives, machine, interfaces, vsock, balloon))
 
 std::string write_state(const SnapshotState& state);
 // kCorrupt: no snapshot of ours, damaged, or of a version that this program does not read; its
