@@ -52,6 +52,7 @@ class Vmm {
     }
     close(output_);
   }
+  pid_t pid() const { return pid_; }
   // False: it ended, or too much time went by.
   bool says(const std::string& text) {
     return read_until([&] { return said_.find(text) != std::string::npos; });

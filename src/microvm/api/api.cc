@@ -66,20 +66,20 @@ const std::vector<MicrovmApi::Route>& MicrovmApi::routes() {
       {"PUT", "/network-interfaces/", When::kAlways, &MicrovmApi::put_interface},
       {"PATCH", "/network-interfaces/", When::kAfterBoot, &MicrovmApi::patch_interface},
       {"PUT", "/vsock", When::kBeforeBoot, &MicrovmApi::put_vsock},
+      {"PUT", "/cpu-config", When::kBeforeBoot, &MicrovmApi::put_cpu_configuration},
+      {"GET", "/balloon", When::kAlways, &MicrovmApi::get_balloon},
+      {"PUT", "/balloon", When::kBeforeBoot, &MicrovmApi::put_balloon},
+      {"PATCH", "/balloon", When::kAfterBoot, &MicrovmApi::patch_balloon},
+      {"GET", "/balloon/statistics", When::kAfterBoot, &MicrovmApi::get_balloon_statistics},
+      {"PATCH", "/balloon/statistics", When::kAfterBoot, &MicrovmApi::patch_balloon_statistics},
+      {"PATCH", "/balloon/hinting/start", When::kAfterBoot, &MicrovmApi::start_hints},
+      {"GET", "/balloon/hinting/status", When::kAfterBoot, &MicrovmApi::get_hints},
+      {"PATCH", "/balloon/hinting/stop", When::kAfterBoot, &MicrovmApi::stop_hints},
       {"PUT", "/actions", When::kAlways, &MicrovmApi::put_action},
       {"PUT", "/snapshot/create", When::kAfterBoot, &MicrovmApi::put_snapshot_create},
       {"PUT", "/snapshot/load", When::kBeforeBoot, &MicrovmApi::put_snapshot_load},
       {"PATCH", "/drives/"},
       {"DELETE", "/drives/"},
-      {"GET", "/balloon"},
-      {"PUT", "/balloon"},
-      {"PATCH", "/balloon"},
-      {"GET", "/balloon/statistics"},
-      {"PATCH", "/balloon/statistics"},
-      {"PATCH", "/balloon/hinting/start"},
-      {"GET", "/balloon/hinting/status"},
-      {"PATCH", "/balloon/hinting/stop"},
-      {"PUT", "/cpu-config"},
       {"PUT", "/pmem/"},
       {"PATCH", "/pmem/"},
       {"DELETE", "/pmem/"},
@@ -179,7 +179,7 @@ MicrovmApi::Answer MicrovmApi::get_configuration(const HttpRequest&, const Json&
   Json::Array interfaces;
   for (const OpenInterface& open : interfaces_) interfaces.push_back(show(open.interface));
   const Json empty(Json::Array{});
-  return shown(Json(Json::Object{{"balloon", Json()},
+  return shown(Json(Json::Object{{"balloon", show(balloon_)},
                                  {"drives", Json(std::move(drives))},
                                  {"boot-source", show(boot_source_)},
                                  {"cpu-config", Json()},
@@ -194,9 +194,18 @@ MicrovmApi::Answer MicrovmApi::get_configuration(const HttpRequest&, const Json&
                                  {"memory-hotplug", Json()}}));
 }
 
+Result<void> MicrovmApi::check_machine(const MachineConfiguration& machine) const {
+  HOB_CHECK(check(machine));
+  if (balloon_ && balloon_->target_mib > machine.memory_mib)
+    return fail(Code::kInvalid,
+                "The memory size (MiB) is smaller than the previously set balloon device target "
+                "size.");
+  return {};
+}
+
 MicrovmApi::Answer MicrovmApi::put_machine(const HttpRequest&, const Json& body) {
   HOB_TRY(const MachineConfiguration machine, body_of(read_machine(body)));
-  HOB_CHECK(prefixed(check(machine), "Machine config error"));
+  HOB_CHECK(prefixed(check_machine(machine), "Machine config error"));
   configuration_ = machine;
   return done();
 }
@@ -210,7 +219,7 @@ MicrovmApi::Answer MicrovmApi::patch_machine(const HttpRequest&, const Json& bod
   machine.smt = update.smt.value_or(machine.smt);
   machine.track_dirty_pages = update.track_dirty_pages.value_or(machine.track_dirty_pages);
   machine.huge_pages = update.huge_pages.value_or(machine.huge_pages);
-  HOB_CHECK(prefixed(check(machine), "Machine config error"));
+  HOB_CHECK(prefixed(check_machine(machine), "Machine config error"));
   configuration_ = machine;
   return done();
 }
@@ -333,6 +342,7 @@ Result<MachineOptions> MicrovmApi::machine_options() {
                          .memory_mib = configuration_.memory_mib,
                          .pages = pages_of(configuration_.huge_pages),
                          .track_dirty = configuration_.track_dirty_pages,
+                         .balloon = balloon_,
                          .filter_vcpus = filters_ == Filters::kSet};
   // Copies: a start that fails leaves everything to be tried again.
   for (const OpenDrive& open : drives_) {
@@ -365,6 +375,7 @@ Result<void> MicrovmApi::start() {
   if (!boot_source_)
     return fail(Code::kInvalid, "Cannot start microvm without kernel configuration.");
   HOB_TRY(MachineOptions options, machine_options());
+  options.cpu = cpu_;
   options.boot_arguments = boot_source_->arguments.value_or(std::string(kDefaultArguments));
   HOB_TRY(options.kernel, another(kernel_));
   if (initrd_) {
@@ -391,8 +402,8 @@ Result<void> MicrovmApi::start_from(std::string_view configuration_file) {
   if (source == nullptr || drives == nullptr)
     return fail(Code::kInvalid, "{}",
                 Fields::missing(source == nullptr ? "boot-source" : "drives"));
-  for (const std::string_view name : {"balloon", "logger", "metrics", "mmds-config", "entropy",
-                                      "pmem", "memory-hotplug", "cpu-config"}) {
+  for (const std::string_view name :
+       {"logger", "metrics", "mmds-config", "entropy", "pmem", "memory-hotplug", "cpu-config"}) {
     const Json* other = fields.find(name);
     const bool asks = other != nullptr && !other->is_null() &&
                       !(other->as<Json::Array>() != nullptr && other->as<Json::Array>()->empty());
@@ -415,6 +426,10 @@ Result<void> MicrovmApi::start_from(std::string_view configuration_file) {
   }
   if (const Json* interfaces = fields.find("network-interfaces"))
     HOB_CHECK(set_interfaces(*interfaces));
+  if (const Json* balloon = fields.find("balloon"); balloon != nullptr && !balloon->is_null()) {
+    HOB_TRY(const BalloonOptions options, read_balloon(*balloon));
+    HOB_CHECK(prefixed(set_balloon(options), "Balloon config error"));
+  }
   if (const Json* vsock = fields.find("vsock"); vsock != nullptr && !vsock->is_null()) {
     HOB_TRY(VsockConfiguration configuration, read_vsock(*vsock));
     HOB_CHECK(prefixed(set_vsock(std::move(configuration)), "Vsock config error"));

@@ -48,12 +48,25 @@ class MicrovmApi {
   Answer put_interface(const HttpRequest& request, const Json& body);
   Answer patch_interface(const HttpRequest& request, const Json& body);
   Answer put_vsock(const HttpRequest& request, const Json& body);
+  Answer put_cpu_configuration(const HttpRequest& request, const Json& body);
+  Answer get_balloon(const HttpRequest& request, const Json& body);
+  Answer put_balloon(const HttpRequest& request, const Json& body);
+  Answer patch_balloon(const HttpRequest& request, const Json& body);
+  Answer get_balloon_statistics(const HttpRequest& request, const Json& body);
+  Answer patch_balloon_statistics(const HttpRequest& request, const Json& body);
+  Answer start_hints(const HttpRequest& request, const Json& body);
+  Answer get_hints(const HttpRequest& request, const Json& body);
+  Answer stop_hints(const HttpRequest& request, const Json& body);
   Answer put_action(const HttpRequest& request, const Json& body);
   Answer put_snapshot_create(const HttpRequest& request, const Json& body);
   Answer put_snapshot_load(const HttpRequest& request, const Json& body);
   Answer patch_vm(const HttpRequest& request, const Json& body);
 
   Result<void> set_boot_source(BootSource source);
+  Result<void> check_machine(const MachineConfiguration& machine) const;
+  Result<void> set_balloon(const BalloonOptions& balloon);
+  Answer with_balloon(const std::function<Answer(Balloon&, BalloonOptions&)>& change);
+  Answer change_hints(const std::function<HttpResponse(Balloon&)>& change);
   Result<void> set_drive(Drive drive);
   Result<MachineOptions> machine_options();
   Result<void> narrow_filter();
@@ -85,6 +98,8 @@ class MicrovmApi {
     NetworkInterface interface;
     Tap tap;
   };
+  CpuTemplate cpu_;
+  std::optional<BalloonOptions> balloon_;
   std::vector<OpenInterface> interfaces_;
   bool configured_ = false;  // something was asked for that a snapshot would bring
   bool deprecated_ = false;  // the request at hand used a field that goes

@@ -30,12 +30,15 @@ Result<void> MicrovmApi::create_snapshot(const SnapshotCreation& creation) {
   SnapshotState state{.configuration = configuration_, .boot_source = boot_source_};
   for (const OpenDrive& open : drives_) state.drives.push_back(open.drive);
   state.vsock = vsock_;
+  state.balloon = balloon_;
   for (const OpenInterface& open : interfaces_) state.interfaces.push_back(open.interface);
   HOB_TRY(state.machine, context(machine_->save(), "Cannot save the microVM state"));
   HOB_CHECK(machine_->collect_dirty());
   // The state last: where it is, the memory is whole.
   HOB_CHECK(write_memory(machine_->memory(), creation.memory_path, creation.kind));
-  return write_file_durably(creation.state_path, write_state(state), kStateFileMode);
+  HOB_CHECK(write_file_durably(creation.state_path, write_state(state), kStateFileMode));
+  for (DirtyPages& pages : machine_->memory().dirty()) pages.clear();
+  return {};
 }
 
 MicrovmApi::Answer MicrovmApi::put_snapshot_load(const HttpRequest&, const Json& body) {
@@ -62,6 +65,7 @@ Result<void> MicrovmApi::load_snapshot(const SnapshotLoading& loading) {
   configuration_.track_dirty_pages = loading.track_dirty;
   if (loading.huge_pages) configuration_.huge_pages = *loading.huge_pages;
   boot_source_ = std::move(state.boot_source);
+  if (state.balloon) HOB_CHECK(set_balloon(*state.balloon));
   for (Drive& drive : state.drives) {
     HOB_CHECK(check_id(drive.id));
     HOB_CHECK(set_drive(std::move(drive)));

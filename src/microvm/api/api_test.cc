@@ -133,7 +133,7 @@ TEST_F(MicrovmApiTest, RefusalsInTheirOrder) {
            {"no snapshot of what does not run", "PUT", "/snapshot/create",
             R"({"snapshot_path":"s","mem_file_path":"m"})",
             "not supported before starting the microVM."},
-           {"not built", "PUT", "/balloon", "{}", "PUT /balloon is not built in hob-vmm."}}) {
+           {"not built", "PUT", "/pmem/a", "{}", "PUT /pmem/ is not built in hob-vmm."}}) {
     const HttpResponse response = ask(c.method, c.path, c.body);
     EXPECT_EQ(response.status, 400) << c.name;
     EXPECT_NE(response.body.find(c.part), std::string::npos) << c.name << ": " << response.body;
@@ -155,6 +155,56 @@ TEST_F(MicrovmApiTest, WhatIsSetIsShown) {
   EXPECT_EQ(
       ask("GET", "/machine-config").body,
       R"({"vcpu_count":2,"mem_size_mib":512,"smt":true,"track_dirty_pages":false,"huge_pages":"None"})");
+}
+
+TEST_F(MicrovmApiTest, ACpuConfigurationIsReadOrRefused) {
+  EXPECT_EQ(
+      ask("PUT", "/cpu-config",
+          R"({"kvm_capabilities":["!56","18"],"cpuid_modifiers":[{"leaf":"0x1","subleaf":"0b0","flags":0,"modifiers":[{"register":"ecx","bitmap":"0b0xx1"}]}],"msr_modifiers":[{"addr":"0x10a","bitmap":"1_x"}]})")
+          .status,
+      204);
+  EXPECT_EQ(ask("PUT", "/cpu-config", "{}").status, 204);
+  struct Case {
+    const char* body;
+    const char* part;
+  };
+  for (
+      const Case& c : std::initializer_list<Case>{
+          {R"({"reg_modifiers":[]})", "unknown field `reg_modifiers`"},
+          {R"({"kvm_capabilities":["x"]})", "Failed to parse KVM capability"},
+          {R"({"msr_modifiers":[{"addr":"10","bitmap":"1"}]})", "as a number"},
+          {R"({"msr_modifiers":[{"addr":"0x100000000","bitmap":"1"}]})", "as a number"},
+          {R"({"msr_modifiers":[{"addr":"0x1","bitmap":"2"}]})", "unknown character"},
+          {R"({"cpuid_modifiers":[{"leaf":"0x1","subleaf":"0x0","flags":0}]})",
+           "missing field `modifiers`"},
+          {R"({"cpuid_modifiers":[{"leaf":"0x1","subleaf":"0x0","flags":0,"modifiers":[{"register":"rax","bitmap":"1"}]}]})",
+           "unknown variant `rax`"}}) {
+    const HttpResponse response = ask("PUT", "/cpu-config", c.body);
+    EXPECT_EQ(response.status, 400) << c.body;
+    EXPECT_NE(response.body.find(c.part), std::string::npos) << response.body;
+  }
+}
+
+TEST_F(MicrovmApiTest, ABalloonFitsIntoTheMemory) {
+  EXPECT_NE(ask("GET", "/balloon").body.find("No balloon device found."), std::string::npos);
+  EXPECT_NE(ask("PUT", "/balloon", R"({"amount_mib":129,"deflate_on_oom":false})")
+                .body.find("Balloon config error: Amount of pages requested is too large."),
+            std::string::npos);
+  EXPECT_NE(ask("PUT", "/balloon", R"({"amount_mib":1})").body.find("missing field"),
+            std::string::npos);
+  EXPECT_EQ(ask("PUT", "/balloon",
+                R"({"amount_mib":64,"deflate_on_oom":true,"stats_polling_interval_s":3})")
+                .status,
+            204);
+  const std::string shown =
+      R"({"amount_mib":64,"deflate_on_oom":true,"stats_polling_interval_s":3,"free_page_hinting":false,"free_page_reporting":false})";
+  EXPECT_EQ(ask("GET", "/balloon").body, shown);
+  EXPECT_NE(ask("GET", "/vm/config").body.find("\"balloon\":" + shown), std::string::npos);
+  EXPECT_NE(ask("PATCH", "/machine-config", R"({"mem_size_mib":63})")
+                .body.find("smaller than the previously set balloon device target size"),
+            std::string::npos);
+  EXPECT_NE(ask("GET", "/balloon/statistics").body.find("before starting the microVM"),
+            std::string::npos);
 }
 
 TEST_F(MicrovmApiTest, TheRootStandsFirstAndAlone) {

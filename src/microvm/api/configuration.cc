@@ -164,6 +164,20 @@ Result<Drive> read_drive(const Json& json) {
   return drive;
 }
 
+Result<BalloonOptions> read_balloon(const Json& json) {
+  BalloonOptions balloon;
+  Fields fields(json, "struct BalloonDeviceConfig",
+                {"amount_mib", "deflate_on_oom", "stats_polling_interval_s", "free_page_hinting",
+                 "free_page_reporting"});
+  fields.required("amount_mib", balloon.target_mib);
+  fields.required("deflate_on_oom", balloon.deflate_on_oom);
+  fields.defaulted("stats_polling_interval_s", balloon.interval_s);
+  fields.defaulted("free_page_hinting", balloon.hinting);
+  fields.defaulted("free_page_reporting", balloon.reporting);
+  HOB_CHECK(fields.finish());
+  return balloon;
+}
+
 Result<void> check_id(std::string_view id) {
   if (id.empty()) return fail(Code::kInvalid, "The ID cannot be empty.");
   const bool plain = std::ranges::all_of(id, [](char c) {
@@ -267,6 +281,15 @@ Json show(const NetworkInterface& interface) {
                            {"mtu", interface.mtu ? number(*interface.mtu) : Json()},
                            {"rx_rate_limiter", show_limiter(interface.receive)},
                            {"tx_rate_limiter", show_limiter(interface.send)}});
+}
+
+Json show(const std::optional<BalloonOptions>& balloon) {
+  if (!balloon) return {};
+  return Json(Json::Object{{"amount_mib", number(balloon->target_mib)},
+                           {"deflate_on_oom", flag(balloon->deflate_on_oom)},
+                           {"stats_polling_interval_s", number(balloon->interval_s)},
+                           {"free_page_hinting", flag(balloon->hinting)},
+                           {"free_page_reporting", flag(balloon->reporting)}});
 }
 
 Json show(const Drive& drive) {

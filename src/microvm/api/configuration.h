@@ -10,7 +10,9 @@
 #include "base/file.h"
 #include "base/result.h"
 #include "microvm/api/json.h"
+#include "microvm/machine/cpu_template.h"
 #include "microvm/memory/guest_memory.h"
+#include "microvm/virtio/balloon.h"
 #include "microvm/virtio/net.h"
 
 namespace hob::microvm {
@@ -73,7 +75,9 @@ Result<MachineConfiguration> read_machine(
     const Json& json);  // PUT: what is left out has its default
 Result<MachineUpdate> read_machine_update(const Json& json);  // PATCH
 Result<BootSource> read_boot_source(const Json& json);
+Result<CpuTemplate> read_cpu_template(const Json& json);
 Result<Drive> read_drive(const Json& json);
+Result<BalloonOptions> read_balloon(const Json& json);
 Result<NetworkInterface> read_interface(const Json& json);
 struct InterfaceUpdate {
   std::string id{};
@@ -91,6 +95,7 @@ Result<void> check(const MachineConfiguration& machine);
 Json show(const MachineConfiguration& machine);
 Json show(const std::optional<BootSource>& source);
 Json show(const Drive& drive);
+Json show(const std::optional<BalloonOptions>& balloon);
 Json show(const NetworkInterface& interface);
 std::string show(const MacAddress& mac);
 Json show(const std::optional<VsockConfiguration>& vsock);

@@ -62,6 +62,18 @@ Result<void> prepare_vcpu(KvmVcpu& vcpu, const Kernel& kernel,
   return vcpu.set(KVM_SET_LAPIC, lapic, "KVM_SET_LAPIC");
 }
 
+Result<void> change_msrs(KvmVcpu& vcpu, std::span<const MsrBits> changes) {
+  for (const MsrBits& change : changes) {
+    HOB_TRY(std::vector<kvm_msr_entry> msr, vcpu.msrs(std::span(&change.index, 1)));
+    if (!msr.empty()) msr[0].data = change.bits.apply(msr[0].data);
+    HOB_TRY(const size_t taken, vcpu.set_msrs(msr));
+    if (taken != 1)
+      return fail(Code::kInvalid, "the CPU configuration changes MSR {:#x}, which KVM does not let",
+                  change.index);
+  }
+  return {};
+}
+
 }  // namespace
 
 std::vector<GuestMemory::Region> memory_ranges(uint64_t bytes) {
@@ -96,8 +108,9 @@ Result<std::string> command_line(const MachineOptions& options) {
     add(drive.read_only ? "ro" : "rw");
   }
   // For kernels without ACPI; others find the same in its tables.
-  for (size_t i = 0;
-       i < options.drives.size() + options.interfaces.size() + (options.vsock ? 1 : 0); ++i) {
+  for (size_t i = 0; i < options.drives.size() + options.interfaces.size() +
+                             (options.vsock ? 1 : 0) + (options.balloon ? 1 : 0);
+       ++i) {
     HOB_TRY(const MmioPlace place, mmio_place(i));
     add(fmt::format("virtio_mmio.device=4K@{:#x}:{}", place.base, place.gsi));
   }
@@ -138,6 +151,7 @@ Result<std::unique_ptr<Machine>> Machine::assemble(MachineOptions& options, Gues
     }
     self.on_end_(*end);
   }));
+  if (options.balloon) HOB_CHECK(self.attach_balloon(*options.balloon));
   HOB_CHECK(self.attach_drives(std::move(options.drives)));
   HOB_CHECK(self.attach_interfaces(std::move(options.interfaces)));
   if (options.vsock) HOB_CHECK(self.attach_vsock(*std::move(options.vsock)));
@@ -193,14 +207,34 @@ Result<std::unique_ptr<Machine>> Machine::build(MachineOptions options, Loop& lo
   HOB_CHECK(self.write_generation_id());
   HOB_CHECK(write_boot_records(self.memory_, kernel, line, initrd));
 
+  for (const uint32_t capability : options.cpu.capabilities)
+    if (self.kvm_->extension(capability) == 0)
+      return fail(Code::kInvalid, "the CPU configuration demands KVM's capability {}", capability);
   HOB_TRY(const std::vector<kvm_cpuid_entry2> supported, self.kvm_->supported_cpuid());
   const bool deadline = self.kvm_->extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0;
-  HOB_CHECK(self.start_vcpus(options.vcpus, [&](uint32_t index, KvmVcpu& vcpu) {
+  HOB_CHECK(self.start_vcpus(options.vcpus, [&](uint32_t index, KvmVcpu& vcpu) -> Result<void> {
     const CpuShape shape{
         .index = index, .vcpus = options.vcpus, .smt = options.smt, .tsc_deadline = deadline};
-    return prepare_vcpu(vcpu, kernel, shape_cpuid(supported, shape));
+    std::vector<kvm_cpuid_entry2> cpuid = shape_cpuid(supported, shape);
+    HOB_CHECK(apply_template(options.cpu, cpuid));
+    HOB_CHECK(prepare_vcpu(vcpu, kernel, cpuid));
+    return change_msrs(vcpu, options.cpu.msrs);
   }));
   return machine;
+}
+
+Result<void> Machine::attach_balloon(const BalloonOptions& options) {
+  HOB_TRY(std::unique_ptr<Balloon> balloon, Balloon::create(options));
+  Balloon* device = balloon.get();
+  HOB_TRY(VirtioMmio * transport, attach(std::move(balloon)));
+  balloon_.emplace(Attached<Balloon>{.id = "balloon", .device = device, .transport = transport});
+  return {};
+}
+
+void Machine::with_balloon(const std::function<void(Balloon&)>& use) {
+  HOB_ASSERT(balloon_.has_value());
+  const auto held = balloon_->transport->hold();
+  use(*balloon_->device);
 }
 
 Result<void> Machine::attach_drives(std::vector<DriveFile> drives) {

@@ -14,10 +14,12 @@
 #include "microvm/devices/i8042.h"
 #include "microvm/devices/serial.h"
 #include "microvm/loop.h"
+#include "microvm/machine/cpu_template.h"
 #include "microvm/machine/kvm.h"
 #include "microvm/machine/state.h"
 #include "microvm/machine/vcpu.h"
 #include "microvm/memory/guest_memory.h"
+#include "microvm/virtio/balloon.h"
 #include "microvm/virtio/block.h"
 #include "microvm/virtio/mmio.h"
 #include "microvm/virtio/net.h"
@@ -57,8 +59,10 @@ struct MachineOptions {
   GuestMemory::Pages pages = GuestMemory::Pages::kNormal;
   bool track_dirty = false;
   Fd kernel{};
-  Fd initrd{};                      // none: -1
-  std::string boot_arguments{};     // as given; what devices need is appended
+  Fd initrd{};                   // none: -1
+  std::string boot_arguments{};  // as given; what devices need is appended
+  CpuTemplate cpu{};             // for a boot alone: a snapshot has the CPUs as they were
+  std::optional<BalloonOptions> balloon{};
   std::vector<DriveFile> drives{};  // the root first
   std::vector<InterfaceTap> interfaces{};
   std::optional<VsockSocket> vsock{};
@@ -93,6 +97,8 @@ class Machine {
   // False: the guest does not read its keyboard.
   bool type_ctrl_alt_del() { return keyboard_->type_ctrl_alt_del(); }
 
+  // There must be a balloon; it is held.
+  void with_balloon(const std::function<void(Balloon&)>& use);
   // Changes the limits that are given, and returns all of them. kNotFound: there is no such
   // interface.
   Result<Net::Limits> limit_interface(std::string_view id, const Net::Limits& limits);
@@ -110,6 +116,7 @@ class Machine {
                                                    std::function<void(const VcpuEnd&)> on_end);
   Result<void> attach_consoles(int output);
   Result<VirtioMmio*> attach(std::unique_ptr<VirtioDevice> device);
+  Result<void> attach_balloon(const BalloonOptions& options);
   Result<void> attach_drives(std::vector<DriveFile> drives);
   Result<void> attach_interfaces(std::vector<InterfaceTap> interfaces);
   Result<void> attach_vsock(VsockSocket vsock);
@@ -134,6 +141,7 @@ class Machine {
   std::unique_ptr<I8042> keyboard_;
   std::vector<std::unique_ptr<VirtioDevice>> devices_;
   std::vector<std::unique_ptr<VirtioMmio>> transports_;
+  std::optional<Attached<Balloon>> balloon_;
   std::vector<Attached<Net>> interfaces_;
   std::unique_ptr<Event> generation_interrupt_;
   std::unique_ptr<Event> end_event_;

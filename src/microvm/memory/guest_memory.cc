@@ -157,6 +157,15 @@ void GuestMemory::mark_dirty(GuestAddress address, uint64_t bytes) {
   }
 }
 
+void GuestMemory::discard(GuestAddress address, uint64_t bytes) {
+  const GuestAddress first = (address + kPageBytes - 1) / kPageBytes * kPageBytes;
+  if (first < address || bytes < first - address) return;
+  const uint64_t whole = (bytes - (first - address)) / kPageBytes * kPageBytes;
+  std::byte* host = find(first, whole);
+  // A hint: pages of 2 MiB go as a whole or not at all.
+  if (host != nullptr) madvise(host, whole, MADV_DONTNEED);
+}
+
 Result<void> GuestMemory::back_by(int fd, FileId file) {
   uint64_t offset = 0;
   for (const Region& region : regions_) {

@@ -107,6 +107,10 @@ class GuestMemory {
   // One set for each region, in their order; empty without tracking.
   std::span<DirtyPages> dirty() { return dirty_; }
 
+  // Gives the whole pages in it back to the host; what is read there next is zero, or the mapped
+  // file's. Nothing where it is not memory.
+  void discard(GuestAddress address, uint64_t bytes);
+
   // Puts a file's pages in the place of memory's, private, copied when written: whole pages, inside
   // one region. For tracking they count as written.
   Result<void> map_file(GuestAddress address, int fd, uint64_t offset, uint64_t bytes);

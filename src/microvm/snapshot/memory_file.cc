@@ -145,7 +145,6 @@ Result<void> write_memory(GuestMemory& memory, const std::string& path, Snapshot
     offset += region.bytes;
   }
   if (fdatasync(fd) < 0) return fail_errno(errno, "syncing the memory file");
-  for (DirtyPages& pages : memory.dirty()) pages.clear();
   return {};
 }
 

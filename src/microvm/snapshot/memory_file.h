@@ -15,9 +15,9 @@ enum class SnapshotKind { kFull, kDiff };
 
 // A diff holds the pages in memory.dirty(); without tracking, all that may have been written: those
 // that are not the mapped file's any more as far as /proc tells, or else the whole. Written in
-// place, a diff into what the file holds already; synced when it returns. memory.dirty() is cleared
-// on success. kInvalid: the path is no regular file's, or a diff's file has another size;
-// kUnavailable: the disk.
+// place, a diff into what the file holds already; synced when it returns. memory.dirty() stays: it
+// is the caller's to clear once the whole snapshot is there. kInvalid: the path is no regular
+// file's, or a diff's file has another size; kUnavailable: the disk.
 Result<void> write_memory(GuestMemory& memory, const std::string& path, SnapshotKind kind);
 
 // Memory whose pages are the file's until they are written, each read when it is first touched.

@@ -36,9 +36,10 @@ struct SnapshotState {
   MachineState machine{};
   std::vector<NetworkInterface> interfaces{};
   std::optional<VsockConfiguration> vsock{};
+  std::optional<BalloonOptions> balloon{};
 };
 BOOST_DESCRIBE_STRUCT(SnapshotState, (),
-                      (configuration, boot_source, drives, machine, interfaces, vsock))
+                      (configuration, boot_source, drives, machine, interfaces, vsock, balloon))
 
 std::string write_state(const SnapshotState& state);
 // kCorrupt: no snapshot of ours, damaged, or of a version that this program does not read; its
