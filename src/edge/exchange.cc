@@ -231,6 +231,8 @@ void Exchange::count_retry() {
 void Exchange::upstream_lost(Refusal why) {
   unanswered_ = !upgraded_;
   if (answer_begun_) {
+    // A tunnel's end may look like this; an answer's, where it says that it is not whole.
+    if (!upgraded_) worker_.gateway_failed(*service_, *pool_, *target_);
     Front* front = front_;
     finish(status_);
     front->answer_abort(why);
@@ -329,6 +331,10 @@ void Exchange::finish(int status) {
 
 // ---- the answer ----
 
+bool Exchange::trailers_may_come() const {
+  return upstream_ != nullptr && upstream_->trailers_may_come();
+}
+
 void Exchange::upstream_head(const http::ResponseHead& head, std::string_view raw) {
   progress();
   if (head.code < 200 && head.code != 101) {
@@ -353,9 +359,9 @@ void Exchange::upstream_head(const http::ResponseHead& head, std::string_view ra
     refuse(Refusal::kNotSwitched, 502);
     return;
   }
-  target_->ejection.succeeded();
   if (target_->shared->failing.load(std::memory_order_relaxed))
     target_->shared->failing.store(false, std::memory_order_relaxed);
+  if (upgraded_) target_->ejection.succeeded();
   answer_begun_ = true;
   keeping_ = false;
   kept_.clear();
@@ -384,6 +390,8 @@ void Exchange::answer_drained() {
 }
 
 void Exchange::upstream_end(std::string_view trailers) {
+  // Not at its head: a target that breaks off each of its answers would never be ejected.
+  target_->ejection.succeeded();
   Front* front = front_;
   // The connection has let go of us; it is in the pool again.
   upstream_ = nullptr;
