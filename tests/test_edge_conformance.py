@@ -25,9 +25,10 @@ def free_port():
 
 
 @contextlib.contextmanager
-def running(port, *command):
+def running(port, *command, environment=None):
     """A program that listens on `port`; it ends with the block."""
-    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               env={**os.environ, **(environment or {})})
     try:
         end = time.monotonic() + PATIENCE_SECONDS
         while True:
@@ -48,10 +49,10 @@ def io(request):
     return request.param
 
 
-def ask(port):
+def ask(port, path="/5"):
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
     try:
-        client.request("GET", "/5", headers={"Host": HOST})
+        client.request("GET", path, headers={"Host": HOST})
         answer = client.getresponse()
         return answer.status, answer.read()
     finally:
@@ -59,12 +60,12 @@ def ask(port):
 
 
 @contextlib.contextmanager
-def edge_before(target, io):
-    """An edge that has its routes; yields its port."""
+def edge_before(target, io, path="/5", environment=None):
+    """An edge that has its routes, so that there is something at `path`; yields its port."""
     port = free_port()
-    with running(port, BUILD / "bin/edge_bench", port, 1, io, HOST, target):
+    with running(port, BUILD / "bin/edge_bench", port, 1, io, HOST, target, environment=environment):
         end = time.monotonic() + PATIENCE_SECONDS
-        while ask(port)[0] == 404:
+        while ask(port, path)[0] == 404:
             assert time.monotonic() < end, "the edge has no routes"
             time.sleep(0.02)
         yield port

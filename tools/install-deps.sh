@@ -9,7 +9,8 @@ build=(clang-19 lld-19 libclang-rt-19-dev llvm-19 cmake ninja-build ccache pkg-c
   libyaml-dev libfmt-dev libgtest-dev liburing-dev libcli11-dev zlib1g-dev libc6-dev)
 run=(crun nftables e2fsprogs erofs-utils ca-certificates mmdebstrap)
 test=(awscli python3-boto3 python3-pytest skopeo buildah podman curl openssl nghttp2-client haproxy nginx-light
-  python3-autobahn python3-grpcio slowhttptest nghttp2-server busybox-static e2fsprogs iproute2 procps pebble
+  python3-autobahn python3-grpcio python3-hypercorn python3-websockets chromium slowhttptest nghttp2-server busybox-static
+  e2fsprogs iproute2 procps pebble
   qemu-system-x86 lz4 cpio)
 
 wanted=()

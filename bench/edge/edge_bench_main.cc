@@ -3,7 +3,8 @@
 //
 //   edge_bench PORT LOOPS uring|epoll|best HOST TARGET_PORT...
 //
-// With EDGE_BENCH_TLS="PORT DIRECTORY" also by TLS, with the certificates in DIRECTORY.
+// With EDGE_BENCH_TLS="PORT DIRECTORY" also by TLS, with the certificates in DIRECTORY; with
+// EDGE_BENCH_PROTOCOL=http2 the targets are spoken to by that.
 #include <fcntl.h>
 
 #include <boost/asio/io_context.hpp>
@@ -70,6 +71,10 @@ int main(int argc, char** argv) {
                     .service_name = "bench",
                     .host_names = {argv[4]},
                     .max_concurrency = 1'000};
+  if (const char* protocol = std::getenv("EDGE_BENCH_PROTOCOL");
+      protocol != nullptr && std::string_view(protocol) == "http2") {
+    route.protocol = link::TargetProtocol::kHttp2;
+  }
   for (int i = 5; i < argc; ++i) {
     route.targets.push_back(
         {.task = TaskId{argv[i]}, .address = "127.0.0.1", .port = std::atoi(argv[i])});

@@ -166,6 +166,8 @@ void Exchange::upstream_connect_failed(bool timed_out) {
 void Exchange::upstream_lost(Refusal why) {
   unanswered_ = !upgraded_;
   if (answer_begun_) {
+    // A tunnel's end may look like this; an answer's, where it says that it is not whole.
+    if (!upgraded_) worker_.gateway_failed(*service_, *pool_, *target_);
     Front* front = front_;
     finish(status_);
     front->answer_abort(why);
@@ -259,6 +261,10 @@ void Exchange::finish(int status) {
 
 // ---- the answer ----
 
+bool Exchange::trailers_may_come() const {
+  return upstream_ != nullptr && upstream_->trailers_may_come();
+}
+
 void Exchange::upstream_head(const http::ResponseHead& head, std::string_view raw) {
   progress();
   if (head.code < 200 && head.code != 101) {
@@ -284,6 +290,7 @@ void Exchange::upstream_head(const http::ResponseHead& head, std::string_view ra
     return;
   }
   Queues::answered(*this);
+  if (upgraded_) Queues::ended_well(*this);
   answer_begun_ = true;
   keeping_ = false;
   kept_.clear();
@@ -312,6 +319,8 @@ void Exchange::answer_drained() {
 }
 
 void Exchange::upstream_end(std::string_view trailers) {
+  // Not at its head: a target that breaks off each of its answers would never be ejected.
+  Queues::ended_well(*this);
   Front* front = front_;
   // The connection has let go of us; it is in the pool again.
   upstream_ = nullptr;

@@ -103,6 +103,8 @@ class Exchange final : public QueuedRequest, public Alarm {
   // An upgrade is being decided: what the client sends on ahead waits.
   bool deciding() const { return facts_.upgrade && !upgraded_; }
   const RequestFacts& facts() const { return facts_; }
+  // More than its body may come of the answer: fields after it. Asked with its head.
+  bool trailers_may_come() const;
   // Lines for the answer's head, from answer_head() on; its own.
   std::string_view answer_lines() const { return answer_lines_; }
   const Service* service() const { return service_.get(); }

@@ -27,9 +27,12 @@ void Http2Stream::answer_head(const http::ResponseHead& head, std::string_view) 
   }
   // A refusal's has been given back.
   if (exchange_ != nullptr) write_trailer_block(exchange_->answer_lines(), block);
-  has_body_length = head.framing == http::Framing::kLength;
+  // With its last byte the stream is ended, where nothing may follow.
+  const bool open = exchange_ != nullptr && exchange_->trailers_may_come();
+  has_body_length = head.framing == http::Framing::kLength && !open;
   body_left = head.content_length;
-  const bool bodiless = head.framing == http::Framing::kNone || (has_body_length && body_left == 0);
+  const bool bodiless =
+      (head.framing == http::Framing::kNone && !open) || (has_body_length && body_left == 0);
   session_.core_.send_block(*this, block, bodiless);
   if (exchange_ != nullptr && exchange_->deciding() && !std::exchange(request_told_, true)) {
     // An upgrade that was declined: the request was just its head.

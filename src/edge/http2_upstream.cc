@@ -155,9 +155,13 @@ void Http2Upstream::close() {
   unlist();
   core_.stop();
   loop_.close(*this);
+  lose_all(Refusal::kTargetClosed);
+}
+
+void Http2Upstream::lose_all(Refusal why) {
   for (size_t i = 0; i < core_.streams(); ++i) {
     if (Exchange* exchange = call_of(core_.flow(i)).exchange_; exchange != nullptr)
-      exchange->upstream_lost(Refusal::kTargetClosed);
+      exchange->upstream_lost(why);
   }
 }
 
@@ -167,6 +171,7 @@ void Http2Upstream::on_released() {
 }
 
 void Http2Upstream::on_data(Slice data) {
+  if (ended_) return;
   heard_ms_ = loop_.now_ms();
   pinged_ms_ = 0;
   core_.read(data);
@@ -176,7 +181,7 @@ void Http2Upstream::on_end(int) { close(); }
 
 void Http2Upstream::on_timer() {
   if (!connected_) return on_connected(ETIMEDOUT);
-  if (broken_) return close();
+  if (broken_ || ended_) return close();
   const uint64_t now = loop_.now_ms();
   if (core_.streams() == 0) return close();  // idle for long enough
   // A target that has vanished says nothing, ever.
@@ -217,8 +222,13 @@ void Http2Upstream::take_go_away(uint32_t last, uint32_t) {
 }
 
 void Http2Upstream::connection_ended() {
-  // What is queued says why.
-  close();
+  // What is queued says why. What the target still sends is dropped until it has read that: closed
+  // at once, the kernel's reset would overtake it.
+  unlist();
+  ended_ = true;
+  loop_.shut(*this);
+  loop_.set_timer(*this, loop_.now_ms() + worker_.context().times.linger);
+  lose_all(Refusal::kBadResponse);
 }
 
 void Http2Upstream::connection_broken() {
@@ -271,10 +281,9 @@ void Http2Upstream::take_answer(Http2Call& call, bool end_stream, std::string_vi
     call.received_left = head.content_length;
     if (head.framing == http::Framing::kNone) call.received_left = 0;
   }
+  call.remote_ended = end_stream;
   call.exchange_->upstream_head(head, std::string_view(text).substr(0, head.bytes));
-  if (call.exchange_ == nullptr || !end_stream) return;
-  call.remote_ended = true;
-  take_end(call);
+  if (call.exchange_ != nullptr && end_stream) take_end(call);
 }
 
 void Http2Upstream::take_data(Http2Flow& flow, Slice data) {
@@ -331,7 +340,7 @@ void Http2Upstream::leave(Http2Call& call) {
 }
 
 void Http2Upstream::flow_removed() {
-  if (core_.streams() > 0 || closing() || !connected_) return;
+  if (core_.streams() > 0 || closing() || ended_ || !connected_) return;
   if (!listed_ || !target_->listed || worker_.draining() != Draining::kNo ||
       target_->shared->closed()) {
     close();

@@ -20,6 +20,7 @@ namespace hob::edge {
 
 class Exchange;
 class Http2Upstream;
+enum class Refusal;
 
 // One request and its answer.
 class Http2Call final : public Http2Flow, public Upstream {
@@ -30,6 +31,7 @@ class Http2Call final : public Http2Flow, public Upstream {
   bool connected() const override;
   bool reused() const override { return reused_; }
   bool may_refuse() const override { return true; }
+  bool trailers_may_come() const override { return !remote_ended; }
   bool send_head(const Chain& head) override;
   void send_body(const Chain& data) override;
   void send_end(std::string_view trailers) override;
@@ -96,6 +98,7 @@ class Http2Upstream final : public Socket, private Http2End {
   void leave(Http2Call& call);
   void unlist();
   void close();
+  void lose_all(Refusal why);
 
   Worker& worker_;
   std::shared_ptr<Target> target_;
@@ -110,6 +113,7 @@ class Http2Upstream final : public Socket, private Http2End {
   bool settings_taken_ = false;
   bool offers_websockets_ = false;  // RFC 8441
   bool broken_ = false;
+  bool ended_ = false;  // by us, who have said so
   bool listed_ = true;
 };
 

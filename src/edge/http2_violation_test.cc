@@ -8,6 +8,13 @@ namespace {
 
 using Http2Violation = Http2;
 
+Fields changed(Fields fields, std::pair<std::string, std::string> added) {
+  // Pseudo fields come first.
+  const bool pseudo = added.first.starts_with(':');
+  fields.insert(pseudo ? fields.begin() : fields.end(), std::move(added));
+  return fields;
+}
+
 TEST_P(Http2Violation, WhatIsWrongIsNamed) {
   const std::string get = block_of(request("/hello"));
   const std::string wait = frame(kHeaders, kEndHeaders, 1, block_of(request("/length", "POST")));
@@ -67,6 +74,62 @@ TEST_P(Http2Violation, WhatIsWrongIsNamed) {
            Case{"a short RST_STREAM", wait + frame(kReset, 0, 1, "123"), kGoAway, kSize},
            Case{"a short PRIORITY", frame(kPriorityFrame, 0, 1, "1234"), kGoAway, kSize},
            Case{"GOAWAY on a stream", frame(kGoAway, 0, 1, "12345678"), kGoAway, kProtocol},
+           Case{"a setting of RFC 8441 that is neither",
+                frame(kSettings, 0, 0, big_endian(0x800000002, 6)), kGoAway, kProtocol},
+           Case{"a protocol without CONNECT",
+                frame(kHeaders, 5, 1, block_of(changed(request("/"), {":protocol", "websocket"}))),
+                kReset, kProtocol},
+           Case{
+               "a protocol that is empty",
+               frame(kHeaders, 4, 1, block_of(changed(request("/", "CONNECT"), {":protocol", ""}))),
+               kReset, kProtocol},
+           Case{"an extended CONNECT without a path",
+                frame(kHeaders, 4, 1,
+                      block_of({{":method", "CONNECT"},
+                                {":protocol", "websocket"},
+                                {":scheme", "http"},
+                                {":authority", "test.local"}})),
+                kReset, kProtocol},
+           Case{"an extended CONNECT without a scheme",
+                frame(kHeaders, 4, 1,
+                      block_of({{":method", "CONNECT"},
+                                {":protocol", "websocket"},
+                                {":path", "/"},
+                                {":authority", "test.local"}})),
+                kReset, kProtocol},
+           Case{"an extended CONNECT with a length",
+                frame(kHeaders, 4, 1,
+                      block_of(changed(changed(request("/", "CONNECT"), {":protocol", "websocket"}),
+                                       {"content-length", "0"}))),
+                kReset, kProtocol},
+           Case{"CONNECT with a path", frame(kHeaders, 4, 1, block_of(request("/", "CONNECT"))),
+                kReset, kProtocol},
+           Case{"an upper-case name", frame(kHeaders, 5, 1, get + std::string("\x40\x01X\x01y")),
+                kReset, kProtocol},
+           Case{"a field of connections",
+                frame(kHeaders, 5, 1, block_of(changed(request("/"), {"connection", "close"}))),
+                kReset, kProtocol},
+           Case{"TE that is not trailers",
+                frame(kHeaders, 5, 1, block_of(changed(request("/"), {"te", "gzip"}))), kReset,
+                kProtocol},
+           Case{"an unknown pseudo field",
+                frame(kHeaders, 5, 1, block_of(changed(request("/"), {":test", "x"}))), kReset,
+                kProtocol},
+           Case{"a pseudo field of answers",
+                frame(kHeaders, 5, 1, block_of(changed(request("/"), {":status", "200"}))), kReset,
+                kProtocol},
+           Case{"a pseudo field after others",
+                frame(kHeaders, 5, 1,
+                      block_of(
+                          {{":method", "GET"}, {":scheme", "http"}, {"x", "1"}, {":path", "/"}})),
+                kReset, kProtocol},
+           Case{"two paths", frame(kHeaders, 5, 1, block_of(changed(request("/"), {":path", "/"}))),
+                kReset, kProtocol},
+           Case{"an empty path", frame(kHeaders, 5, 1, block_of(request(""))), kReset, kProtocol},
+           Case{"a table made larger than it may be",
+                frame(kHeaders, 5, 1, std::string("\x3f\xe2\x1f") + get), kGoAway, kCompression},
+           Case{"an index beyond the tables", frame(kHeaders, 5, 1, get + "\xff\x80\x01"), kGoAway,
+                kCompression},
            Case{"malformed", frame(kHeaders, 5, 1, block_of({{":method", "GET"}})), kReset,
                 kProtocol},
            Case{"a stream's window of nothing", wait + frame(kWindow, 0, 1, big_endian(0, 4)),

@@ -420,10 +420,11 @@ bool Queues::lost(QueuedRequest& request, bool replayable, LoopTime now) {
 }
 
 void Queues::answered(QueuedRequest& request) {
-  request.target_->ejection.succeeded();
   std::atomic<bool>& failing = request.target_->shared->failing;
   if (failing.load(std::memory_order_relaxed)) failing.store(false, std::memory_order_relaxed);
 }
+
+void Queues::ended_well(QueuedRequest& request) { request.target_->ejection.succeeded(); }
 
 void Queues::stop_waiting(QueuedRequest& request, LoopTime now) {
   if (!request.waiting_) return;

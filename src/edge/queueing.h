@@ -189,7 +189,10 @@ class Queues {
   // Its target ended without an answer. True: it has a second try, is to be released and
   // dispatched. `replayable`: doing it twice does no harm.
   bool lost(QueuedRequest& request, bool replayable, LoopTime now);
+  // The head of its answer has come.
   static void answered(QueuedRequest& request);
+  // All of it has come, or the connection has become another protocol's.
+  static void ended_well(QueuedRequest& request);
   void stop_waiting(QueuedRequest& request, LoopTime now);
   // It no longer uses its target, if it has one.
   void release(QueuedRequest& request);

@@ -18,6 +18,8 @@ class Upstream {
   virtual bool reused() const = 0;
   // Whether its target can say that it did nothing with a request (Exchange::upstream_refused).
   virtual bool may_refuse() const = 0;
+  // Fields may follow a body whose length is known.
+  virtual bool trailers_may_come() const = 0;
 
   // ---- the request, in this order ----
   // In canonical form, with the framing of HTTP/1.1 and the last empty line. False: the exchange

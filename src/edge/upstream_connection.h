@@ -25,6 +25,7 @@ class UpstreamConnection final : public Socket, public Upstream {
   bool connected() const override { return connected_; }
   bool reused() const override { return reused_; }
   bool may_refuse() const override { return false; }
+  bool trailers_may_come() const override { return false; }
   bool send_head(const Chain& head) override;
   void send_body(const Chain& data) override;
   void send_end(std::string_view trailers) override;
