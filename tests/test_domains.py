@@ -59,6 +59,9 @@ class Authority:
                              "--acme-contact", "admin@example.com", "--acme-ca-file", str(folder / "ca.pem")]
         self.resolver_options = ["--resolver", f"127.0.0.1:{self.dns}"]
         wait_until("the DNS answers", WITHIN, lambda: self.has("nothing.example"))
+        # A try that finds nobody is made again after two minutes.
+        wait_until("the authority answers", WITHIN, lambda: subprocess.run(
+            ["curl", "-sk", "-o", "/dev/null", f"https://localhost:{self.acme}/dir"]).returncode == 0)
 
     def start(self):
         self.programs.append(subprocess.Popen(

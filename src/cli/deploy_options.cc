@@ -1,6 +1,7 @@
 #include "cli/deploy_options.h"
 
 #include <algorithm>
+#include <array>
 #include <boost/json.hpp>
 
 #include "cli/context.h"
@@ -58,12 +59,32 @@ std::string with_unit(const std::string& size, const char* unit) {
   return plain && small ? size + " " + unit : size;
 }
 
-void apply_size(const DeployOptions& options, json::object& input) {
-  if (options.cpu.empty() && options.memory.empty()) return;
+// As App Runner's model has them; which go together, control knows.
+constexpr std::array<std::string_view, 10> kCpus = {
+    "0.25 vCPU", "0.5 vCPU", "1 vCPU", "2 vCPU", "4 vCPU", "256", "512", "1024", "2048", "4096"};
+constexpr std::array<std::string_view, 18> kMemories = {
+    "0.5 GB", "1 GB", "2 GB", "3 GB", "4 GB", "6 GB", "8 GB", "10 GB", "12 GB",
+    "512",    "1024", "2048", "3072", "4096", "6144", "8192", "10240", "12288"};
+
+Result<void> apply_size(const DeployOptions& options, json::object& input) {
+  if (options.cpu.empty() && options.memory.empty()) return {};
   json::object instance;
-  if (!options.cpu.empty()) instance["Cpu"] = with_unit(options.cpu, "vCPU");
-  if (!options.memory.empty()) instance["Memory"] = with_unit(options.memory, "GB");
+  if (!options.cpu.empty()) {
+    const std::string cpu = with_unit(options.cpu, "vCPU");
+    if (std::ranges::find(kCpus, cpu) == kCpus.end())
+      return fail(Code::kInvalid, "--cpu {}: it is one of 0.25, 0.5, 1, 2, 4", options.cpu);
+    instance["Cpu"] = cpu;
+  }
+  if (!options.memory.empty()) {
+    const std::string memory = with_unit(options.memory, "GB");
+    if (std::ranges::find(kMemories, memory) == kMemories.end()) {
+      return fail(Code::kInvalid, "--memory {}: it is one of 0.5, 1, 2, 3, 4, 6, 8, 10, 12 (GB)",
+                  options.memory);
+    }
+    instance["Memory"] = memory;
+  }
   input["InstanceConfiguration"] = std::move(instance);
+  return {};
 }
 
 void apply_health(const DeployOptions& options, json::object& input) {
@@ -165,7 +186,7 @@ Result<json::object> create_input(const DeployOptions& options, std::string_view
   json::object input = {{"ServiceName", options.name}};
   input["SourceConfiguration"] =
       source(identifier, std::move(image_configuration), options.auto_deploy);
-  apply_size(options, input);
+  HOB_CHECK(apply_size(options, input));
   apply_health(options, input);
   if (json::array tags = tags_of(options); !tags.empty()) input["Tags"] = std::move(tags);
   return input;
@@ -182,7 +203,7 @@ Result<json::object> update_input(const DeployOptions& options, std::string_view
   const bool was_automatic = automatic != nullptr && automatic->is_bool() && automatic->as_bool();
   input["SourceConfiguration"] =
       source(identifier, std::move(image_configuration), options.auto_deploy || was_automatic);
-  apply_size(options, input);
+  HOB_CHECK(apply_size(options, input));
   apply_health(options, input);
   return input;
 }

@@ -81,12 +81,15 @@ TEST(DeployOptions, GivesSizesTheirUnit) {
            Case{"0.25", "12", R"({"Cpu":"0.25 vCPU","Memory":"12 GB"})"},
            Case{"1024", "512", R"({"Cpu":"1024","Memory":"512"})"},
            Case{"2 vCPU", "4 GB", R"({"Cpu":"2 vCPU","Memory":"4 GB"})"},
-           Case{"much", "12288", R"({"Cpu":"much","Memory":"12288"})"},
+           Case{"4096", "12288", R"({"Cpu":"4096","Memory":"12288"})"},
        }) {
     const Result<json::object> input = create_input({.cpu = c.cpu, .memory = c.memory}, "image");
     ASSERT_TRUE(input.has_value());
     EXPECT_EQ(json::serialize(input->at("InstanceConfiguration")), c.want);
   }
+  for (const DeployOptions& bad : {DeployOptions{.cpu = "much"}, DeployOptions{.cpu = "3"},
+                                   DeployOptions{.memory = "5"}, DeployOptions{.memory = "1 TB"}})
+    EXPECT_FALSE(create_input(bad, "image")) << bad.cpu << bad.memory;
 }
 
 TEST(DeployOptions, UpdateKeepsWhatWasNotGiven) {

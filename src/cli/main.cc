@@ -39,7 +39,7 @@ bool refuse_unknown(const CLI::App& program, const std::string& word) {
 int print_help(const CLI::App& program, int argc, char** argv) {
   const CLI::App* at = &program;
   std::string above;  // what stands before its name
-  for (int i = 2; i < argc; ++i) {
+  for (int i = 2; i < argc && argv[i][0] != '-'; ++i) {
     const auto below =
         at->get_subcommands([word = std::string_view(argv[i])](const CLI::App* each) {
           return each->get_name() == word;
