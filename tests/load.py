@@ -5,6 +5,7 @@
     assert load.failed == []      # what was not answered 200, with when and why
 """
 import http.client
+import re
 import ssl
 import subprocess
 import threading
@@ -124,9 +125,10 @@ class Http2Load:
             done = subprocess.run(self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             answers = done.stdout.splitlines()
             self.answered += answers.count("200 2")
+            errors = iter(re.findall(r"curl: \((\d+)\)", done.stderr))  # of those without an answer, in their order
             for answer in answers:
                 status = int(answer.split()[0])
                 if answer != "200 2":
-                    self.failed.append((time.time(), status or f"curl's error {done.returncode}", done.stderr))
+                    self.failed.append((time.time(), status or f"curl's error {next(errors, done.returncode)}", done.stderr))
             if len(answers) != self.STREAMS:
                 self.failed.append((time.time(), f"curl's end {done.returncode}", done.stderr))
