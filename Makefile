@@ -70,7 +70,7 @@ fuzz: deps
 sim: deps-build
 	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
 	@ninja -C $(BUILD) -j $(JOBS) --quiet region_sim
-	@$(BUILD)/bin/hob_sim --seeds $(or $(SEEDS),$(if $(SEED),1,100)) --first $(or $(SEED),1) $(if $(TRACE),--trace)
+	@$(BUILD)/bin/hob_sim --seeds $(or $(SEEDS),$(if $(SEED),1,100)) --first $(or $(SEED),1) --jobs $(JOBS) $(if $(TRACE),--trace)
 
 # Us beside a named peer, a ratio each: bench/NAME.py, one a table row.
 bench: deps bench-build
@@ -82,6 +82,13 @@ bench-build: build
 
 bench-%: deps bench-build
 	@/usr/bin/python3 bench/$*.py --build $(BUILD)
+
+# The tables and pictures of docs/scaling.md.
+.PHONY: scale-docs
+scale-docs: deps-build
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+	@ninja -C $(BUILD) -j $(JOBS) --quiet scale_bench
+	@/usr/bin/python3 bench/scale.py --build $(BUILD) --docs docs
 
 install: build
 	@install -D -m 755 $(BUILD)/bin/hob $(DESTDIR)$(PREFIX)/bin/hob

@@ -1,5 +1,6 @@
 // Hob's scaling beside Knative's formulas and App Runner's rule with fixed reserves, on the same
-// requests under virtual time. Prints a table; with a directory, writes an SVG of each trace there.
+// requests under virtual time. Prints a table; with a directory, writes an SVG of each trace there,
+// and the tables of docs/scaling.md.
 //
 // usage: scale_bench [DIRECTORY [FIRST-SEED]]
 #include <fmt/format.h>
@@ -20,10 +21,11 @@ using namespace hob::sim;
 constexpr uint64_t kSeeds = 3;
 constexpr double kStartTimes[] = {0.15, 2, 20};
 constexpr double kPictureStart = 2;
+constexpr int kListedMax = 6;
 
 constexpr int kWidth = 700;
 constexpr int kPanelHeight = 110;
-constexpr int kLeft = 60;
+constexpr int kLeft = 64;
 constexpr int kTop = 64;
 constexpr int kGap = 40;
 constexpr const char* kOurs = "#2f81f7";
@@ -37,6 +39,13 @@ struct Series {
   bool dashed = false;
 };
 
+// "250", "3.4", "16.5 k": what fits beside an axis.
+std::string human(double value) {
+  if (value >= 1e6) return fmt::format("{:.3g} M", value / 1e6);
+  if (value >= 1e4) return fmt::format("{:.3g} k", value / 1e3);
+  return value >= 100 ? fmt::format("{:.0f}", value) : fmt::format("{:.3g}", value);
+}
+
 // One panel: its title, an axis from 0 to `most`, and lines.
 std::string panel(int number, const std::string& title, double most, const char* unit, double lasts,
                   const std::vector<Series>& lines) {
@@ -48,18 +57,24 @@ std::string panel(int number, const std::string& title, double most, const char*
     const double y = bottom - share * kPanelHeight;
     body += fmt::format(
         "<line x1='{0}' y1='{2:.1f}' x2='{1}' y2='{2:.1f}' stroke='{3}' stroke-opacity='0.35'/>"
-        "<text x='{4}' y='{5:.1f}' text-anchor='end'>{6:.3g}{7}</text>\n",
-        kLeft, kLeft + kWidth, y, kGrey, kLeft - 6, y + 4, share * most, unit);
+        "<text x='{4}' y='{5:.1f}' text-anchor='end'>{6}{7}</text>\n",
+        kLeft, kLeft + kWidth, y, kGrey, kLeft - 6, y + 4, human(share * most), unit);
   }
   for (int at = 0; at <= static_cast<int>(lasts); at += 150) {
     body += fmt::format("<text x='{:.0f}' y='{}' text-anchor='middle'>{} s</text>\n",
                         kLeft + at / lasts * kWidth, bottom + 16, at);
   }
   for (const Series& line : lines) {
+    // Where a line goes on level, its ends are enough.
     std::string points;
-    for (const Sample& sample : line.outcome->samples) {
-      points += fmt::format("{:.1f},{:.1f} ", kLeft + sample.at / lasts * kWidth,
-                            bottom - std::min(1.0, line.value(sample) / most) * kPanelHeight);
+    const auto& samples = line.outcome->samples;
+    for (size_t i = 0; i < samples.size(); ++i) {
+      const double value = line.value(samples[i]);
+      const bool level = i > 0 && i + 1 < samples.size() && value == line.value(samples[i - 1]) &&
+                         value == line.value(samples[i + 1]);
+      if (level) continue;
+      points += fmt::format("{:.0f},{:.1f} ", kLeft + samples[i].at / lasts * kWidth,
+                            bottom - std::min(1.0, value / most) * kPanelHeight);
     }
     body += fmt::format("<polyline fill='none' stroke='{}' stroke-width='1.5'{} points='{}'/>\n",
                         line.colour, line.dashed ? " stroke-dasharray='3 3'" : "", points);
@@ -159,9 +174,33 @@ int compare(double ours, double theirs, double step) {
 
 struct Tally {
   int cells = 0, better = 0, same = 0, worse = 0;
+  std::string worse_ones{};
   void add(int compared) {
     ++cells;
     (compared < 0 ? better : compared > 0 ? worse : same) += 1;
+  }
+};
+
+// What docs/scaling.md shows: of the first match a row a trace, and a row a match.
+struct Tables {
+  std::string traces{};
+  std::string matches{};
+
+  void add(std::string_view trace, const Outcome& ours, const Outcome& theirs, uint64_t seeds) {
+    const auto n = static_cast<double>(seeds);
+    const double hours = n * 900.0 / 3600;
+    const auto pair = [](double a, double b, int digits) {
+      return fmt::format(" {:.{}f} / {:.{}f} |", a, digits, b, digits);
+    };
+    traces +=
+        fmt::format("| {} |", trace) + pair(ours.awake_seconds, theirs.awake_seconds, 0) +
+        pair(ours.p99 * 1e3, theirs.p99 * 1e3, 0) + pair(ours.p999 * 1e3, theirs.p999 * 1e3, 0) +
+        pair(ours.late * 100, theirs.late * 100, 2) +
+        pair(ours.asleep_gb_seconds, theirs.asleep_gb_seconds, 0) +
+        pair(static_cast<double>(ours.starts) / n, static_cast<double>(theirs.starts) / n, 1) +
+        pair(static_cast<double>(ours.reversals) / hours,
+             static_cast<double>(theirs.reversals) / hours, 0) +
+        "\n";
   }
 };
 
@@ -177,7 +216,7 @@ void print_row(std::string_view trace, double start, std::string_view policy, co
 }
 
 void play(const Match& match, std::string_view name, uint64_t first_seed, uint64_t seeds,
-          double failures, Tally& tally) {
+          double failures, Tally& tally, Tables& tables) {
   for (const double start_time : kStartTimes) {
     SimSettings settings = match.settings;
     settings.start_time = start_time;
@@ -197,7 +236,14 @@ void play(const Match& match, std::string_view name, uint64_t first_seed, uint64
     std::string verdict;
     for (const auto& [what, result] : compared) {
       tally.add(result);
-      if (result > 0) verdict += fmt::format("{}{}", verdict.empty() ? "worse: " : ", ", what);
+      if (result <= 0) continue;
+      verdict += fmt::format("{}{}", verdict.empty() ? "worse: " : ", ", what);
+      tally.worse_ones += fmt::format("{}{} of \"{}\" at {:g} s",
+                                      tally.worse_ones.empty() ? "" : ", ", what, name, start_time);
+    }
+    if (&match == kMatches && start_time == kPictureStart) {
+      const std::string failing = failures > 0 ? ", a fifth of the starts fails" : "";
+      tables.add(std::string(name) + failing, ours, theirs, seeds);
     }
     print_row(name, start_time, "hob", ours, seeds, verdict);
     print_row("", start_time, match.peer, theirs, seeds, "");
@@ -212,23 +258,42 @@ int main(int argc, char** argv) {
       "Requests under virtual time: 900 s, 10 at once an instance, 200 ms on average, at most 25 "
       "instances of 2 GB, mean of seeds %d to %d.\n",
       static_cast<int>(first_seed), static_cast<int>(first_seed + kSeeds - 1));
+  Tables tables;
   for (const Match& match : kMatches) {
     printf("\n== %s\n", match.name);
     printf("%-14s %5s %-11s %8s %8s %8s %8s %10s %7s %7s %6s\n", "trace", "start", "policy",
            "awake s", "p99 ms", "p99.9", "> 10 ms", "asleep GBs", "starts", "wakes/h", "rev/h");
     Tally tuned, held_out;
-    for (const std::string_view name : kTraces) play(match, name, first_seed, kSeeds, 0, tuned);
+    for (const std::string_view name : kTraces)
+      play(match, name, first_seed, kSeeds, 0, tuned, tables);
     printf("-- held out\n");
     for (const std::string_view name : kHeldOutTraces)
-      play(match, name, first_seed, kSeeds, 0, held_out);
+      play(match, name, first_seed, kSeeds, 0, held_out, tables);
     printf("-- held out: step, a fifth of the starts fails\n");
-    play(match, "step", first_seed, kSeeds, 0.2, held_out);
+    play(match, "step", first_seed, kSeeds, 0.2, held_out, tables);
     for (const auto& [what, tally] : {std::pair{"traces", tuned}, {"held out", held_out}}) {
       printf("%s: of %d figures %d better, %d the same, %d worse\n", what, tally.cells,
              tally.better, tally.same, tally.worse);
     }
+    tables.matches += fmt::format("| {} |", match.name);
+    for (const Tally& tally : {tuned, held_out}) {
+      tables.matches +=
+          fmt::format(" {} better, {} the same, {} worse", tally.better, tally.same, tally.worse);
+      // A list of many says no more than their number.
+      if (tally.worse > 0 && tally.worse <= kListedMax) tables.matches += ": " + tally.worse_ones;
+      tables.matches += " |";
+    }
+    tables.matches += "\n";
   }
   if (argc < 2) return 0;
+  std::ofstream(std::string(argv[1]) + "/traces.md")
+      << "| trace | awake, s | p99 wait, ms | p99.9, ms | later than 10 ms, % | asleep, GB s | "
+         "starts | changes of direction an hour |\n"
+         "| --- | --- | --- | --- | --- | --- | --- | --- |\n"
+      << tables.traces;
+  std::ofstream(std::string(argv[1]) + "/matches.md")
+      << "| the same limits for both | traces | held out |\n| --- | --- | --- |\n"
+      << tables.matches;
   std::vector<std::string_view> drawn(std::begin(kTraces), std::end(kTraces));
   drawn.insert(drawn.end(), std::begin(kHeldOutTraces), std::end(kHeldOutTraces));
   for (const std::string_view name : drawn) {

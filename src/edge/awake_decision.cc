@@ -12,24 +12,12 @@ bool usable(const AwakeTarget& target, uint64_t now) {
   return target.phase == Phase::kAsleep ? now >= target.retry_at : !target.failing;
 }
 
-// With so many in flight at each of `awake` targets, the load asks for one more; a target takes
-// max_concurrency at most.
-int near_limit(size_t awake, int max_concurrency) {
-  if (awake == 0) return 1;
-  const double places = static_cast<double>(awake) * max_concurrency;
-  // load + kRootShare * sqrt(load) = places
-  const double root = (std::sqrt(kRootShare * kRootShare + 4 * places) - kRootShare) / 2;
-  const double each = std::ceil(root * root / static_cast<double>(awake));
-  return std::clamp(static_cast<int>(each) + 1, 1, max_concurrency);
-}
-
 }  // namespace
 
 size_t targets_for(double load, int max_concurrency) {
   if (load <= 0) return 0;
-  const double spare = kRootShare * std::sqrt(std::max(0.0, load - 1));
   // What is measured carries rounding; a millionth of a target is none.
-  return static_cast<size_t>(std::ceil((load + spare) / max_concurrency - 1e-6));
+  return static_cast<size_t>(std::ceil(load / max_concurrency - 1e-6));
 }
 
 uint64_t surplus_after(uint64_t sleep_after) { return std::min(sleep_after, kSurplusAfter); }
@@ -43,7 +31,11 @@ AwakeActions decide_awake(const AwakeView& view, uint64_t now) {
   const double load = std::max({view.demand, view.recent, static_cast<double>(in_flight)});
   const size_t least = view.awake_min < 0 ? count : static_cast<size_t>(view.awake_min);
   const size_t visited = view.peak > 0 || load > 0 ? 1 : 0;
-  const size_t loaded = targets_for(load, view.max_concurrency);
+  // While the last place is taken one is woken for the next request, but where they come one after
+  // the other.
+  const int next = in_flight > 1 ? 1 : 0;
+  const size_t loaded = std::max(targets_for(load, view.max_concurrency),
+                                 targets_for(in_flight + next, view.max_concurrency));
   const size_t want = std::min(std::max({loaded, visited, least}), count);
 
   // The first `want` that can be used are wanted: those past them sleep in the end, whatever the
@@ -110,7 +102,7 @@ AwakeActions decide_awake(const AwakeView& view, uint64_t now) {
   }
 
   actions.short_of_targets = !more && view.waiting > coming + free;
-  if (more) actions.signal_at = near_limit(actions.wanted, view.max_concurrency);
+  if (more) actions.signal_at = actions.wanted == 0 ? 1 : view.max_concurrency;
   if (view.awake_min >= 0 && (surplus || want > least)) {
     const bool falls_soon = surplus || want > std::max(visited, least);
     const uint64_t span = falls_soon ? surplus_span : view.sleep_after;

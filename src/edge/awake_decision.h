@@ -3,8 +3,8 @@
 // Pure: no clock, no I/O, no state. Called by AwakeController when a request waits, a target is
 // near its limit, a host answered, a table changed, a released target's last request ended, or a
 // time it asked for has come. Waking is cheap and undone easily, so it follows what is in flight at
-// once (square-root staffing), and so does sleeping of those beyond the first, after the little
-// while in which chance brings a load back. Only the first is kept for visitors: `sleep_after`.
+// once, and so does sleeping of those beyond the first, after the little while in which chance
+// brings a load back. Only the first is kept for visitors: `sleep_after`.
 // Times are milliseconds of steady time.
 #pragma once
 
@@ -23,11 +23,8 @@ inline constexpr uint64_t kAwakeCheckMin = 10;  // between two looks at a load t
 inline constexpr uint64_t kAwakeCheckMax = 1'000;
 // A target beyond the first that was not needed for so long goes to sleep, or after sleep_after
 // where that is shorter. Waking takes a millisecond, so keeping them longer buys little.
-inline constexpr uint64_t kSurplusAfter = 250;
-// What is awake beyond the load is this share of its square root, and none for one request after
-// the other: enough for those that come while a target wakes.
-inline constexpr double kRootShare = 0.25;
-inline constexpr size_t kPeakSlots = 16;  // both are measured this finely
+inline constexpr uint64_t kSurplusAfter = 50;
+inline constexpr size_t kPeakSlots = 16;  // both spans are measured this finely
 
 enum class Phase {
   kAsleep,     // not held: may be frozen, gets nothing
@@ -75,7 +72,7 @@ uint64_t surplus_after(uint64_t sleep_after);
 
 AwakeActions decide_awake(const AwakeView& view, uint64_t now);
 
-// Targets for so many requests at once, and a little spare (kRootShare); 0 for none.
+// Targets for so many requests at once; 0 for none.
 size_t targets_for(double load, int max_concurrency);
 
 // The largest of the values noted over a sliding span: at least `span`, at most one slot more.

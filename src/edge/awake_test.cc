@@ -302,7 +302,7 @@ TEST_P(AwakeTest, WakesAsManyAsAThousandRequestsNeed) {
     clients.push_back(rig->connect());
     clients.back().write(kWait);
   }
-  // A thousand and their root, in hundreds.
+  // A thousand and the next one, in hundreds.
   EXPECT_TRUE(Rig::wait_until([&] { return host.held().size() == 11; })) << host.held().size();
   EXPECT_TRUE(Rig::wait_until([&] { return load_of(*rig).in_flight == 1'000; }));
   host.answer();
@@ -317,7 +317,6 @@ TEST_P(AwakeTest, WakesAsManyAsAThousandRequestsNeed) {
     backend->gate.open();
   }
   for (Connection& client : clients) EXPECT_EQ(read_answer(client).body, "waited");
-  EXPECT_EQ(host.held().size(), 11u);
   EXPECT_EQ(host.holds_heard, 11);
 }
 

@@ -20,7 +20,7 @@ inline constexpr Duration kKeep{300'000};           // what was needed stays pro
 // A queue shall be gone so long after the tasks ordered for it are ready, or in this share of a
 // start: whoever waited for the start waits little longer, and fewer are ordered for it.
 inline constexpr Duration kDrainPatience{500};
-inline constexpr double kDrainShareOfStart = 8;
+inline constexpr double kDrainShareOfStart = 16;
 inline constexpr double kServiceTimeGuess = 0.25;   // seconds, before any request was served
 inline constexpr Duration kStopAfter{15 * 60'000};  // minimum size 0: the last task goes after it
 // Starts that failed in a row: each halves what is ordered next; from here on one is tried at a

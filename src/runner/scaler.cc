@@ -29,6 +29,13 @@ bool restarted(const link::ServiceLoad& before, const link::ServiceLoad& now) {
          now.service_us < before.service_us;
 }
 
+// What control has not measured yet the edge has.
+std::optional<double> mean_since_its_beginning(const link::ServiceLoad& load) {
+  if (load.requests_total <= 0 || load.service_us <= 0) return std::nullopt;
+  return static_cast<double>(load.service_us) * kMicrosecond /
+         static_cast<double>(load.requests_total);
+}
+
 }  // namespace
 
 void Scaler::watch(const std::string& id, const ScaleLimits& limits, const Fleet& fleet,
@@ -110,14 +117,10 @@ std::vector<std::string> Scaler::reported(const EdgeId& edge_id, const link::Edg
   return changed;
 }
 
-// Where control has not measured it yet, the edge has, since its own beginning. Nobody was served:
-// some guess is better than to see no demand until a task is ready.
+// Nobody was served yet: some guess is better than to see no demand until a task is ready.
 double Scaler::service_time_of(const Service& service, const link::ServiceLoad& load) {
   if (service.service_time > 0) return service.service_time;
-  if (load.requests_total > 0 && load.service_us > 0) {
-    return static_cast<double>(load.service_us) * kMicrosecond /
-           static_cast<double>(load.requests_total);
-  }
+  if (const auto mean = mean_since_its_beginning(load)) return *mean;
   return load.queued == load.in_flight ? kServiceTimeGuess : 0;
 }
 
@@ -144,10 +147,11 @@ void Scaler::measure(Window& window, const link::ServiceLoad& load, Service& ser
           (service_us > 0 ? static_cast<double>(service_us) * kMicrosecond : running * length) /
           static_cast<double>(ended);
       const double weight =
-          service.service_time <= 0
-              ? 1.0
-              : static_cast<double>(ended) / static_cast<double>(ended + kServiceTimeMemory);
-      service.service_time += weight * (mean - service.service_time);
+          static_cast<double>(ended) / static_cast<double>(ended + kServiceTimeMemory);
+      if (service.service_time <= 0)
+        service.service_time = mean_since_its_beginning(load).value_or(mean);
+      else
+        service.service_time += weight * (mean - service.service_time);
     }
     // Requests that go on for longer than those that ended so far: each seen has lasted for
     // running x length / seen at least.

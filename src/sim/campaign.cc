@@ -45,12 +45,14 @@ void silence_logs() {
   log::set_level(static_cast<log::Level>(static_cast<int>(log::Level::kError) + 1));
 }
 
-std::optional<CampaignFailure> run_campaign(const CampaignOptions& options) {
-  CampaignTotals totals;
-  for (uint64_t seed = options.first; seed < options.first + options.seeds; ++seed) {
+std::optional<CampaignFailure> run_campaign(const CampaignOptions& options,
+                                            CampaignTotals& totals) {
+  for (uint64_t i = 0; i < options.seeds; ++i) {
+    const uint64_t seed = options.first + i * options.step;
     const RegionOptions each{.seed = seed,
                              .trace = options.trace,
                              .mutation = options.mutation,
+                             .only = options.only,
                              .directory = options.directory};
     Region region(each);
     const auto violation = region.run();
@@ -60,9 +62,10 @@ std::optional<CampaignFailure> run_campaign(const CampaignOptions& options) {
     totals.operations += region.totals().operations;
     totals.requests += region.totals().requests;
     totals.answered += region.totals().answered;
-    if (options.progress && (totals.seeds % kProgressEvery == 0 || totals.seeds == options.seeds))
+    if (options.progress && (totals.seeds % kProgressEvery == 0 || i + 1 == options.seeds))
       options.progress(totals);
     if (!violation) continue;
+    if (!options.only.empty() && violation->invariant != options.only) continue;
     CampaignFailure failure{.seed = seed, .invariant = violation->invariant};
     failure.story = fmt::format("seed {}: {}: {}\n", seed, violation->invariant, violation->what);
     if (options.trace || options.mutation != Mutation::kNone) return failure;
@@ -75,8 +78,8 @@ std::optional<CampaignFailure> run_campaign(const CampaignOptions& options) {
     failure.story +=
         fmt::format("also without all faults but:{}{}\n", kept.empty() ? " none" : kept,
                     fewer.minutes > 0 ? fmt::format("; in {} min", fewer.minutes) : "");
-    for (size_t i = trace.size() - std::min(trace.size(), kStoryLines); i < trace.size(); ++i)
-      failure.story += trace[i] + "\n";
+    for (size_t at = trace.size() - std::min(trace.size(), kStoryLines); at < trace.size(); ++at)
+      failure.story += trace[at] + "\n";
     return failure;
   }
   return std::nullopt;

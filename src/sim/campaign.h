@@ -19,8 +19,10 @@ struct CampaignTotals {
 struct CampaignOptions {
   uint64_t first = 1;
   uint64_t seeds = 1;
+  uint64_t step = 1;   // from one to the next
   bool trace = false;  // print all that happens, and make nothing shorter
   Mutation mutation = Mutation::kNone;
+  std::string only{};                                     // RegionOptions::only
   std::filesystem::path directory{};                      // emptied for every region
   std::function<void(const CampaignTotals&)> progress{};  // now and then, and at the end
 };
@@ -31,8 +33,8 @@ struct CampaignFailure {
   std::string story{};  // for people: the seed, the sentence, the faults it needs, the last events
 };
 
-// nullopt: no seed broke an invariant.
-std::optional<CampaignFailure> run_campaign(const CampaignOptions& options);
+// Ends with the first seed that breaks an invariant; nullopt: none did. Adds to `totals`.
+std::optional<CampaignFailure> run_campaign(const CampaignOptions& options, CampaignTotals& totals);
 
 // The rooms' own log lines tell of faults that were put in on purpose.
 void silence_logs();

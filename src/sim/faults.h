@@ -26,6 +26,8 @@ enum class Mutation {
   kKeepContainer,  // a container that is removed runs on
   kKeepAddress,    // every task of a host has one address
   kEndTask,        // a machine ends a task that serves, and says nothing
+  kOverfill,       // an edge gives every task one request more than it takes
+  kStray,          // an edge forgets which task a client had
   kStuckTask,      // nobody ever hears that a container has ended
 };
 

@@ -155,9 +155,8 @@ std::optional<Violation> rollouts_keep_what_is_promised(Region& region) {
   return std::nullopt;
 }
 
-// What the API answered with success is there, whatever crashed: services, operations, and what the
-// last update that succeeded has set.
-std::optional<Violation> no_acknowledged_write_is_lost(const Region& region) {
+// What the API answered with success is there, whatever crashed: services and operations.
+std::optional<Violation> no_acknowledged_record_is_lost(const Region& region) {
   for (const ClientService& client : region.clients()) {
     if (client.id.empty()) continue;
     const auto* service = region.observed().service(client.id);
@@ -170,6 +169,15 @@ std::optional<Violation> no_acknowledged_write_is_lost(const Region& region) {
       return Violation{"no acknowledged write is lost",
                        fmt::format("operation {} of {} is not there", id, service->name)};
     }
+  }
+  return std::nullopt;
+}
+
+// So is what the last update that succeeded has set, once all has settled.
+std::optional<Violation> no_acknowledged_update_is_lost(const Region& region) {
+  for (const ClientService& client : region.clients()) {
+    const auto* service = region.observed().service(client.id);
+    if (service == nullptr) continue;
     const auto update = region.observed().operations().find(client.last_update);
     if (update == region.observed().operations().end() ||
         update->second.status != runner::OperationStatus::kSucceeded || client.delete_asked)
@@ -188,101 +196,107 @@ std::optional<Violation> no_acknowledged_write_is_lost(const Region& region) {
 }
 
 namespace {
-bool no(std::string* why, std::string reason) {
-  if (why != nullptr) *why = std::move(reason);
-  return false;
-}
+const char* const kSettles = "everything settles once faults end";
+const char* const kNothingLeft = "nothing is left after a deletion";
+const char* const kTasksEnd = "a task that is told to stop ends";
+const char* const kContainersEnd = "no container outlives its task";
 }  // namespace
 
 // Nothing is under way, and the store, the hosts and the edges agree.
-bool Region::quiet(std::string* why) const {
-  for (const auto& [id, service] : observed_->services()) {
-    if (!service.operation.empty())
-      return no(why, fmt::format("{} has operation {} under way", service.name, service.operation));
-  }
+std::optional<Violation> Region::not_quiet() const {
   std::map<std::string, int> healthy;
   std::set<std::string> present;
   for (const auto& [id, task] : observed_->tasks()) {
     if (!cluster::is_present(task)) continue;
     present.insert(id.value);
     if (task.desired == link::DesiredStatus::kStopped)
-      return no(why, fmt::format("task {} is stopping", id.value.substr(0, 8)));
-    if (task.draining_since) return no(why, fmt::format("task {} drains", id.value.substr(0, 8)));
+      return Violation{kTasksEnd, fmt::format("task {} is stopping", id.value.substr(0, 8))};
+    if (task.draining_since)
+      return Violation{kSettles, fmt::format("task {} drains", id.value.substr(0, 8))};
     if (cluster::is_healthy(task)) ++healthy[task.service];
+  }
+  for (const auto& [id, service] : observed_->services()) {
+    if (!service.operation.empty())
+      return Violation{
+          kSettles, fmt::format("{} has operation {} under way", service.name, service.operation)};
   }
   for (const auto& [key, scaling] : observed_->scalings()) {
     for (const auto& [id, service] : observed_->services()) {
       const auto* cluster = observed_->cluster_service(id);
       if (cluster == nullptr || service.configuration.scaling.id != scaling.id) continue;
       if (cluster->desired_count > scaling.max_size)
-        return no(why, fmt::format("{} wants {} tasks of {} at most", service.name,
-                                   cluster->desired_count, scaling.max_size));
+        return Violation{kSettles, fmt::format("{} wants {} tasks of {} at most", service.name,
+                                               cluster->desired_count, scaling.max_size)};
     }
   }
   for (const auto& [id, cluster] : observed_->cluster_services()) {
     for (const auto& deployment : cluster.deployments) {
       if (deployment.rollout == cluster::RolloutState::kInProgress)
-        return no(why, fmt::format("{} rolls out", id.substr(0, 8)));
+        return Violation{kSettles, fmt::format("{} rolls out", id.substr(0, 8))};
     }
     // A full region has no room for all, and an image that fails is tried again for ever.
     const bool may_fail = faults_.full_hosts || faults_.bad_images_percent > 0;
     if (healthy[id] != cluster.desired_count && !may_fail)
-      return no(why, fmt::format("{} has {} of {} tasks", id.substr(0, 8), healthy[id],
-                                 cluster.desired_count));
+      return Violation{kSettles, fmt::format("{} has {} of {} tasks", id.substr(0, 8), healthy[id],
+                                             cluster.desired_count)};
   }
   for (const auto& host : hosts_) {
     for (const auto& [task, container] : host->machine->containers()) {
       if (!present.contains(task))
-        return no(why,
-                  fmt::format("{} has {}, which the store has not", host->name, task.substr(0, 8)));
+        return Violation{kContainersEnd, fmt::format("{} has {}, which the store has not",
+                                                     host->name, task.substr(0, 8))};
     }
   }
   for (const auto& edge : edges_) {
-    if (!edge->edge->linked()) return no(why, edge->name + " has no link");
+    if (!edge->edge->linked()) return Violation{kSettles, edge->name + " has no link"};
     if (edge->edge->table().version != edges_.front()->edge->table().version)
-      return no(why, "edges have different tables");
+      return Violation{kSettles, "edges have different tables"};
     for (const auto& route : edge->edge->table().routes) {
       for (const auto& target : route.targets) {
         if (!present.contains(target.task.value))
-          return no(why, fmt::format("{} routes to {}, which the store has not", edge->name,
-                                     target.task.value.substr(0, 8)));
+          return Violation{kSettles, fmt::format("{} routes to {}, which the store has not",
+                                                 edge->name, target.task.value.substr(0, 8))};
       }
     }
-    if (edge->edge->in_flight() > 0) return no(why, edge->name + " has requests");
+    if (edge->edge->in_flight() > 0) return Violation{kSettles, edge->name + " has requests"};
   }
-  return true;
+  return std::nullopt;
 }
 
 // Of deleted services nothing is left but what a describe still answers.
-bool Region::gone(std::string* why) const {
+std::optional<Violation> Region::not_gone() const {
   for (const auto& [id, service] : observed_->services()) {
     if (service.status != runner::ServiceStatus::kDeleted)
-      return no(why, fmt::format("{} is {}", service.name, runner::word(service.status)));
+      return Violation{kNothingLeft,
+                       fmt::format("{} is {}", service.name, runner::word(service.status))};
   }
   for (const auto& [id, cluster] : observed_->cluster_services())
-    return no(why, "cluster still has service " + id.substr(0, 8));
+    return Violation{kNothingLeft, "cluster still has service " + id.substr(0, 8)};
   for (const auto& [id, task] : observed_->tasks())
-    return no(why, fmt::format("cluster still has task {}, status {}, desired {}, on '{}'",
-                               id.value.substr(0, 8), static_cast<int>(task.status),
-                               static_cast<int>(task.desired), task.host.value));
+    return Violation{kNothingLeft,
+                     fmt::format("cluster still has task {}, status {}, desired {}, on '{}'",
+                                 id.value.substr(0, 8), static_cast<int>(task.status),
+                                 static_cast<int>(task.desired), task.host.value)};
   for (const auto& [key, entry] : observed_->entries()) {
     if (key.starts_with(runner::kNamesPrefix) || key.starts_with(runner::kSubdomainsPrefix))
-      return no(why, key + " is still taken");
+      return Violation{kNothingLeft, key + " is still taken"};
   }
   for (const auto& host : hosts_) {
     if (!host->machine->containers().empty())
-      return no(why, fmt::format("{} still has {}", host->name,
-                                 host->machine->containers().begin()->first.substr(0, 8)));
+      return Violation{kNothingLeft,
+                       fmt::format("{} still has {}", host->name,
+                                   host->machine->containers().begin()->first.substr(0, 8))};
     if (!host->machine->networks().empty())
-      return no(why, fmt::format("{} still has the network of {}", host->name,
-                                 host->machine->networks().begin()->substr(0, 8)));
+      return Violation{kNothingLeft, fmt::format("{} still has the network of {}", host->name,
+                                                 host->machine->networks().begin()->substr(0, 8))};
     if (host->agent && !std::filesystem::is_empty(host->directory / "tasks"))
-      return no(why, host->name + " still has a task's file");
+      return Violation{kNothingLeft, host->name + " still has a task's file"};
   }
   for (const auto& edge : edges_) {
-    if (!edge->edge->table().routes.empty()) return no(why, edge->name + " still has a route");
+    if (!edge->edge->table().routes.empty())
+      return Violation{kNothingLeft, edge->name + " still has a route"};
   }
-  return true;
+  return std::nullopt;
 }
 
 }  // namespace hob::sim

@@ -40,6 +40,8 @@ std::vector<Tag> draw_tags(SeededRandom& draws) {
     tags.push_back(Tag{.key = "hob:strategy", .value = kStrategies[draws.below(6)]});
   if (draws.chance(30))
     tags.push_back(Tag{.key = "hob:keep-previous", .value = kKept[draws.below(4)]});
+  if (draws.chance(25))
+    tags.push_back(Tag{.key = "hob:sticky", .value = draws.chance(50) ? "5s" : "10m"});
   return tags;
 }
 

@@ -1,5 +1,7 @@
 #include "sim/policies.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <deque>
@@ -19,6 +21,7 @@ Instant at(double seconds) {
   // Long after 1970: what is before the trace is not before time.
   return Instant(std::chrono::hours(24)) + Duration(std::llround(seconds * 1e3));
 }
+int64_t micros(double seconds) { return std::llround(seconds * 1e6); }
 double seconds(Instant instant) {
   return std::chrono::duration<double>(instant - Instant(std::chrono::hours(24))).count();
 }
@@ -35,8 +38,13 @@ class HobPolicy final : public Policy {
 
   Wish decide(const Sight& sight) override {
     bool look = sight.now >= plan_at_;
+    if (restarts(settings_.control_restarts, control_restarted_, sight.now)) {
+      scaler_ = {};
+      look = true;
+    }
+    if (restarts(settings_.edge_changes, edge_changed_, sight.now)) change_edge(sight);
     if (sight.now >= report_at_ || sight.is_short != was_short_) {
-      look = !scaler_.reported(kEdge, report(sight), at(sight.now)).empty() || look;
+      look = !scaler_.reported(edge(), report(sight), at(sight.now)).empty() || look;
       report_at_ = sight.now + (sight.is_short ? kReportShort : kReportEvery);
     }
     was_short_ = sight.is_short;
@@ -46,9 +54,8 @@ class HobPolicy final : public Policy {
     failed_in_row_ = sight.failed_in_row;
     if (look || first_) plan(sight);
     first_ = false;
-    return {.provisioned = desired_,
-            .sleep = Sleep::kByEdge,
-            .again = std::min(report_at_, plan_at_)};
+    return {
+        .provisioned = desired_, .sleep = Sleep::kByEdge, .again = std::min(report_at_, plan_at_)};
   }
 
  private:
@@ -56,18 +63,37 @@ class HobPolicy final : public Policy {
   static constexpr double kReportShort = 0.025;
   inline static const EdgeId kEdge{"edge"};
 
+  static bool restarts(double every, double& last, double now) {
+    if (every <= 0 || now < last + every) return false;
+    last = now;
+    return true;
+  }
+  EdgeId edge() const { return edges_ == 0 ? kEdge : EdgeId{fmt::format("edge{}", edges_)}; }
+  // The successor has the requests, and counts from the beginning.
+  void change_edge(const Sight& sight) {
+    link::EdgeReport last = report(sight);
+    for (link::ServiceLoad& load : last.services) load.in_flight = load.queued = 0;
+    last.leaving = true;
+    (void)scaler_.reported(edge(), last, at(sight.now));
+    ++edges_;
+    edge_began_ = sight;
+    told_ended_ = 0;
+  }
+
   // As an edge does: a service is named while it has load, and once more after.
   link::EdgeReport report(const Sight& sight) {
-    const bool idle = sight.running + sight.waiting == 0 && sight.ended == told_ended_;
-    told_ended_ = sight.ended;
+    const long ended = sight.ended - edge_began_.ended;
+    const bool idle = sight.running + sight.waiting == 0 && ended == told_ended_;
+    told_ended_ = ended;
     if (idle) return {};
-    link::ServiceLoad load{.service = kService,
-                           .in_flight = sight.running + sight.waiting,
-                           .queued = sight.waiting,
-                           .requests_total = sight.ended,
-                           .in_flight_us = std::llround(sight.in_flight_seconds * 1e6),
-                           .service_us = std::llround(sight.service_seconds * 1e6),
-                           .short_of_targets = sight.is_short};
+    link::ServiceLoad load{
+        .service = kService,
+        .in_flight = sight.running + sight.waiting,
+        .queued = sight.waiting,
+        .requests_total = ended,
+        .in_flight_us = micros(sight.in_flight_seconds - edge_began_.in_flight_seconds),
+        .service_us = micros(sight.service_seconds - edge_began_.service_seconds),
+        .short_of_targets = sight.is_short};
     return {.services = {load}};
   }
 
@@ -98,6 +124,10 @@ class HobPolicy final : public Policy {
   int starting_ = 0;
   int failed_in_row_ = 0;
   long told_ended_ = 0;
+  double control_restarted_ = 0;
+  double edge_changed_ = 0;
+  int edges_ = 0;       // that went before the one there is
+  Sight edge_began_{};  // what there was when it began
   bool first_ = true;
 };
 
@@ -169,7 +199,7 @@ class KnativePolicy final : public Policy {
   SimSettings settings_;
   int desired_;
   double tick_at_ = 0;
-  double idle_since_ = 0;
+  double idle_since_ = -kGrace;  // nothing came before the trace
   std::optional<double> panic_since_{};
   int panic_most_ = 0;
   std::deque<std::pair<double, double>> samples_;  // time, integral of in flight

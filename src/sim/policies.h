@@ -18,6 +18,9 @@ struct SimSettings {
   double wake_time = 0.001;
   double memory_gb = 2;       // of an instance
   double start_failures = 0;  // share of starts that end in nothing, after start_time
+  // Hob's alone: seconds from one restart of control, and from one edge to its successor; 0: none.
+  double control_restarts = 0;
+  double edge_changes = 0;
 };
 
 // What a policy sees, at one moment of virtual time (seconds).

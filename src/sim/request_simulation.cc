@@ -257,7 +257,8 @@ class Simulation {
     }
     const auto sleep_after = static_cast<uint64_t>(std::llround(settings_.sleep_after * 1e3));
     const uint64_t surplus_after = edge::surplus_after(sleep_after);
-    const double load = std::max(demand_, static_cast<double>(running_ + static_cast<int>(queue_.size())));
+    const double load =
+        std::max(demand_, static_cast<double>(running_ + static_cast<int>(queue_.size())));
     peak_.note(load, now, sleep_after);
     recent_.note(load, now, surplus_after);
     edge::AwakeView view{.waiting = static_cast<int>(queue_.size()),

@@ -1,6 +1,6 @@
 // Plays a trace to instances that a policy orders: one ideal queue, first come first served, each
-// request to an instance that is awake and has a place. For Hob the edge's part is played by its own
-// decide_awake(). Pure.
+// request to an instance that is awake and has a place. For Hob the edge's part is played by its
+// own decide_awake(). Pure.
 #pragma once
 
 #include <vector>
@@ -26,7 +26,7 @@ struct Outcome {
   long starts = 0;
   long wakes = 0;      // of frozen ones
   long reversals = 0;  // orders of more after fewer, or of fewer after more
-  double p99 = 0;  // seconds that requests waited for an instance
+  double p99 = 0;      // seconds that requests waited for an instance
   double p999 = 0;
   double longest = 0;
   double late = 0;                // share that waited for more than kLate

@@ -15,11 +15,14 @@ namespace hob::sim {
 namespace {
 constexpr Duration kReportInterval{1'000};  // as edge.cc's
 constexpr Duration kReportGap{10};
-constexpr Duration kRest{100};  // before a request that every target refused tries again
 constexpr Duration kHostRetry{50};
-constexpr Duration kFailover{1'000};
 
-uint64_t now_ms() { return static_cast<uint64_t>(virtual_time::now_us()) / 1000; }
+constexpr size_t kLoopsMax = 2;
+
+edge::LoopTime loop_time() {
+  const auto now = static_cast<uint64_t>(virtual_time::now_us());
+  return {.us = now, .ms = now / 1'000};
+}
 }  // namespace
 
 SimEdge::SimEdge(const Executor& executor, SeededRandom& random, EdgeId id, EdgeDisk& disk,
@@ -29,21 +32,18 @@ SimEdge::SimEdge(const Executor& executor, SeededRandom& random, EdgeId id, Edge
       id_(std::move(id)),
       disk_(disk),
       ports_(std::move(ports)),
+      book_(1 + static_cast<size_t>(random.below(kLoopsMax))),
       unlinked_since_us_(unlinked_since_us),
       report_soon_(executor),
       scope_(executor) {
   awake_ = std::make_shared<edge::AwakeController>(
-      executor_, edge::AwakeController::Calls{
-                     .tell_host = [this](const link::TargetHold& change) { tell_hosts(change); },
-                     .serve_queues =
-                         [this](edge::SharedService& service) {
-                           boost::asio::post(
-                               executor_, [this, alive = std::weak_ptr(awake_), id = service.id] {
-                                 if (alive.lock()) serve_waiting(id);
-                               });
-                         },
-                     .close_idle = [](std::shared_ptr<edge::SharedTarget>) {},
-                     .report_soon = [this] { report_soon_.set(); }});
+      executor_,
+      edge::AwakeController::Calls{
+          .tell_host = [this](const link::TargetHold& change) { tell_hosts(change); },
+          .serve_queues = [this](edge::SharedService& service) { serve_queues(service.id); },
+          .close_idle = [](std::shared_ptr<edge::SharedTarget>) {},
+          .report_soon = [this] { report_soon_.set(); }});
+  for (size_t i = 0; i < book_.loops(); ++i) loops_.push_back(make_loop(i, book_.loops()));
   if (disk_.table) {
     apply(*disk_.table);
     version_ = -1;
@@ -81,38 +81,13 @@ void SimEdge::apply(const link::RouteTable& table) {
   if (table.version < version_) return;
   version_ = table.version;
   table_ = table;
-  const auto routes = book_.compile(table);
+  link::RouteTable applied = table;
+  if (overfills_) {
+    for (link::Route& route : applied.routes) ++route.max_concurrency;
+  }
+  const auto routes = book_.compile(applied);
   awake_->update(*routes, book_);
-  std::map<std::string, std::shared_ptr<Service>> services;
-  std::vector<std::shared_ptr<Pool>> before;
-  for (const auto& [id, service] : services_)
-    before.insert(before.end(), service->pools.begin(), service->pools.end());
-  for (const auto& pool : before) pool->listed = false;
-  by_host_.clear();
-  for (const edge::ServiceRoute& route : routes->services) {
-    auto& service = services[route.service->id];
-    service = std::make_shared<Service>();
-    service->route = route;
-    for (const std::string& host : route.host_names) by_host_[host] = {.service = service};
-    for (const edge::PoolRoute& each : route.pools) {
-      const auto known = std::ranges::find_if(
-          before, [&](const auto& pool) { return pool->route.pool == each.pool; });
-      const auto pool = known == before.end() ? std::make_shared<Pool>() : *known;
-      pool->route = each;
-      pool->service = service;
-      pool->listed = true;
-      service->pools.push_back(pool);
-      for (const std::string& host : each.host_names)
-        by_host_[host] = {.service = service, .pool = pool};
-    }
-  }
-  services_ = std::move(services);
-  // Whose version is gone gets another's target.
-  for (const auto& pool : before) {
-    if (pool->listed) continue;
-    for (const auto& waiter : pool->waiting) waiter->placed.set();
-  }
-  for (auto& [id, service] : services_) serve_waiting(id);
+  for (const auto& loop : loops_) loop->apply(*routes, loop_time());
 }
 
 Async<> SimEdge::keep_link() {
@@ -245,200 +220,149 @@ Async<> SimEdge::keep_reporting() {
   }
 }
 
-// ---- requests, as worker.cc and exchange.cc decide ----
+// ---- requests ----
 
-void SimEdge::ask(Pool& pool) {
-  if (pool.route.pool->asked.exchange(true)) return;
-  boost::asio::post(executor_, [awake = std::weak_ptr(awake_), shared = pool.route.pool] {
-    if (const auto controller = awake.lock()) controller->asked(shared);
-  });
-}
-
-std::shared_ptr<SimEdge::Pool> SimEdge::choose(const Service& service) {
-  uint64_t sum = 0;
-  for (const auto& pool : service.pools) sum += static_cast<uint64_t>(pool->route.share);
-  if (sum == 0) return service.pools.front();
-  return service.pools[edge::pick_version(service.pools.size(), sum, random_.bits(),
-                                          [&](size_t i) { return service.pools[i]->route.share; })];
-}
-
-std::shared_ptr<edge::SharedTarget> SimEdge::try_target(
-    const Service& service, Pool& pool, const std::vector<edge::SharedTarget*>& failed,
-    bool fail_open) {
-  const auto& targets = pool.route.targets;
-  const auto view = [&](size_t i) {
-    const int load = targets[i]->load.load();
-    return edge::TargetView{
-        .in_flight = load,
-        .ejected = pool.ejections[targets[i]->task.value].ejected(now_ms()),
-        .excluded = std::ranges::find(failed, targets[i].get()) != failed.end() ||
-                    (fail_open && load >= edge::SharedTarget::kClosed)};
+std::unique_ptr<edge::Queues> SimEdge::make_loop(size_t index, size_t loops) {
+  const auto tell = [](edge::QueuedRequest& request, edge::Turn turn) {
+    auto& mine = static_cast<Request&>(request);
+    mine.turn = turn;
+    mine.told.set();
   };
-  const auto picked = edge::pick_target(targets.size(), pool.route.near,
-                                        service.route.max_concurrency, random_.bits(), view);
-  if (!picked) return nullptr;
-  const std::shared_ptr<edge::SharedTarget> target = targets[*picked];
-  const int before = target->load.fetch_add(1);
-  if (before + 1 >= pool.route.pool->signal_at.load()) ask(pool);
-  return target;
+  edge::Queues::Calls calls{
+      .given = [tell](edge::QueuedRequest& of) { tell(of, edge::Turn::kGiven); },
+      .waits = [tell](edge::QueuedRequest& of) { tell(of, edge::Turn::kWaits); },
+      .refused = tell,
+      .unlisted = [](edge::Target&) {},
+      .look_again = [this](const std::string& id) { serve_queues(id); },
+      .wake = [this](size_t, edge::SharedService& service) { serve_queues(service.id); },
+      .ask =
+          [this](std::shared_ptr<edge::SharedPool> pool) {
+            boost::asio::post(executor_, [awake = std::weak_ptr(awake_), pool] {
+              if (const auto controller = awake.lock()) controller->asked(pool);
+            });
+          },
+      .drained = [this] { report_soon_.set(); }};
+  return std::make_unique<edge::Queues>(
+      edge::Queues::Options{
+          .loop = index, .loops = loops, .random = {random_.bits(), random_.bits()}},
+      std::move(calls));
 }
 
-void SimEdge::set_waiting_bit(Service& service) {
-  const bool waits =
-      std::ranges::any_of(service.pools, [](const auto& pool) { return !pool->waiting.empty(); });
-  service.route.service->waiting_loops.store(waits ? 1 : 0);
-}
-
-Async<std::shared_ptr<edge::SharedTarget>> SimEdge::place(std::shared_ptr<Service> service,
-                                                          std::shared_ptr<Pool> pool,
-                                                          std::vector<edge::SharedTarget*> failed) {
-  if (pool->waiting.empty()) {
-    if (auto target = try_target(*service, *pool, failed, false)) co_return target;
-  }
-  const auto waiter = std::make_shared<Waiter>(executor_);
-  waiter->failed = std::move(failed);
-  pool->waiting.push_back(waiter);
-  service->counts().queued.add();
-  pool->counts().queued.add();
-  set_waiting_bit(*service);
-  if (!pool->route.pool->short_of_targets.load()) ask(*pool);
-  const Duration limit{static_cast<int64_t>(service->route.queue_timeout_ms)};
-  // A place that is free and passed over, since it failed lately, is better than none.
-  bool placed = co_await waiter->placed.wait_for(std::min(limit, kFailover));
-  if (!placed && limit > kFailover) {
-    waiter->fail_open = true;
-    waiter->target = try_target(*service, *pool, waiter->failed, true);
-    placed = waiter->target || co_await waiter->placed.wait_for(limit - kFailover);
-  }
-  std::erase(pool->waiting, waiter);
-  service->counts().queued.subtract();
-  pool->counts().queued.subtract();
-  set_waiting_bit(*service);
-  if (pool->waiting.empty() && pool->route.pool->short_of_targets.load()) ask(*pool);
-  serve_waiting(*service, *pool);  // who stood behind may have another's patience
-  if (!placed && waiter->failed.empty()) {
-    // Which may have changed while this one waited.
-    const std::shared_ptr<Service> now_of = pool->service.lock();
-    const int limit_now = (now_of ? now_of : service)->route.max_concurrency;
-    std::vector<EdgePorts::Place> places;
-    for (const auto& target : pool->route.targets)
-      places.push_back({target, pool->ejections[target->task.value].ejected(now_ms())});
-    ports_.waited_in_vain(places, std::min(limit_now, service->route.max_concurrency));
-  }
-  co_return waiter->target;
-}
-
-void SimEdge::serve_waiting(const std::string& id) {
-  const auto found = services_.find(id);
-  if (found == services_.end()) return;
-  const std::shared_ptr<Service> service = found->second;
-  for (const auto& pool : service->pools) serve_waiting(*service, *pool);
-}
-
-void SimEdge::serve_waiting(const Service& service, Pool& pool) {
-  while (!pool.waiting.empty()) {
-    const auto waiter = pool.waiting.front();
-    waiter->target = try_target(service, pool, waiter->failed, waiter->fail_open);
-    if (!waiter->target) return;
-    pool.waiting.pop_front();
-    waiter->placed.set();
-  }
-}
-
-void SimEdge::release(const Service& service, Pool& pool, edge::SharedTarget& target) {
-  const int before = target.load.fetch_sub(1);
-  if ((before & (edge::SharedTarget::kClosed - 1)) == 1) {
-    if (target.draining.load()) report_soon_.set();
-    if (before >= edge::SharedTarget::kClosed) ask(pool);
-  }
-  serve_waiting(service, pool);
-}
-
-void SimEdge::gateway_failed(Pool& pool, edge::SharedTarget& target) {
-  target.failing.store(true);
-  if (pool.route.awake_min >= 0) ask(pool);
-  size_t ejected = 0;
-  for (const auto& other : pool.route.targets) {
-    if (other.get() != &target && pool.ejections[other->task.value].ejected(now_ms())) ++ejected;
-  }
-  (void)pool.ejections[target.task.value].failed(now_ms(), ejected, pool.route.targets.size());
-}
-
-void SimEdge::send(std::string host_name, Duration service_time, std::function<void(Visit)> done) {
-  scope_.spawn("visit", [this, host_name, service_time, done]() -> Async<> {
-    done(co_await visit(host_name, service_time));
+void SimEdge::serve_queues(const std::string& service) {
+  boost::asio::post(executor_, [this, alive = std::weak_ptr(awake_), service] {
+    if (!alive.lock()) return;
+    for (const auto& loop : loops_) loop->wake_service(service, loop_time());
   });
 }
 
-Async<Visit> SimEdge::visit(std::string host_name, Duration service_time) {
-  const auto found = by_host_.find(host_name);
-  if (found == by_host_.end()) co_return Visit::kUnknownHost;
-  const std::shared_ptr<Service> service = found->second.service;
-  if (service->route.state == link::RouteState::kPaused) co_return Visit::kPaused;
-  std::shared_ptr<Pool> pool = found->second.pool ? found->second.pool : choose(*service);
-  service->counts().in_flight.begin(static_cast<uint64_t>(virtual_time::now_us()));
+void SimEdge::send(Ask ask, std::function<void(Visit)> done) {
+  scope_.spawn("visit", [this, ask, done]() -> Async<> { done(co_await visit(ask)); });
+}
+
+Async<Visit> SimEdge::visit(Ask ask) {
+  edge::Queues& queues = *loops_[static_cast<size_t>(random_.bits() % loops_.size())];
+  const edge::Destination* way = queues.find(ask.host_name);
+  if (way == nullptr) co_return Visit::kUnknownHost;
+  Request request(executor_);
+  request.service_ = way->service;
+  if (way->pool) request.pin(way->pool);
+  const bool sticky = way->service->route.sticky_seconds > 0;
+  if (sticky && ask.cookie->until_us > virtual_time::now_us())
+    queues.recall(request, *way, {.version = ask.cookie->version, .target = ask.cookie->target});
+  request.own = request.sticky_;
+  if (strays_) request.sticky_ = nullptr;
+  request.began_ms = loop_time().ms;
+  request.limit = way->service->route.max_concurrency;
+  queues.begin(request, loop_time());
   ++in_flight_;
-  struct Leave {
-    int& count;
-    ~Leave() { --count; }
-  } const leave{in_flight_};
-  const int64_t sent_us = virtual_time::now_us();
-  const Visit visit = co_await serve(service, pool, service_time);
-  const int64_t now = virtual_time::now_us();
-  edge::ServiceCounts& counts = service->counts();
-  counts.by_class[visit == Visit::kAnswered ? 2 : 5].add();
-  if (visit == Visit::kAnswered) counts.service_us.add(static_cast<uint64_t>(now - sent_us));
-  counts.in_flight.end(static_cast<uint64_t>(now));
+  // As Exchange::finish(), however it ends.
+  struct End {
+    SimEdge& edge;
+    edge::Queues& queues;
+    Request& request;
+    uint64_t began_us;
+    bool answered = false;
+    ~End() {
+      const edge::LoopTime now = loop_time();
+      queues.stop_waiting(request, now);
+      queues.release(request);
+      request.leave_pool(now);
+      edge::ServiceCounts& counts = *request.service_->counts;
+      counts.by_class[answered ? 2 : 5].add();
+      counts.service_us.add(now.us - began_us - request.queued_us_);
+      counts.in_flight.end(now.us);
+      --edge.in_flight_;
+    }
+  } end{*this, queues, request, loop_time().us};
+  const Visit visit = co_await serve(queues, request, ask);
+  end.answered = visit == Visit::kAnswered;
   co_return visit;
 }
 
-Async<Visit> SimEdge::serve(std::shared_ptr<Service> service, std::shared_ptr<Pool> pool,
-                            Duration service_time) {
-  const int64_t give_up_us =
-      virtual_time::now_us() + static_cast<int64_t>(service->route.queue_timeout_ms) * 1000;
-  std::vector<edge::SharedTarget*> failed;
-  for (;;) {
-    if (!pool->listed) {
-      const auto other = services_.find(service->route.service->id);
-      if (other == services_.end()) co_return Visit::kNoTarget;
-      service = other->second;
-      pool = choose(*service);
-      failed.clear();
-    }
-    pool->counts().in_flight.begin(static_cast<uint64_t>(virtual_time::now_us()));
-    const auto target = co_await place(service, pool, failed);
-    const std::shared_ptr<Service> now_of = pool->service.lock();
-    if (now_of) service = now_of;
-    if (!target) {
-      pool->counts().in_flight.end(static_cast<uint64_t>(virtual_time::now_us()));
-      if (!pool->listed && virtual_time::now_us() < give_up_us) continue;
-      co_return Visit::kNoTarget;
-    }
-    char address[INET_ADDRSTRLEN] = {};
-    ::inet_ntop(AF_INET, &target->address.sin_addr, address, sizeof address);
-    const Served served = co_await ports_.request(target->task, address, service_time);
-    pool->counts().in_flight.end(static_cast<uint64_t>(virtual_time::now_us()));
-    release(*service, *pool, *target);
-    if (served != Served::kRefused) {
-      pool->counts().requests.add();
-      if (served == Served::kCut) pool->counts().failures.add();
-    }
-    if (served == Served::kAnswered) {
-      target->failing.store(false);
-      pool->ejections[target->task.value].succeeded();
-      co_return Visit::kAnswered;
-    }
-    gateway_failed(*pool, *target);
-    if (served == Served::kCut) co_return Visit::kFailed;
-    failed.push_back(target.get());
-    const bool untried = std::ranges::any_of(pool->route.targets, [&](const auto& other) {
-      return !other->closed() && std::ranges::find(failed, other.get()) == failed.end();
-    });
-    if (untried && failed.size() <= edge::kConnectRetriesMax) continue;
-    if (virtual_time::now_us() >= give_up_us) co_return Visit::kFailed;
-    co_await sleep_for(kRest);
-    failed.clear();
+Async<edge::Turn> SimEdge::placed(edge::Queues& queues, Request& request, edge::Turn turn) {
+  while (turn == edge::Turn::kWaits) {
+    const uint64_t due = queues.due(request), now = loop_time().ms;
+    if (due > now) (void)co_await request.told.wait_for(Duration(static_cast<int64_t>(due - now)));
+    request.told.reset();
+    const auto told = std::exchange(request.turn, std::nullopt);
+    turn = told ? *told : queues.look(request, loop_time());
   }
+  co_return turn;
+}
+
+// It would have had a place.
+void SimEdge::check_waited(const Request& request) const {
+  if (request.pool_ == nullptr || std::ranges::count(request.failed_, nullptr) != 3) return;
+  std::vector<EdgePorts::Place> places;
+  for (const auto& target : request.pool_->targets)
+    places.push_back({target->shared, target->ejection.ejected(loop_time().ms)});
+  // The limit may have changed while it waited.
+  ports_.waited_in_vain(places, std::min(request.limit, request.service_->route.max_concurrency));
+}
+
+void SimEdge::check_own(const Request& request) const {
+  const std::shared_ptr<edge::Target>& own = request.own;
+  if (own == nullptr || own == request.target_ || request.fail_open_) return;
+  const auto& targets = request.pool_->targets;
+  const bool usable = std::ranges::find(targets, own) != targets.end() &&
+                      own->ejection.until < request.began_ms &&
+                      std::ranges::find(request.failed_, own.get()) == std::end(request.failed_);
+  if (usable) ports_.strayed(own->shared->task, request.target_->shared->task);
+}
+
+Async<Visit> SimEdge::serve(edge::Queues& queues, Request& request, const Ask& ask) {
+  const bool paused = request.service_->route.state == link::RouteState::kPaused;
+  edge::Turn turn = paused ? edge::Turn::kPaused : queues.dispatch(request, loop_time());
+  for (;;) {
+    turn = co_await placed(queues, request, turn);
+    if (turn == edge::Turn::kNoTarget) check_waited(request);
+    if (turn == edge::Turn::kPaused) co_return Visit::kPaused;
+    if (turn == edge::Turn::kConnectFailed) co_return Visit::kFailed;
+    if (turn != edge::Turn::kGiven) co_return Visit::kNoTarget;
+    check_own(request);
+    char address[INET_ADDRSTRLEN] = {};
+    ::inet_ntop(AF_INET, &request.target_->shared->address.sin_addr, address, sizeof address);
+    const Served served =
+        co_await ports_.request(request.target_->shared->task, address, ask.service_time);
+    if (served == Served::kAnswered) break;
+    if (served == Served::kRefused) {
+      turn = queues.connect_failed(request, false, loop_time());
+      continue;
+    }
+    request.unanswered_ = true;
+    queues.gateway_failed(request, loop_time());
+    if (!queues.lost(request, ask.idempotent, loop_time())) co_return Visit::kFailed;
+    queues.release(request);
+    request.count_retry();
+    turn = queues.dispatch(request, loop_time());
+  }
+  queues.answered(request);
+  if (const auto seconds = static_cast<int64_t>(request.service_->route.sticky_seconds)) {
+    *ask.cookie = {.version = request.pool_->shared->token,
+                   .target = request.target_->shared->token,
+                   .until_us = virtual_time::now_us() + seconds * 1'000'000};
+  }
+  co_return Visit::kAnswered;
 }
 
 }  // namespace hob::sim

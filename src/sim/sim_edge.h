@@ -1,10 +1,10 @@
-// An edge without sockets: the real route book, balancer and awake controller, links to control and
-// hosts as edge::Edge keeps them, and requests that take virtual time.
+// An edge without sockets: the real route book, queues of each loop (edge/queueing.h) and awake
+// controller, links to control and hosts as edge::Edge keeps them, and requests that take virtual
+// time.
 //
-// One loop of requests. What a real worker does with bytes is not here; what it decides is.
+// What a real worker does with bytes is not here.
 #pragma once
 
-#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -14,7 +14,7 @@
 
 #include "base/async.h"
 #include "edge/awake_controller.h"
-#include "edge/balancer.h"
+#include "edge/queueing.h"
 #include "edge/routes.h"
 #include "link/link.h"
 #include "sim/seeded_random.h"
@@ -23,6 +23,21 @@ namespace hob::sim {
 
 enum class Served { kAnswered, kRefused, kCut };
 enum class Visit { kAnswered, kUnknownHost, kPaused, kNoTarget, kFailed };
+
+// What a visitor keeps of a service that is sticky.
+struct Cookie {
+  std::string version{};
+  std::string target{};
+  int64_t until_us = 0;
+};
+
+// What a visitor asks for.
+struct Ask {
+  std::string host_name{};
+  Duration service_time{};
+  bool idempotent = true;
+  std::shared_ptr<Cookie> cookie{};
+};
 
 // What is around an edge.
 struct EdgePorts {
@@ -40,6 +55,8 @@ struct EdgePorts {
     bool ejected = false;
   };
   std::function<void(const std::vector<Place>& places, int limit)> waited_in_vain{};
+  // It went to another target than its client's own, which was there to be used.
+  std::function<void(const TaskId& own, const TaskId& other)> strayed{};
 };
 
 // What an edge has on its own disk.
@@ -56,11 +73,12 @@ class SimEdge {
   // Requests in flight are cut off.
   Async<> stop();
   // A visitor's request; `done` is not called if the edge dies first.
-  void send(std::string host_name, Duration service_time, std::function<void(Visit)> done);
-  // Bugs on purpose: it says that it applies tables before it does; it does not hear hosts'
-  // answers.
+  void send(Ask ask, std::function<void(Visit)> done);
+  // Bugs on purpose, as Mutation says.
   void lie() { lies_ = true; }
   void forget_answers() { forgets_answers_ = true; }
+  void overfill() { overfills_ = true; }
+  void stray() { strays_ = true; }
 
   const EdgeId& id() const { return id_; }
   const link::RouteTable& table() const { return table_; }
@@ -72,37 +90,38 @@ class SimEdge {
   int in_flight() const { return in_flight_; }
 
  private:
-  struct Waiter {
-    explicit Waiter(const Executor& executor) : placed(executor) {}
-    Event placed;
-    std::vector<edge::SharedTarget*> failed{};
-    std::shared_ptr<edge::SharedTarget> target{};
-    bool fail_open = false;
-  };
-  struct Service;
-  struct Pool {
-    edge::PoolRoute route{};
-    std::weak_ptr<Service> service{};
-    std::map<std::string, edge::Ejection> ejections{};  // by task
-    std::deque<std::shared_ptr<Waiter>> waiting{};
-    bool listed = true;
-    edge::PoolCounts& counts() { return *route.pool->loops[0]; }
-  };
-  struct Service {
-    edge::ServiceRoute route{};
-    std::vector<std::shared_ptr<Pool>> pools{};
-    edge::ServiceCounts& counts() { return *route.service->loops[0]; }
-  };
-  struct Way {  // where a host name leads
-    std::shared_ptr<Service> service{};
-    std::shared_ptr<Pool> pool{};  // nullptr: by weight
+  struct Request final : edge::QueuedRequest {
+    explicit Request(const Executor& executor) : told(executor) {}
+    using QueuedRequest::count_retry;
+    using QueuedRequest::fail_open_;
+    using QueuedRequest::failed_;
+    using QueuedRequest::leave_pool;
+    using QueuedRequest::pool_;
+    using QueuedRequest::queued_us_;
+    using QueuedRequest::service_;
+    using QueuedRequest::sticky_;
+    using QueuedRequest::target_;
+    using QueuedRequest::unanswered_;
+    Event told;
+    std::optional<edge::Turn> turn{};  // that it was told
+    std::shared_ptr<edge::Target> own{};
+    uint64_t began_ms = 0;
+    int limit = 0;  // its service's, when it came
   };
   struct HostLink {
     std::shared_ptr<link::Session> session{};
     int64_t since_us = 0;
   };
 
-  Async<Visit> visit(std::string host_name, Duration service_time);
+  Async<Visit> visit(Ask ask);
+  Async<Visit> serve(edge::Queues& queues, Request& request, const Ask& ask);
+  // Until it has a target, or gets none.
+  Async<edge::Turn> placed(edge::Queues& queues, Request& request, edge::Turn turn);
+  void check_waited(const Request& request) const;
+  void check_own(const Request& request) const;
+  std::unique_ptr<edge::Queues> make_loop(size_t index, size_t loops);
+  // Of each loop, after this turn.
+  void serve_queues(const std::string& service);
   Async<> keep_link();
   Async<> keep_host_link(std::string host);
   Async<> keep_reporting();
@@ -110,33 +129,17 @@ class SimEdge {
   link::EdgeReport report();
   link::TargetHold part_of(const link::TargetHold& whole, const std::string& host) const;
   void tell_hosts(const link::TargetHold& change);
-  std::shared_ptr<Pool> choose(const Service& service);
-  std::shared_ptr<edge::SharedTarget> try_target(const Service& service, Pool& pool,
-                                                 const std::vector<edge::SharedTarget*>& failed,
-                                                 bool fail_open);
-  void ask(Pool& pool);
-  void serve_waiting(const std::string& service);
-  void serve_waiting(const Service& service, Pool& pool);
-  void release(const Service& service, Pool& pool, edge::SharedTarget& target);
-  static void set_waiting_bit(Service& service);
-  void gateway_failed(Pool& pool, edge::SharedTarget& target);
-  Async<std::shared_ptr<edge::SharedTarget>> place(std::shared_ptr<Service> service,
-                                                   std::shared_ptr<Pool> pool,
-                                                   std::vector<edge::SharedTarget*> failed);
-  Async<Visit> serve(std::shared_ptr<Service> service, std::shared_ptr<Pool> pool,
-                     Duration service_time);
 
   Executor executor_;
   SeededRandom& random_;
   EdgeId id_;
   EdgeDisk& disk_;
   EdgePorts ports_;
-  edge::RouteBook book_{1};
+  edge::RouteBook book_;
+  std::vector<std::unique_ptr<edge::Queues>> loops_;
   std::shared_ptr<edge::AwakeController> awake_;
   link::RouteTable table_{};
   int64_t version_ = -1;
-  std::map<std::string, std::shared_ptr<Service>> services_;  // by id
-  std::map<std::string, Way> by_host_;
   std::map<std::string, link::ServiceLoad> told_;
   std::map<edge::RouteBook::PoolKey, int64_t> told_of_versions_;
   std::shared_ptr<link::Session> session_;
@@ -145,6 +148,8 @@ class SimEdge {
   int in_flight_ = 0;
   bool lies_ = false;
   bool forgets_answers_ = false;
+  bool overfills_ = false;
+  bool strays_ = false;
   int64_t said_version_ = 0;
   Event report_soon_;
   AsyncScope scope_;

@@ -14,6 +14,7 @@ namespace {
 constexpr double kLasts = 900;
 constexpr double kServiceTime = 0.2;
 constexpr double kLongTime = 30;
+constexpr double kShortTime = 0.002;
 constexpr double kPeak = 200;  // requests a second
 constexpr double kParetoShape = 1.5;
 constexpr double kTakesMax = 60;
@@ -82,6 +83,7 @@ double rate_of(std::string_view name, double at, const std::vector<Piece>& piece
   if (name == "double period") return kPeak * (0.6 * wave(at, 225) + 0.4 * wave(at, 37));
   if (name == "lunch dip") return at >= 350 && at < 550 ? 40 : 150 * (0.9 + 0.1 * wave(at, 60));
   if (name == "drift") return 20 + 100 * at / kLasts;
+  if (name == "short requests") return kPeak;
   if (name == "long requests") return wave(at, 400);
   HOB_ASSERT(false && "no such trace");
   return 0;
@@ -99,7 +101,9 @@ Trace draw_trace(std::string_view name, uint64_t seed) {
     at += random.exponential(1 / (2 * kPeak));
     if (at >= kLasts) break;
     if (random.unit() > rate_of(name, at, pieces) / (2 * kPeak)) continue;
-    double takes = random.exponential(name == "long requests" ? kLongTime : kServiceTime);
+    double takes = random.exponential(name == "long requests"    ? kLongTime
+                                      : name == "short requests" ? kShortTime
+                                                                 : kServiceTime);
     if (name == "heavy tailed") {
       const double least = kServiceTime * (kParetoShape - 1) / kParetoShape;
       takes = std::min(least / std::pow(random.unit(), 1 / kParetoShape), kTakesMax);

@@ -24,9 +24,9 @@ struct Trace {
 inline constexpr std::string_view kTraces[] = {"step",   "spike",  "sawtooth",    "sine",
                                                "on-off", "sparse", "flash crowd", "heavy tailed"};
 // The rule was never tuned on these.
-inline constexpr std::string_view kHeldOutTraces[] = {"two ramps",     "double period", "lunch dip",
-                                                      "random on-off", "drift",         "bursts",
-                                                      "long requests"};
+inline constexpr std::string_view kHeldOutTraces[] = {
+    "two ramps", "double period", "lunch dip", "random on-off", "drift", "bursts", "long requests"};
+// Beside these: "short requests" of 2 ms.
 Trace draw_trace(std::string_view name, uint64_t seed);
 
 }  // namespace hob::sim
