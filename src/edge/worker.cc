@@ -232,6 +232,27 @@ void Worker::leave(ClientConnection& connection) {
   counts_.connections.subtract();
 }
 
+void Worker::begin_handshake(ClientConnection& connection) {
+  if (handshakes_.size() >= kHandshakesMax) {
+    counts_.shed.add();
+    handshakes_[random() % handshakes_.size()]->abort();
+  }
+  connection.handshake_ = static_cast<uint32_t>(handshakes_.size());
+  handshakes_.push_back(&connection);
+  handshakes_peak_ = std::max(handshakes_peak_, handshakes_.size());
+}
+
+void Worker::end_handshake(ClientConnection& connection) {
+  if (connection.handshake_ == ClientConnection::kNoHandshake) return;
+  handshakes_.back()->handshake_ = connection.handshake_;
+  handshakes_[connection.handshake_] = handshakes_.back();
+  handshakes_.pop_back();
+  connection.handshake_ = ClientConnection::kNoHandshake;
+  if (handshakes_peak_ < kHandshakesMany || handshakes_.size() > handshakes_peak_ / 8) return;
+  handshakes_peak_ = handshakes_.size();
+  if (context_.give_back_memory) context_.give_back_memory();
+}
+
 void Worker::drain(Draining how) {
   draining_ = how;
   loop_->unlisten(how == Draining::kHandOver ? Backlog::kTake : Backlog::kLeave);
