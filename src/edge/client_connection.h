@@ -77,8 +77,6 @@ class ClientConnection final : public Socket, public Front {
   void write(std::string_view text);
   std::string_view forwarded_lines();
 
-  static constexpr uint32_t kNoHandshake = UINT32_MAX;
-
   Worker& worker_;
   TlsFilter* tls_ = nullptr;  // nullptr: none; the socket's filter
   std::unique_ptr<Http2Session> http2_;
@@ -90,7 +88,6 @@ class ClientConnection final : public Socket, public Front {
   ClientConnection* next_ = nullptr;
   ClientConnection* previous_ = nullptr;
   std::array<char, 120> forwarded_;    // X-Forwarded-* lines
-  uint32_t handshake_ = kNoHandshake;  // its place among the worker's
   uint8_t forwarded_size_ = 0;
   uint8_t listener_;
   Asker asker_{};
