@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <string_view>
 
 namespace edge_load {
 
@@ -101,6 +102,14 @@ class Ring {
   io_uring ring_{};
   uint64_t data_ = 0;
 };
+
+// Of an answer that has begun: bytes of its head, 0 while that is not whole, and of its body.
+struct Sizes {
+  size_t head = 0;
+  size_t body = 0;
+  bool wrong = false;  // no 200, or of no length
+};
+Sizes sizes_of(std::string_view got);
 
 int run_target(const char* port);
 

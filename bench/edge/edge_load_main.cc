@@ -20,7 +20,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -61,20 +60,11 @@ bool read_answer(Asking& asking, int got, bool& failed) {
   size_t count = static_cast<size_t>(got);
   if (asking.left == 0) {
     asking.input.append(asking.room, count);
-    const size_t end = asking.input.find("\r\n\r\n");
-    if (end == std::string::npos) return false;
-    const std::string_view head = std::string_view(asking.input).substr(0, end);
-    size_t at = head.find("ontent-");  // of either case: the proxies write it their own way
-    while (at != head.npos && head.substr(at + 7, 7) != "Length:" &&
-           head.substr(at + 7, 7) != "length:")
-      at = head.find("ontent-", at + 1);
-    failed = at == head.npos || !head.starts_with("HTTP/1.1 200");
-    if (failed) return false;
-    size_t length = 0;
-    const std::string_view digits = head.substr(head.find_first_of("0123456789", at));
-    std::from_chars(digits.data(), digits.data() + digits.size(), length);
-    asking.left = length;
-    count = asking.input.size() - end - 4;
+    const Sizes sizes = sizes_of(asking.input);
+    failed = sizes.wrong;
+    if (failed || sizes.head == 0) return false;
+    asking.left = sizes.body;
+    count = asking.input.size() - sizes.head;
     asking.input.clear();
   }
   failed = count > asking.left;
