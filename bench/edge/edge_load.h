@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <string_view>
 
 namespace edge_load {
 
@@ -72,7 +73,20 @@ class Ring {
   // Submits, waits for something and calls done(what, tag, result, flags) for each that has come.
   template <class Done>
   void turn(Done done) {
-    if (io_uring_submit_and_wait(&ring_, 1) < 0) return;  // interrupted
+    if (io_uring_submit_and_wait(&ring_, 1) >= 0) complete(done);
+  }
+  // Likewise, but waits `wait_ns` at most.
+  template <class Done>
+  void turn_until(int64_t wait_ns, Done done) {
+    __kernel_timespec timeout{.tv_sec = 0, .tv_nsec = wait_ns};
+    io_uring_cqe* first = nullptr;
+    io_uring_submit_and_wait_timeout(&ring_, &first, 1, &timeout, nullptr);
+    complete(done);
+  }
+
+ private:
+  template <class Done>
+  void complete(Done done) {
     io_uring_cqe* cqe = nullptr;
     unsigned head = 0;
     unsigned seen = 0;
@@ -85,10 +99,17 @@ class Ring {
     io_uring_cq_advance(&ring_, seen);
   }
 
- private:
   io_uring ring_{};
   uint64_t data_ = 0;
 };
+
+// Of an answer that has begun: bytes of its head, 0 while that is not whole, and of its body.
+struct Sizes {
+  size_t head = 0;
+  size_t body = 0;
+  bool wrong = false;  // no 200, or of no length
+};
+Sizes sizes_of(std::string_view got);
 
 int run_target(const char* port);
 

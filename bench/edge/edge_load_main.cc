@@ -13,7 +13,6 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -21,7 +20,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -43,53 +41,30 @@ int64_t now_ns() {
   return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
-void watch(int epoll, int fd, void* what) {
-  epoll_event event{.events = EPOLLIN, .data = {.ptr = what}};
-  if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0) die("epoll_ctl");
-  send_at_once(fd);
-}
-
-bool send_all(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t done = ::send(fd, text.data(), text.size(), MSG_NOSIGNAL);
-    if (done <= 0) return false;
-    text.remove_prefix(static_cast<size_t>(done));
-  }
-  return true;
-}
-
 // ---- rate ----
 
-struct Asking {
+enum Tag : uint64_t { kReceived = 0, kSent = 1 };
+
+struct alignas(8) Asking {
   int fd = -1;
   int64_t due_ns = 0;
   size_t left = 0;  // of the answer; 0: its head has not come
   std::string input{};
+  char room[64 * 1024];
 };
 
-// Reads on. True: the answer is complete; failed: the connection is of no use any more.
-bool read_answer(Asking& asking, bool& failed) {
-  char room[64 * 1024];
-  const ssize_t got = ::recv(asking.fd, room, sizeof room, 0);
+// `got`: of a receive. True: the answer is complete; failed: the connection is of no use any more.
+bool read_answer(Asking& asking, int got, bool& failed) {
   failed = got <= 0;
   if (failed) return false;
   size_t count = static_cast<size_t>(got);
   if (asking.left == 0) {
-    asking.input.append(room, count);
-    const size_t end = asking.input.find("\r\n\r\n");
-    if (end == std::string::npos) return false;
-    const std::string_view head = std::string_view(asking.input).substr(0, end);
-    size_t at = head.find("ontent-");  // of either case: the proxies write it their own way
-    while (at != head.npos && head.substr(at + 7, 7) != "Length:" &&
-           head.substr(at + 7, 7) != "length:")
-      at = head.find("ontent-", at + 1);
-    failed = at == head.npos || !head.starts_with("HTTP/1.1 200");
-    if (failed) return false;
-    size_t length = 0;
-    const std::string_view digits = head.substr(head.find_first_of("0123456789", at));
-    std::from_chars(digits.data(), digits.data() + digits.size(), length);
-    asking.left = length;
-    count = asking.input.size() - end - 4;
+    asking.input.append(asking.room, count);
+    const Sizes sizes = sizes_of(asking.input);
+    failed = sizes.wrong;
+    if (failed || sizes.head == 0) return false;
+    asking.left = sizes.body;
+    count = asking.input.size() - sizes.head;
     asking.input.clear();
   }
   failed = count > asking.left;
@@ -104,13 +79,13 @@ int run_rate(char** argv) {
   const double rate = std::atof(argv[3]);
   const int64_t interval_ns = static_cast<int64_t>(1e9 / rate);
   std::vector<Asking> connections(static_cast<size_t>(std::atoi(argv[4])));
-  const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
+  Ring ring;
   std::vector<Asking*> free;
   for (Asking& asking : connections) {
     asking.fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (::connect(asking.fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
       die("edge_load: connecting");
-    watch(epoll, asking.fd, &asking);
+    send_at_once(asking.fd);
     free.push_back(&asking);
   }
   // Else a sleep ends up to 50 us late.
@@ -123,13 +98,21 @@ int run_rate(char** argv) {
   std::deque<int64_t> waiting;  // due, and no connection is free
   size_t failed = 0;
   size_t running = 0;
-  std::vector<epoll_event> events(256);
+  const auto receive = [&](Asking& asking) {
+    io_uring_sqe* entry = ring.next(&asking, kReceived);
+    io_uring_prep_recv(entry, asking.fd, asking.room, sizeof asking.room, 0);
+    entry->ioprio |= IORING_RECVSEND_POLL_FIRST;
+    ring.tell(entry);
+  };
   const auto ask = [&](int64_t since) {
     Asking& asking = *free.back();
     free.pop_back();
     asking.due_ns = since;
     ++running;
-    if (!send_all(asking.fd, request)) die("edge_load: asking");
+    io_uring_sqe* entry = ring.next(&asking, kSent);
+    io_uring_prep_send(entry, asking.fd, request.data(), request.size(), MSG_NOSIGNAL);
+    ring.tell_failure(entry);
+    receive(asking);
   };
   for (;;) {
     int64_t now = now_ns();
@@ -141,24 +124,22 @@ int run_rate(char** argv) {
     if (due >= end && running == 0 && waiting.empty()) break;
     if (now > end + 5'000'000'000) break;
     const int64_t sleep = due < end ? std::max<int64_t>(0, due - now) : 100'000'000;
-    const timespec timeout{.tv_sec = 0, .tv_nsec = std::min<int64_t>(sleep, 900'000'000)};
-    const int count =
-        ::epoll_pwait2(epoll, events.data(), static_cast<int>(events.size()), &timeout, nullptr);
-    now = now_ns();
-    for (int i = 0; i < count; ++i) {
-      Asking& asking = *static_cast<Asking*>(events[static_cast<size_t>(i)].data.ptr);
-      bool broken = false;
-      const bool whole = read_answer(asking, broken);
-      if (broken) {
-        ::epoll_ctl(epoll, EPOLL_CTL_DEL, asking.fd, nullptr);
-        ++failed;
-        --running;
-      } else if (whole) {
-        latencies.push_back(now - asking.due_ns);
-        --running;
-        free.push_back(&asking);
-      }
-    }
+    ring.turn_until(std::min<int64_t>(sleep, 900'000'000),
+                    [&](void* what, uint64_t tag, int got, unsigned) {
+                      Asking& asking = *static_cast<Asking*>(what);
+                      bool broken = tag == kSent;  // only failures are told
+                      const bool whole = !broken && read_answer(asking, got, broken);
+                      if (broken) {
+                        ++failed;
+                        --running;
+                      } else if (whole) {
+                        latencies.push_back(now_ns() - asking.due_ns);
+                        --running;
+                        free.push_back(&asking);
+                      } else {
+                        receive(asking);
+                      }
+                    });
   }
   failed += running + waiting.size();
   std::sort(latencies.begin(), latencies.end());

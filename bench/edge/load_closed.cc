@@ -27,28 +27,6 @@ int64_t now_us() {
   std::exit(1);
 }
 
-// Of an answer whose head is whole: bytes of the head and of the body.
-struct Sizes {
-  size_t head = 0;
-  size_t body = 0;
-};
-
-// head 0: it is not whole.
-Sizes sizes_of(std::string_view got) {
-  const size_t end = got.find("\r\n\r\n");
-  if (end == got.npos) return {};
-  const std::string_view head = got.substr(0, end);
-  size_t at = head.find("ontent-");  // of either case: the proxies write it their own way
-  while (at != head.npos && head.substr(at + 7, 7) != "Length:" &&
-         head.substr(at + 7, 7) != "length:")
-    at = head.find("ontent-", at + 1);
-  if (at == head.npos || !head.starts_with("HTTP/1.1 200")) fail(head);
-  Sizes sizes{.head = end + 4};
-  const std::string_view digits = head.substr(head.find_first_of("0123456789", at));
-  std::from_chars(digits.data(), digits.data() + digits.size(), sizes.body);
-  return sizes;
-}
-
 struct Asking {
   int fd = -1;
   SSL* ssl = nullptr;    // with memory on both sides
@@ -201,6 +179,7 @@ class Load {
   bool answered_text(Asking& asking, std::string_view text) {
     if (!asking.in_body) {
       const Sizes sizes = sizes_of(text);
+      if (sizes.wrong) fail(text);
       if (sizes.head == 0) fail("an answer's head in pieces");
       asking.in_body = true;
       asking.left = sizes.head + sizes.body;
@@ -214,6 +193,7 @@ class Load {
     if (!asking.in_body) {
       asking.filled += count;
       const Sizes sizes = sizes_of({asking.room, asking.filled});
+      if (sizes.wrong) fail({asking.room, asking.filled});
       if (sizes.head == 0) {
         receive(asking);
         return;
@@ -261,6 +241,21 @@ class Load {
 };
 
 }  // namespace
+
+Sizes sizes_of(std::string_view got) {
+  const size_t end = got.find("\r\n\r\n");
+  if (end == got.npos) return {};
+  const std::string_view head = got.substr(0, end);
+  size_t at = head.find("ontent-");  // of either case: the proxies write it their own way
+  while (at != head.npos && head.substr(at + 7, 7) != "Length:" &&
+         head.substr(at + 7, 7) != "length:")
+    at = head.find("ontent-", at + 1);
+  if (at == head.npos || !head.starts_with("HTTP/1.1 200")) return {.wrong = true};
+  Sizes sizes{.head = end + 4};
+  const std::string_view digits = head.substr(head.find_first_of("0123456789", at));
+  std::from_chars(digits.data(), digits.data() + digits.size(), sizes.body);
+  return sizes;
+}
 
 int run_load(const Asked& asked) { return std::make_unique<Load>(asked)->run(); }
 

@@ -39,6 +39,7 @@ void ClientConnection::open(int fd) {
     auto filter = std::make_unique<TlsFilter>(*this, loop_, worker_.certificates(), worker_.acme());
     tls_ = filter.get();
     set_filter(std::move(filter));
+    worker_.begin_handshake(*this);
     wait = times.handshake;
   }
   loop_.adopt(*this, fd);
@@ -52,6 +53,7 @@ uint64_t ClientConnection::patience(uint64_t usual) const {
 }
 
 void ClientConnection::on_secured() {
+  worker_.end_handshake(*this);
   if (tls_->answers_acme()) {
     // The handshake was the answer.
     linger();
@@ -80,6 +82,7 @@ void ClientConnection::on_released() {
 
 void ClientConnection::close() {
   if (closing()) return;
+  worker_.end_handshake(*this);
   if (http2_ != nullptr) http2_->cancel();
   if (exchange_ != nullptr) {
     exchange_->cancel();

@@ -87,7 +87,7 @@ class ClientConnection final : public Socket, public Front {
   uint64_t left_ = 0;  // of a body with a length; when lingering: bytes still read
   ClientConnection* next_ = nullptr;
   ClientConnection* previous_ = nullptr;
-  std::array<char, 120> forwarded_;  // X-Forwarded-* lines
+  std::array<char, 120> forwarded_;    // X-Forwarded-* lines
   uint8_t forwarded_size_ = 0;
   uint8_t listener_;
   Asker asker_{};

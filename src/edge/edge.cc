@@ -1,6 +1,7 @@
 #include "edge/edge.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -85,6 +86,9 @@ class Edge::Impl {
     context_.loops = options_.loops;
     context_.access_log = access_log_.get();
     context_.times = options_.times;
+    context_.give_back_memory = [executor = executor_] {
+      boost::asio::post(executor, [] { ::malloc_trim(0); });
+    };
     context_.on_drained = [executor = executor_, event = report_soon_] {
       boost::asio::post(executor, [event] { event->set(); });
     };

@@ -36,6 +36,10 @@ inline constexpr int kSilentSeconds =
     1;  // a new connection that says nothing for so long is accepted nevertheless
 inline constexpr int kBacklogTakenMax =
     4'096;  // by a loop that stops accepting; others have the rest
+// TLS handshakes under way, of a loop, 46 kB each until they are done: beyond, one of them drawn at
+// random is closed, so that who leaves many half-done keeps few others out.
+inline constexpr size_t kHandshakesMax = 1'024;
+inline constexpr size_t kHandshakesMany = 256;    // after so many their memory is given back
 inline constexpr size_t kIdlePerTargetMax = 256;  // kept-alive connections to one target, per loop
 inline constexpr size_t kQueuedPerServiceMax =
     1'000;                                           // requests waiting for a target, per loop: 503

@@ -6,6 +6,7 @@
 // packet as soon as it has it, then in the largest.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -52,6 +53,9 @@ class TlsFilter final : public Filter {
   // connection is good for nothing else.
   ssl_ctx_st* acme_answer(std::string_view name);
   bool answers_acme() const { return answers_acme_; }
+  // Among its worker's handshakes under way; kNoPlace: it is not.
+  static constexpr uint32_t kNoPlace = UINT32_MAX;
+  uint32_t& place() { return place_; }
   // ---- from OpenSSL's side of the wire ----
   size_t read_wire(char* into, size_t size);  // 0: nothing left
   bool write_wire(std::string_view bytes);
@@ -72,6 +76,7 @@ class TlsFilter final : public Filter {
   std::string server_name_;
   uint64_t last_sealed_ms_ = 0;
   size_t burst_bytes_ = 0;
+  uint32_t place_ = kNoPlace;
   bool secured_ = false;
   bool broken_ = false;
   bool answers_acme_ = false;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -376,6 +377,24 @@ TEST_P(Tls, AHandshakeMustEnd) {
   client.write("\x16\x03\x01\x02");
   EXPECT_EQ(client.read_to_end(), "");
   EXPECT_TRUE(Rig::wait_until([&] { return rig.usage().connections == 0; }));
+}
+
+TEST_P(Tls, WhoLeavesManyHandshakesHalfDoneKeepsFewOthersOut) {
+  // Both ends of each are in this process.
+  rlimit descriptors{};
+  ::getrlimit(RLIMIT_NOFILE, &descriptors);
+  descriptors.rlim_cur = std::max<rlim_t>(descriptors.rlim_cur, 3 * kHandshakesMax);
+  if (::setrlimit(RLIMIT_NOFILE, &descriptors) != 0) GTEST_SKIP() << "too few descriptors";
+  std::vector<Connection> half_done;
+  for (size_t i = 0; i < kHandshakesMax + 100; ++i) {
+    half_done.push_back(Connection::to(rig_->https_port()));
+    half_done.back().write("\x16\x03\x01\x02");
+  }
+  EXPECT_TRUE(Rig::wait_until([&] { return rig_->usage().connections == kHandshakesMax; }));
+  // One of a thousand may be the one that is drawn.
+  EXPECT_EQ(curl("--retry 3 --retry-all-errors", "/hello"), "hello");
+  half_done.clear();
+  EXPECT_TRUE(Rig::wait_until([&] { return rig_->usage().connections == 0; }));
 }
 
 INSTANTIATE_TEST_SUITE_P(Io, Tls, ::testing::ValuesIn(available_io()), io_test_name);

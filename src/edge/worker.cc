@@ -12,6 +12,7 @@
 #include "edge/exchange.h"
 #include "edge/http2_upstream.h"
 #include "edge/stickiness.h"
+#include "edge/tls.h"
 #include "edge/upstream_connection.h"
 
 namespace hob::edge {
@@ -135,6 +136,30 @@ void Worker::leave(ClientConnection& connection) {
       connection.next_;
   --clients_;
   counts_.connections.subtract();
+}
+
+void Worker::begin_handshake(ClientConnection& connection) {
+  if (handshakes_.size() >= kHandshakesMax) {
+    counts_.shed.add();
+    handshakes_[random() % handshakes_.size()]->abort();
+  }
+  connection.tls_->place() = static_cast<uint32_t>(handshakes_.size());
+  handshakes_.push_back(&connection);
+  handshakes_peak_ = std::max(handshakes_peak_, handshakes_.size());
+}
+
+void Worker::end_handshake(ClientConnection& connection) {
+  if (connection.tls_ == nullptr) return;
+  const uint32_t place = std::exchange(connection.tls_->place(), TlsFilter::kNoPlace);
+  if (place == TlsFilter::kNoPlace) return;
+  if (handshakes_[place] != handshakes_.back()) {
+    handshakes_[place] = handshakes_.back();
+    handshakes_[place]->tls_->place() = place;
+  }
+  handshakes_.pop_back();
+  if (handshakes_peak_ < kHandshakesMany || handshakes_.size() > handshakes_peak_ / 8) return;
+  handshakes_peak_ = handshakes_.size();
+  if (context_.give_back_memory) context_.give_back_memory();
 }
 
 void Worker::drain(Draining how) {

@@ -48,6 +48,8 @@ struct WorkerContext {
   size_t loops = 1;
   // Called from a loop when a draining target's last request has ended.
   std::function<void()> on_drained{};
+  // Much that was allocated is free again: gives it back to the kernel.
+  std::function<void()> give_back_memory{};
   // Asks another loop to look at a service's queues: a place has come free.
   std::function<void(size_t loop, SharedService& service)> wake{};
   // Asks the main thread to look at a pool: a request waits, a target is near its limit or fails,
@@ -114,6 +116,8 @@ class Worker final : public Listener {
   // ---- connections ----
   void enter(ClientConnection& connection);
   void leave(ClientConnection& connection);
+  void begin_handshake(ClientConnection& connection);
+  void end_handshake(ClientConnection& connection);  // done or not; again: nothing
   void keep_idle(UpstreamConnection& connection);
   void forget_idle(UpstreamConnection& connection);
   Draining draining() const { return draining_; }
@@ -155,6 +159,8 @@ class Worker final : public Listener {
   bool aborting_ = false;
   ClientConnection* first_client_ = nullptr;
   size_t clients_ = 0;
+  std::vector<ClientConnection*> handshakes_;  // each knows its place
+  size_t handshakes_peak_ = 0;                 // since memory was last given back
   Queues queues_;
   std::vector<std::unique_ptr<Exchange>> spare_exchanges_;
   std::vector<std::unique_ptr<Exchange>> leaving_exchanges_;  // destroyed in the next turn
