@@ -17,7 +17,8 @@ from test_microvm import BUILD, archive, extract_vmlinux, kernel_package
 HERE = pathlib.Path(__file__).resolve().parent / "microvm"
 SECONDS_MAX = 1500
 PROGRAMS = ["mkfs.erofs", "mkfs.ext4", "nft", "ip", "ps", "pgrep", "grep", "ls", "find", "losetup"]
-PARTS = ["TellsHowATaskEnded", "RunsAsTheImageSays", "ConfinesAsDockerDoes", "SignalsReachTheTask", "OutlivesItsAgent"]
+PARTS = ["ServesHttpToTheVpc", "TellsHowATaskEnded", "RunsAsTheImageSays", "GivesTheEnvironmentTheFilesAndTheDirectory",
+         "ConfinesAsDockerDoes", "SignalsReachTheTask", "OutlivesItsAgent", "FillsItsMemory", "AFrozenTaskOutlivesItsAgent"]
 MODULES = ["arch/x86/kvm", "virt", "fs/overlayfs", "drivers/net/tun.ko", "drivers/net/veth.ko", "net/netfilter", "net/ipv4/netfilter",
            "net/ipv6/netfilter", "lib/libcrc32c.ko", "drivers/block/loop.ko", "net/bridge", "net/802", "net/llc", "net/sched",
            "drivers/net/tap.ko", "drivers/vhost/vhost_iotlb.ko"]
