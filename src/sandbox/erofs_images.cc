@@ -55,6 +55,10 @@ Result<void> mount_merged(const std::vector<fs::path>& layers, const fs::path& p
 
 Result<void> ErofsImages::open() {
   HOB_CHECK(make_directories(directory_, 0700));
+  return sweep();
+}
+
+Result<void> ErofsImages::sweep() {
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(directory_, ignored)) {
     const fs::path path = entry.path();
@@ -79,6 +83,7 @@ Result<fs::path> ErofsImages::image_of(const std::vector<fs::path>& layers) {
   const std::lock_guard lock(mutex_);
   std::error_code ignored;
   if (fs::exists(path, ignored)) return path;
+  HOB_CHECK(sweep());  // room for it
   Result<void> made;
   // What is mounted for it goes with the thread.
   std::thread([&] { made = make(layers, path); }).join();

@@ -13,13 +13,15 @@ namespace hob::sandbox {
 
 class ErofsImages {
  public:
-  // `directory` is made by open(), which removes what is half-made or of layers that are gone.
+  // `directory` is made by open().
   explicit ErofsImages(std::filesystem::path directory) : directory_(std::move(directory)) {}
   Result<void> open();
   // `layers`: top first. kInvalid: none, or more than kLayersMax.
   Result<std::filesystem::path> image_of(const std::vector<std::filesystem::path>& layers);
 
  private:
+  // Removes what is half-made or of layers that are gone.
+  Result<void> sweep();
   Result<void> make(const std::vector<std::filesystem::path>& layers,
                     const std::filesystem::path& path);
   const std::filesystem::path directory_;

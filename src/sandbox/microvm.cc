@@ -97,13 +97,17 @@ Result<MonitorPlan> MicrovmLauncher::prepare(const TaskSpec& spec, const fs::pat
   HOB_TRY(const fs::path image, images_.image_of(spec.image.layers));
   HOB_TRY(const std::vector<fs::path> cgroups,
           cgroups_.make(spec.task, spec.cpu, host_memory_mib(spec.memory_mib)));
-  const std::string machine =
-      vmm_configuration({.kernel = options_.kernel,
-                         .initrd = options_.initrd,
-                         .image = image,
-                         .vcpus = std::max(1, (spec.cpu + kCpuUnitsPerCpu - 1) / kCpuUnitsPerCpu),
-                         .memory_mib = machine_memory_mib(spec.memory_mib)});
-  HOB_CHECK(write_task_file(bundle / kMachineFile, machine));
+  VmmPlan machine{.kernel = options_.kernel,
+                  .initrd = options_.initrd,
+                  .image = image,
+                  .vcpus = std::max(1, (spec.cpu + kCpuUnitsPerCpu - 1) / kCpuUnitsPerCpu),
+                  .memory_mib = machine_memory_mib(spec.memory_mib)};
+  if (!spec.network_namespace.empty()) {
+    HOB_CHECK(context(network::link_machine(spec.network_namespace), "connecting the microVM"));
+    machine.tap = network::kMachineTap;
+    machine.mac = network::machine_hardware_address(spec.address);
+  }
+  HOB_CHECK(write_task_file(bundle / kMachineFile, vmm_configuration(machine)));
   HOB_CHECK(write_task_file(bundle / kStartFile, guest::encode(order)));
   const MonitorFiles files = monitor_files(bundle, spec.task);
   return MonitorPlan{.task = spec.task,
