@@ -39,10 +39,9 @@ MicrovmApi::Answer MicrovmApi::put_balloon(const HttpRequest&, const Json& body)
 // `change` gets the device, held, and what was asked for before boot.
 MicrovmApi::Answer MicrovmApi::with_balloon(
     const std::function<Answer(Balloon&, BalloonOptions&)>& change) {
-  Answer answer = none();
-  if (balloon_)
-    machine_->with_balloon([&](Balloon& device) { answer = change(device, *balloon_); });
-  return prefixed(std::move(answer), "Balloon config error");
+  if (!balloon_) return prefixed(Answer(none()), "Balloon config error");
+  const HeldBalloon held = machine_->hold_balloon();
+  return prefixed(change(*held.device, *balloon_), "Balloon config error");
 }
 
 MicrovmApi::Answer MicrovmApi::patch_balloon(const HttpRequest&, const Json& body) {

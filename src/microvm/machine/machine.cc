@@ -227,14 +227,13 @@ Result<void> Machine::attach_balloon(const BalloonOptions& options) {
   HOB_TRY(std::unique_ptr<Balloon> balloon, Balloon::create(options));
   Balloon* device = balloon.get();
   HOB_TRY(VirtioMmio * transport, attach(std::move(balloon)));
-  balloon_.emplace(Attached<Balloon>{.id = "balloon", .device = device, .transport = transport});
+  balloon_ = {.id = "balloon", .device = device, .transport = transport};
   return {};
 }
 
-void Machine::with_balloon(const std::function<void(Balloon&)>& use) {
-  HOB_ASSERT(balloon_.has_value());
-  const auto held = balloon_->transport->hold();
-  use(*balloon_->device);
+HeldBalloon Machine::hold_balloon() {
+  HOB_ASSERT(balloon_.device != nullptr);
+  return {.lock = balloon_.transport->hold(), .device = balloon_.device};
 }
 
 Result<void> Machine::attach_drives(std::vector<DriveFile> drives) {

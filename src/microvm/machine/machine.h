@@ -52,6 +52,12 @@ struct VsockSocket {
   std::string path{};
 };
 
+// The balloon, which stands still meanwhile.
+struct HeldBalloon {
+  std::unique_lock<std::mutex> lock{};
+  Balloon* device = nullptr;
+};
+
 struct MachineOptions {
   uint32_t vcpus = 1;  // 1..kVcpusMax
   bool smt = false;
@@ -97,8 +103,8 @@ class Machine {
   // False: the guest does not read its keyboard.
   bool type_ctrl_alt_del() { return keyboard_->type_ctrl_alt_del(); }
 
-  // There must be a balloon; it is held.
-  void with_balloon(const std::function<void(Balloon&)>& use);
+  // There must be one.
+  HeldBalloon hold_balloon();
   // Changes the limits that are given, and returns all of them. kNotFound: there is no such
   // interface.
   Result<Net::Limits> limit_interface(std::string_view id, const Net::Limits& limits);
@@ -141,7 +147,7 @@ class Machine {
   std::unique_ptr<I8042> keyboard_;
   std::vector<std::unique_ptr<VirtioDevice>> devices_;
   std::vector<std::unique_ptr<VirtioMmio>> transports_;
-  std::optional<Attached<Balloon>> balloon_;
+  Attached<Balloon> balloon_{};  // no device: none
   std::vector<Attached<Net>> interfaces_;
   std::unique_ptr<Event> generation_interrupt_;
   std::unique_ptr<Event> end_event_;

@@ -25,6 +25,24 @@ void store_word(std::byte* to, const void* from) {
   __atomic_store_n(reinterpret_cast<Word*>(to), value, __ATOMIC_RELAXED);
 }
 
+// At a multiple of 2 MiB, as every region's guest address is: KVM maps a large page only where both
+// addresses are, and without that each 4 KiB of the guest's first touches is an exit. nullptr:
+// errno tells.
+std::byte* map_aligned(uint64_t bytes, bool huge) {
+  constexpr uint64_t kAlignment = 2 << 20;
+  const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  const uint64_t spare = huge ? 0 : kAlignment;  // hugetlbfs aligns by itself
+  void* mapped = mmap(nullptr, bytes + spare, PROT_READ | PROT_WRITE,
+                      flags | (huge ? MAP_HUGETLB | MAP_HUGE_2MB : 0), -1, 0);
+  if (mapped == MAP_FAILED) return nullptr;
+  auto* start = static_cast<std::byte*>(mapped);
+  const uint64_t before =
+      huge ? 0 : (kAlignment - reinterpret_cast<uintptr_t>(start) % kAlignment) % kAlignment;
+  if (before > 0) munmap(start, before);
+  if (spare > before) munmap(start + before + bytes, spare - before);
+  return start + before;
+}
+
 Result<void> map_pages(std::byte* host, int fd, uint64_t offset, uint64_t bytes) {
   if (mmap(host, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd,
            static_cast<off_t>(offset)) == MAP_FAILED)
@@ -70,16 +88,13 @@ Result<GuestMemory> GuestMemory::create(std::span<const Region> ranges, Pages pa
   memory.regions_.reserve(ranges.size());
   for (const Region& range : ranges) {
     HOB_ASSERT(range.bytes > 0 && range.base % kPageBytes == 0 && range.bytes % kPageBytes == 0);
-    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-    if (pages == Pages::kHuge) flags |= MAP_HUGETLB | MAP_HUGE_2MB;
-    void* host = mmap(nullptr, range.bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
-    if (host == MAP_FAILED)
+    std::byte* host = map_aligned(range.bytes, pages == Pages::kHuge);
+    if (host == nullptr)
       return fail_errno(errno, fmt::format("mapping {} bytes of guest memory", range.bytes));
     if (pages == Pages::kTransparentHuge) madvise(host, range.bytes, MADV_HUGEPAGE);
     // A core file of ours holds nothing of the guest's.
     madvise(host, range.bytes, MADV_DONTDUMP);
-    memory.regions_.push_back(
-        {.base = range.base, .bytes = range.bytes, .host = static_cast<std::byte*>(host)});
+    memory.regions_.push_back({.base = range.base, .bytes = range.bytes, .host = host});
     if (track_dirty) memory.dirty_.emplace_back(range.bytes / kPageBytes);
   }
   return memory;

@@ -50,6 +50,14 @@ TEST(GuestMemory, ValuesComeBackAlignedOrNot) {
   }
 }
 
+TEST(GuestMemory, LiesWhereKvmCanMapLargePages) {
+  for (int i = 0; i < 4; ++i) {
+    const GuestMemory memory = memory_of(0x201000);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(memory.regions()[0].host) % (2 << 20), 0u);
+    EXPECT_EQ(memory.regions()[0].bytes, 0x201000u);
+  }
+}
+
 TEST(GuestMemory, OurWritesAreMarkedDirtyOnce) {
   GuestMemory memory = memory_of(0x100000, true);
   ASSERT_EQ(memory.dirty().size(), 1u);
