@@ -357,6 +357,7 @@ Async<Visit> SimEdge::serve(edge::Queues& queues, Request& request, const Ask& a
     turn = queues.dispatch(request, loop_time());
   }
   queues.answered(request);
+  queues.ended_well(request);
   if (const auto seconds = static_cast<int64_t>(request.service_->route.sticky_seconds)) {
     *ask.cookie = {.version = request.pool_->shared->token,
                    .target = request.target_->shared->token,
