@@ -17,12 +17,12 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "builder/line_cutter.h"
+#include "guest/task_root.h"
 #include "sandbox/bundle.h"
 #include "sandbox/cgroups.h"
 #include "sandbox/id_ranges.h"
 #include "sandbox/mounts.h"
 #include "sandbox/scratch_disk.h"
-#include "sandbox/task_root.h"
 
 namespace hob::builder {
 
@@ -138,7 +138,7 @@ struct BuildSandbox::State {
                                                      .layers = spec.layers,
                                                      .first_id = plan.first_id,
                                                      .scratch = std::move(scratch)}));
-    HOB_TRY(const sandbox::TaskRoot root, sandbox::TaskRoot::open(plan.mounts.root));
+    HOB_TRY(const guest::TaskRoot root, guest::TaskRoot::open(plan.mounts.root));
     HOB_CHECK(root.make_directories(spec.working_directory, plan.first_id));
     const fs::path& files = plan.mounts.files;
     HOB_CHECK(write_text(files / "hosts", "127.0.0.1\tlocalhost build\n", plan.first_id));

@@ -167,7 +167,7 @@ void Exchange::upstream_lost(Refusal why) {
   unanswered_ = !upgraded_;
   if (answer_begun_) {
     // A tunnel's end may look like this; an answer's, where it says that it is not whole.
-    if (!upgraded_) worker_.gateway_failed(*service_, *pool_, *target_);
+    if (!upgraded_) worker_.queues().gateway_failed(*this, worker_.now());
     Front* front = front_;
     finish(status_);
     front->answer_abort(why);
