@@ -1,5 +1,6 @@
 #include "sandbox/erofs_images.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -80,8 +81,10 @@ Result<fs::path> ErofsImages::image_of(const std::vector<fs::path>& layers) {
   if (layers.empty() || layers.size() > kLayersMax)
     return fail(Code::kInvalid, "an image of {} layers; it has 1 to {}", layers.size(), kLayersMax);
   const fs::path path = directory_ / (hex(sha256(list_of(layers))) + kImage);
-  const std::lock_guard lock(mutex_);
+  // One that is there waits for none that is being made.
   std::error_code ignored;
+  if (fs::exists(path, ignored)) return path;
+  const std::lock_guard lock(mutex_);
   if (fs::exists(path, ignored)) return path;
   HOB_CHECK(sweep());  // room for it
   Result<void> made;
@@ -108,8 +111,11 @@ Result<void> ErofsImages::make(const std::vector<fs::path>& layers, const fs::pa
     return fail(Code::kUnavailable, "mkfs.erofs ended with status {}: {}", made.status,
                 made.errors);
   HOB_CHECK(write_file_durably(fs::path(path).replace_extension(kLayers), list_of(layers), 0600));
+  // What is there is taken for whole, after a power cut too.
+  const Fd file(::open(making.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file || ::fsync(file.get()) != 0) return fail_errno(errno, "flushing it");
   if (::rename(making.c_str(), path.c_str()) != 0) return fail_errno(errno, "renaming it");
-  return {};
+  return sync_directory(directory_);
 }
 
 }  // namespace hob::sandbox

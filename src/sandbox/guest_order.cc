@@ -7,25 +7,37 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <string>
 
 #include "base/file.h"
+#include "base/time.h"
 #include "guest/frame.h"
 #include "sandbox/microvm_layout.h"
 
 namespace hob::sandbox {
 namespace {
 
-constexpr timeval kPatience{.tv_sec = 5, .tv_usec = 0};
+using Clock = std::chrono::steady_clock;
+
+constexpr Duration kPatience{5'000};  // of a whole exchange, however the guest spreads its bytes
 constexpr size_t kLineBytesMax = 32;
+
+// The socket's next call waits no longer than that. kTimeout: it is over.
+Result<void> allow(const Fd& fd, int option, Clock::time_point deadline) {
+  const auto left = std::chrono::ceil<std::chrono::microseconds>(deadline - Clock::now());
+  if (left.count() <= 0) return fail(Code::kTimeout, "the microVM does not answer");
+  const timeval wait{.tv_sec = left.count() / 1'000'000, .tv_usec = left.count() % 1'000'000};
+  if (::setsockopt(fd.get(), SOL_SOCKET, option, &wait, sizeof wait) != 0)
+    return fail_errno(errno, "limiting a wait");
+  return {};
+}
 
 // By the bundle's descriptor: a socket's path is short, a bundle's may be long.
 Result<Fd> connect_to(const std::filesystem::path& bundle) {
   const Fd folder(::open(bundle.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!folder || !fd) return fail_errno(errno, "reaching the microVM");
-  ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof kPatience);
-  ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &kPatience, sizeof kPatience);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const std::string path = fmt::format("/proc/self/fd/{}/{}", folder.get(), kVsockFile);
@@ -38,8 +50,9 @@ Result<Fd> connect_to(const std::filesystem::path& bundle) {
   return fd;
 }
 
-Result<void> send_all(const Fd& fd, std::string_view bytes) {
+Result<void> send_all(const Fd& fd, std::string_view bytes, Clock::time_point deadline) {
   while (!bytes.empty()) {
+    HOB_CHECK(allow(fd, SO_SNDTIMEO, deadline));
     const ssize_t sent = ::send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0 && errno == EAGAIN) return fail(Code::kTimeout, "the microVM takes no order");
@@ -49,7 +62,8 @@ Result<void> send_all(const Fd& fd, std::string_view bytes) {
   return {};
 }
 
-Result<size_t> receive(const Fd& fd, char* bytes, size_t count) {
+Result<size_t> receive(const Fd& fd, char* bytes, size_t count, Clock::time_point deadline) {
+  HOB_CHECK(allow(fd, SO_RCVTIMEO, deadline));
   ssize_t got = 0;
   do {
     got = ::recv(fd.get(), bytes, count, 0);
@@ -62,17 +76,18 @@ Result<size_t> receive(const Fd& fd, char* bytes, size_t count) {
 }  // namespace
 
 Result<void> order_guest(const std::filesystem::path& bundle, const guest::Order& order) {
+  const Clock::time_point deadline = Clock::now() + kPatience;
   HOB_TRY(const Fd fd, connect_to(bundle));
-  HOB_CHECK(send_all(fd, fmt::format("CONNECT {}\n", guest::kOrderPort)));
+  HOB_CHECK(send_all(fd, fmt::format("CONNECT {}\n", guest::kOrderPort), deadline));
   std::string line;
   while (!line.ends_with('\n') && line.size() < kLineBytesMax) {
     char byte = 0;
-    HOB_CHECK(receive(fd, &byte, 1));
+    HOB_CHECK(receive(fd, &byte, 1, deadline));
     line += byte;
   }
   std::string bytes;
   guest::append_frame(bytes, guest::FrameKind::kRecord, 0, guest::encode(order));
-  HOB_CHECK(send_all(fd, bytes));
+  HOB_CHECK(send_all(fd, bytes, deadline));
   guest::FrameReader reader(guest::kReportBytesMax);
   while (true) {
     HOB_TRY(const auto frame, reader.next());
@@ -82,7 +97,7 @@ Result<void> order_guest(const std::filesystem::path& bundle, const guest::Order
       return fail(report.invalid ? Code::kInvalid : Code::kUnavailable, "{}", report.reason);
     }
     char piece[4'096];
-    HOB_TRY(const size_t got, receive(fd, piece, sizeof piece));
+    HOB_TRY(const size_t got, receive(fd, piece, sizeof piece, deadline));
     reader.feed({piece, got});
   }
 }

@@ -42,7 +42,9 @@ class MicrovmLauncher final : public Launcher {
     return images_.open();
   }
   Result<MonitorPlan> prepare(const TaskSpec& spec, const fs::path& bundle) override;
-  Result<void> signal(const std::string&, const fs::path& bundle, int number) const override {
+  Result<void> signal(const std::string& task, const fs::path& bundle, int number) const override {
+    // What must end is not left to the guest, which may hang or be hostile.
+    if (number == SIGKILL) return cgroups_.kill_all(task);
     auto done = order_guest(bundle, {.signal = guest::Signal{.number = number}});
     if (!done && done.error().code == Code::kNotFound) return {};  // it has ended
     return done;

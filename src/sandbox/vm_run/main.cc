@@ -126,7 +126,10 @@ class MicrovmTask {
       }
       for (const std::string& file : plan_.cgroups) {
         const Fd procs(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
-        if (!write_all(procs.get(), "0")) std::perror(file.c_str());
+        if (!write_all(procs.get(), "0")) {  // not without its limits
+          std::perror(file.c_str());
+          ::_exit(EXIT_FAILURE);
+        }
       }
       ::execl(plan_.vmm.c_str(), plan_.vmm.c_str(), "--api-sock", kApiSocketFile, "--config-file",
               kMachineFile, static_cast<char*>(nullptr));
