@@ -232,6 +232,12 @@ Result<void> add_commands(const Runtime& runtime, const Source& source, Recipe& 
     HOB_TRY(std::string filled, fill(command.run, source));
     made.build.push_back(std::move(filled));
   }
+  for (const Runtime::Keep& each : runtime.keep) {
+    if (!holds(each.when, source)) continue;
+    made.keep = each.paths;
+    break;
+  }
+  made.drop = runtime.drop;
   if (!made.start.empty()) return {};
   const auto start = std::ranges::find_if(runtime.start, fits);
   if (start == runtime.start.end()) {
