@@ -113,10 +113,11 @@ std::string where(const VersionSource& source) {
 Result<const RuntimeVersion*> choose_version(const Runtime& runtime, const Source& source,
                                              std::vector<std::string>& reasons) {
   for (const VersionSource& from : runtime.version_from) {
-    const std::optional<std::string> wanted = from.kind == VersionSource::Kind::kJson
-                                                  ? json_text(source, from.file, from.argument)
-                                                  : line_text(source, from.file, from.argument);
+    std::optional<std::string> wanted = from.kind == VersionSource::Kind::kJson
+                                            ? json_text(source, from.file, from.argument)
+                                            : line_text(source, from.file, from.argument);
     if (!wanted) continue;
+    if (from.kind == VersionSource::Kind::kAtLeast) wanted = ">=" + *wanted;
     const Result<VersionRange> range = VersionRange::parse(*wanted);
     if (!range) {
       reasons.push_back(fmt::format("{} says '{}', which is no version: passed over", where(from),

@@ -200,8 +200,11 @@ Result<std::vector<VersionSource>> version_sources(const YamlNode& map) {
       made.kind = VersionSource::Kind::kJson;
     else if (verb == "line")
       made.kind = VersionSource::Kind::kLine;
+    else if (verb == "at-least")
+      made.kind = VersionSource::Kind::kAtLeast;
     else
-      return fail_at(map.find("version-from")->place, "json FILE POINTER or line FILE PREFIX");
+      return fail_at(map.find("version-from")->place,
+                     "json FILE POINTER, line FILE PREFIX or at-least FILE PREFIX");
     made.file = take_word(text);
     made.argument = std::string(text);
     found.push_back(std::move(made));

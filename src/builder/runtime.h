@@ -71,6 +71,7 @@ struct VersionSource {
   enum class Kind {
     kJson,  // "json FILE POINTER"
     kLine,  // "line FILE PREFIX": the first line that starts so, without it; PREFIX may be nothing
+    kAtLeast,  // "at-least FILE PREFIX": so found, and it or any newer is right
   };
   Kind kind = Kind::kLine;
   std::string file{};
