@@ -116,7 +116,17 @@ class Build {
   // has changed since they did.
   Result<Layer> layer_of(std::string_view what, const Stack& stack,
                          const std::vector<std::string>& commands) {
-    const std::string key = key_of(what, stack, commands);
+    std::vector<std::string> leave_out = left_out_of_layers();
+    std::vector<std::string> only;
+    std::string key = key_of(what, stack, commands);
+    for (const std::string& each : what == "build" ? recipe().keep : std::vector<std::string>()) {
+      only.push_back(in_app("/") + each);
+      key += "\nkeep " + each;
+    }
+    for (const std::string& each : recipe().drop) {
+      leave_out.push_back(in_app("/") + each);
+      key += "\ndrop " + each;
+    }
     if (const std::optional<Layer> made = store().find(key)) {
       tools_.stage(fmt::format("{}: nothing has changed", what));
       return *made;
@@ -128,8 +138,9 @@ class Build {
                              HOB_TRY(LayerWriter writer, LayerWriter::open(file));
                              HOB_CHECK(add_upper(writer, {.directory = upper,
                                                           .first_id = first_id,
-                                                          .leave_out = left_out_of_layers(),
-                                                          .empty_out = emptied_in_layers()}));
+                                                          .leave_out = leave_out,
+                                                          .empty_out = emptied_in_layers(),
+                                                          .only = only}));
                              HOB_TRY(layer, writer.finish());
                              return {};
                            }));
@@ -200,7 +211,10 @@ class Build {
   }
 
   Result<void> pre_run() {
-    run_stack_ = application(std::move(run_stack_), installed_for_image_);
+    // What is kept of /app is all in the build's own layer.
+    if (recipe().keep.empty() || !built_) {
+      run_stack_ = application(std::move(run_stack_), installed_for_image_);
+    }
     if (built_) run_stack_.push_back({*built_, "build"});
     if (recipe().pre_run.empty()) return {};
     HOB_TRY(const Layer made, layer_of("pre-run", run_stack_, recipe().pre_run));

@@ -46,11 +46,12 @@ constexpr int kPollMilliseconds = 100;   // how soon a cancellation is seen
 constexpr Duration kDrainWithin{2'000};  // for output that is in the pipe when all have ended
 
 // sh runs the commands that follow it, each as a program of its own, and says which one failed by a
-// last line that no command can print, since it holds the step's random name.
+// last line that begins with the step's random name, so that none is taken for it by chance. Then
+// it waits until its input ends: with the container goes the count of those killed for memory.
 constexpr const char* kScript =
     "mark=$1; shift; n=0; for command do "
     "sh -c \"$command\" </dev/null; code=$?; "
-    "if [ $code -ne 0 ]; then echo; echo \"$mark $n $code\"; exit 1; fi; n=$((n+1)); done";
+    "if [ $code -ne 0 ]; then echo; echo \"$mark $n $code\"; read _; exit 1; fi; n=$((n+1)); done";
 
 Result<void> write_text(const fs::path& path, std::string_view content, uid_t owner) {
   const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
@@ -73,11 +74,11 @@ Result<Pipe> make_pipe() {
   return Pipe{.read = Fd(ends[0]), .write = Fd(ends[1])};
 }
 
-// A child's output in `output`; no other file of ours, no variable but PATH.
-Result<pid_t> spawn(const std::vector<std::string>& argv, const Fd& output) {
+// A child with these files, no other of ours, and no variable but PATH.
+Result<pid_t> spawn(const std::vector<std::string>& argv, const Fd& input, const Fd& output) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions, input.get(), 0);
   posix_spawn_file_actions_adddup2(&actions, output.get(), 1);
   posix_spawn_file_actions_adddup2(&actions, output.get(), 2);
   std::vector<char*> words;
@@ -183,11 +184,14 @@ struct BuildSandbox::State {
   }
 
   // Reads until the container has ended; answers what is to be said of its end.
-  Result<StepEnd> follow(pid_t child, const Fd& output, const std::string& step,
+  Result<StepEnd> follow(pid_t child, const Fd& output, Fd input, const std::string& step,
                          const LineSink& line) {
     StepEnd end;
     LineCutter cutter(options.limits.log_bytes_max, step, [&](std::string_view text) {
-      if (!note_mark(text, step, end)) line(text);
+      if (!text.starts_with(step)) return line(text);
+      note_mark(text, step, end);
+      end.out_of_memory = cgroups.was_out_of_memory(step);
+      input.reset();
     });
     auto until = std::chrono::steady_clock::now() + options.limits.step_within;
     bool running = true;
@@ -224,22 +228,21 @@ struct BuildSandbox::State {
     cutter.finish();
     if (was_cancelled) return fail(Code::kCancelled, "cancelled");
     const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    if (code != 0 && end.exit_code == 0) end.exit_code = code;
+    // A command can read its step's name and say anything by it, but not how the container ended.
+    if (code == 0 || end.exit_code == 0) end.exit_code = code;
     if (end.out_of_time && end.exit_code == 0) end.exit_code = 128 + SIGKILL;
-    end.out_of_memory = end.exit_code != 0 && cgroups.was_out_of_memory(step);
+    end.out_of_memory = end.out_of_memory && end.exit_code != 0;
     return end;
   }
 
   // The script's last line, "STEP 2 1": the third command ended with 1.
-  static bool note_mark(std::string_view text, const std::string& step, StepEnd& end) {
-    if (!text.starts_with(step)) return false;
+  static void note_mark(std::string_view text, const std::string& step, StepEnd& end) {
     const std::string rest(text.substr(step.size()));
     unsigned command = 0;
     int code = 0;
-    if (std::sscanf(rest.c_str(), " %u %d", &command, &code) != 2) return false;
+    if (std::sscanf(rest.c_str(), " %u %d", &command, &code) != 2) return;
     end.failed_command = command;
     end.exit_code = code;
-    return true;
   }
 
   // On a thread of its own, which leaves the machine's mounts.
@@ -247,12 +250,14 @@ struct BuildSandbox::State {
                            const KeepUpper& keep) {
     sandbox::BundlePlan plan;
     HOB_TRY(const std::string bundle, configure(spec, step, plan));
+    HOB_TRY(Pipe input, make_pipe());
     HOB_TRY(Pipe output, make_pipe());
     HOB_TRY(const pid_t child,
             spawn({kCrun, "--root", crun_state().string(), "run", "--bundle", bundle, step},
-                  output.write));
+                  input.read, output.write));
+    input.read.reset();
     output.write.reset();
-    HOB_TRY(StepEnd end, follow(child, output.read, step, line));
+    HOB_TRY(StepEnd end, follow(child, output.read, std::move(input.write), step, line));
     if (end.exit_code == 0 && keep) HOB_CHECK(keep(plan.mounts.upper, plan.first_id));
     return end;
   }

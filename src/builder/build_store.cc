@@ -68,7 +68,9 @@ void BuildStore::clear_temporaries() const {
     const std::string name = entry.path().filename();
     pid_t owner = 0;
     std::from_chars(name.data(), name.data() + name.size(), owner);
-    if (owner > 0 && ::kill(owner, 0) != 0 && errno == ESRCH) {
+    const bool ended = owner > 0 && ::kill(owner, 0) != 0 && errno == ESRCH;
+    // One that had our number is gone too: containers give the same numbers at every start.
+    if (ended || owner == ::getpid()) {
       static_cast<void>(remove_tree(entry.path()));  // what stays is tried again
     }
   }

@@ -18,7 +18,7 @@ namespace hob::builder {
 
 class BuildStore {
  public:
-  // Makes what is missing.
+  // Makes what is missing. Once in a process, before temporary().
   static Result<BuildStore> open(std::filesystem::path directory);
 
   // A path for a file or folder of this process, removed by the next open() after its end.

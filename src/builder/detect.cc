@@ -113,10 +113,11 @@ std::string where(const VersionSource& source) {
 Result<const RuntimeVersion*> choose_version(const Runtime& runtime, const Source& source,
                                              std::vector<std::string>& reasons) {
   for (const VersionSource& from : runtime.version_from) {
-    const std::optional<std::string> wanted = from.kind == VersionSource::Kind::kJson
-                                                  ? json_text(source, from.file, from.argument)
-                                                  : line_text(source, from.file, from.argument);
+    std::optional<std::string> wanted = from.kind == VersionSource::Kind::kJson
+                                            ? json_text(source, from.file, from.argument)
+                                            : line_text(source, from.file, from.argument);
     if (!wanted) continue;
+    if (from.kind == VersionSource::Kind::kAtLeast) wanted = ">=" + *wanted;
     const Result<VersionRange> range = VersionRange::parse(*wanted);
     if (!range) {
       reasons.push_back(fmt::format("{} says '{}', which is no version: passed over", where(from),
@@ -232,6 +233,12 @@ Result<void> add_commands(const Runtime& runtime, const Source& source, Recipe& 
     HOB_TRY(std::string filled, fill(command.run, source));
     made.build.push_back(std::move(filled));
   }
+  for (const Runtime::Keep& each : runtime.keep) {
+    if (!holds(each.when, source)) continue;
+    made.keep = each.paths;
+    break;
+  }
+  made.drop = runtime.drop;
   if (!made.start.empty()) return {};
   const auto start = std::ranges::find_if(runtime.start, fits);
   if (start == runtime.start.end()) {

@@ -102,5 +102,50 @@ TEST(Detect, TheFileDecidesWhereThereIsOne) {
   EXPECT_EQ(made->environment.at("NODE_ENV"), "test");
 }
 
+// What runs it, and how, for the smallest application of each.
+TEST(Detect, EachRuntimesOwn) {
+  struct Case {
+    const char* runtime;
+    std::map<std::string, std::string> files;
+    const char* start;
+  };
+  for (const Case& c : {
+           Case{"python",
+                {{"requirements.txt", "gunicorn"}, {"app.py", ""}},
+                "gunicorn --bind 0.0.0.0:$PORT app:app"},
+           Case{"python", {{"main.py", ""}}, "python3 main.py"},
+           Case{"go", {{"go.mod", "module x\n\ngo 1.16\n"}}, "/app/bin/app"},
+           Case{"go", {{"go.mod", "module x"}, {"package.json", "{}"}}, "/app/bin/app"},
+           Case{"php",
+                {{"composer.json", "{}"}, {"public/index.php", ""}},
+                "php -S 0.0.0.0:$PORT -t public"},
+           Case{"ruby", {{"config.ru", ""}}, "puma -b tcp://0.0.0.0:$PORT"},
+           Case{"ruby",
+                {{"Gemfile", ""}, {"Gemfile.lock", ""}, {"config.ru", ""}},
+                "bundle exec puma -b tcp://0.0.0.0:$PORT"},
+           Case{"java", {{"Main.java", ""}}, "java -XX:MaxRAMPercentage=75 -cp target Main"},
+           Case{"static-node",
+                {{"package.json", "{}"}, {"vite.config.ts", ""}},
+                "serve-files /app/dist /index.html"},
+           Case{"nodejs",
+                {{"package.json", R"({"scripts": {"start": "node x"}})"}, {"vite.config.ts", ""}},
+                "node x"},
+           Case{"static", {{"public/index.html", ""}}, "serve-files /app/public =404"},
+           Case{"static", {{"index.html", ""}}, "serve-files /app =404"},
+       }) {
+    const Result<Recipe> made = recipe(c.files);
+    ASSERT_TRUE(made) << c.runtime << ": " << made.error().message;
+    EXPECT_EQ(made->runtime.runtime->name, c.runtime);
+    EXPECT_EQ(made->start, c.start) << c.runtime;
+  }
+}
+
+TEST(Detect, WhatDebianDoesNotHaveIsSaid) {
+  EXPECT_TRUE(refusal({{"hello.csproj", ""}}).starts_with(".NET: there is no .NET in Debian 12"));
+  EXPECT_EQ(refusal({{"go.mod", "module x\ngo 1.21\n"}}),
+            "go.mod asks for Go >=1.21, and there are 1.19.8 here; change it, or use a Dockerfile");
+  EXPECT_NE(refusal({{"Cargo.toml", "rust-version = \"1.80\""}}).find(">=1.80"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace hob::builder

@@ -68,6 +68,7 @@ struct UpperOptions {
   uint32_t first_id = 0;                 // of the task's ids (sandbox/id_ranges.h)
   std::vector<std::string> leave_out{};  // paths; with all below them
   std::vector<std::string> empty_out{};  // directories that stay, without what is in them
+  std::vector<std::string> only{};       // paths, with what is above and below; empty: all
 };
 Result<void> add_upper(LayerWriter& writer, const UpperOptions& options);
 

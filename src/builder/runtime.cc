@@ -200,10 +200,29 @@ Result<std::vector<VersionSource>> version_sources(const YamlNode& map) {
       made.kind = VersionSource::Kind::kJson;
     else if (verb == "line")
       made.kind = VersionSource::Kind::kLine;
+    else if (verb == "at-least")
+      made.kind = VersionSource::Kind::kAtLeast;
     else
-      return fail_at(map.find("version-from")->place, "json FILE POINTER or line FILE PREFIX");
+      return fail_at(map.find("version-from")->place,
+                     "json FILE POINTER, line FILE PREFIX or at-least FILE PREFIX");
     made.file = take_word(text);
     made.argument = std::string(text);
+    found.push_back(std::move(made));
+  }
+  return found;
+}
+
+Result<std::vector<Runtime::Keep>> keeps_at(const YamlNode& map) {
+  std::vector<Runtime::Keep> found;
+  const YamlNode* node = map.find("keep");
+  if (node == nullptr) return found;
+  for (const YamlNode& item : node->items) {
+    HOB_CHECK(check_keys(item, {"when", "paths"}));
+    Runtime::Keep made;
+    if (const YamlNode* when = item.find("when")) {
+      HOB_TRY(made.when, conditions(*when));
+    }
+    HOB_TRY(made.paths, texts_at(item, "paths"));
     found.push_back(std::move(made));
   }
   return found;
@@ -224,7 +243,7 @@ Result<Runtime> parse_runtime(std::string_view text) {
   HOB_TRY(const YamlNode root, parse_yaml(text));
   HOB_CHECK(check_keys(
       root, {"name", "title", "order", "detect", "ignore", "versions", "version-from", "install",
-             "build", "start", "build-environment", "environment", "no-start"}));
+             "build", "start", "keep", "drop", "build-environment", "environment", "no-start"}));
   Runtime made;
   HOB_TRY(made.name, required_text(root, "name"));
   HOB_TRY(made.title, required_text(root, "title"));
@@ -242,6 +261,8 @@ Result<Runtime> parse_runtime(std::string_view text) {
   HOB_TRY(made.build_environment, map_at(root, "build-environment"));
   HOB_TRY(made.environment, map_at(root, "environment"));
   HOB_TRY(made.no_start, text_at(root, "no-start"));
+  HOB_TRY(made.keep, keeps_at(root));
+  HOB_TRY(made.drop, texts_at(root, "drop"));
   const YamlNode* versions = root.find("versions");
   if (versions == nullptr || versions->items.empty()) {
     return fail_at(root.place, "'versions' is missing");

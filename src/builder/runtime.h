@@ -71,6 +71,7 @@ struct VersionSource {
   enum class Kind {
     kJson,  // "json FILE POINTER"
     kLine,  // "line FILE PREFIX": the first line that starts so, without it; PREFIX may be nothing
+    kAtLeast,  // "at-least FILE PREFIX": so found, and it or any newer is right
   };
   Kind kind = Kind::kLine;
   std::string file{};
@@ -88,6 +89,13 @@ struct Runtime {
   std::vector<RuntimeCommand> install{};  // the first that fits, as start
   std::vector<RuntimeCommand> build{};    // all that fit, in turn
   std::vector<RuntimeCommand> start{};
+  // What of /app goes into the image; the first that fits, none: all of it.
+  struct Keep {
+    Conditions when{};
+    std::vector<std::string> paths{};
+  };
+  std::vector<Keep> keep{};
+  std::vector<std::string> drop{};  // paths in /app that a build makes and the image does not need
   std::map<std::string, std::string> build_environment{};
   std::map<std::string, std::string> environment{};
   std::string no_start{};  // what to say if no start command fits

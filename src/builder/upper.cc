@@ -59,12 +59,20 @@ class Upper {
     return {};
   }
 
+  // Neither one of the wanted paths, nor below one, nor on the way to one.
+  bool unwanted(const std::string& path) const {
+    return !options_.only.empty() &&
+           std::ranges::none_of(options_.only, [&](const std::string& each) {
+             return path == each || path.starts_with(each + "/") || each.starts_with(path + "/");
+           });
+  }
+
   bool left_out(const std::string& path) const {
     return std::ranges::find(options_.leave_out, path) != options_.leave_out.end();
   }
 
   Result<void> add_one(int parent, const std::string& name, const std::string& path, int depth) {
-    if (left_out(path)) return {};
+    if (left_out(path) || unwanted(path)) return {};
     struct stat status {};
     if (::fstatat(parent, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
       return fail_errno(errno, "looking at " + path);

@@ -9,6 +9,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/json.hpp>
 #include <cerrno>
+#include <cstdlib>
 
 #include "base/file.h"
 #include "base/process.h"
@@ -24,6 +25,15 @@ namespace asio = boost::asio;
 constexpr Duration kBuildWithin{2 * 60 * 60 * 1000};  // of all steps, the base images' making too
 constexpr size_t kMessageBytesMax = 1024 * 1024;      // one line of the builder's
 constexpr int kProgressFd = 3;
+
+constexpr const char* kStateVariable = "HOB_BUILD_STATE";
+
+// Where builds keep what they may use again: the instance's, unless the environment names another,
+// which instances may share.
+fs::path build_state(const Context& context) {
+  const char* named = std::getenv(kStateVariable);
+  return named != nullptr && *named != 0 ? fs::path(named) : context.data / "builder";
+}
 
 // A file that is installed with this program, or lies beside it in a build tree.
 Result<fs::path> beside_us(std::initializer_list<const char*> places) {
@@ -125,7 +135,7 @@ Async<Result<SourceBuild>> build_source(const Context& context, fs::path folder,
   AsyncScope scope(co_await asio::this_coro::executor);
   scope.spawn("build progress", listener.listen(std::move(read_end)));
   Command command{
-      .argv = {program, "--source", folder, "--output", layout, "--state", context.data / "builder",
+      .argv = {program, "--source", folder, "--output", layout, "--state", build_state(context),
                "--runtimes", runtimes, "--progress-fd", std::to_string(kProgressFd)},
       .fds = {{write_end.get(), kProgressFd}}};
   Result<Exit> exit = co_await hob::run(std::move(command), kBuildWithin);

@@ -26,7 +26,8 @@ struct SourceBuild {
 // Whether `path` is a folder that is built, and no image layout.
 bool is_source_folder(const std::filesystem::path& path);
 
-// `layout` is made. What earlier builds made lies in `context.data`/builder. kInvalid: the
+// `layout` is made. What earlier builds made lies in `context.data`/builder, or where
+// HOB_BUILD_STATE says. kInvalid: the
 // application's fault, with the last lines of its log. kDenied: only root can build. Cancelled: the
 // build ends.
 Async<Result<SourceBuild>> build_source(const Context& context, std::filesystem::path folder,

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,6 +21,7 @@ namespace fs = std::filesystem;
 constexpr size_t kTaskIdLength = 32;
 constexpr size_t kInterfaceDigits =
     14;  // of the task's id, after a "t": interface names have at most 15 characters
+constexpr int kLockAttemptsMax = 1'000;
 constexpr int kLoopback = 1;  // lo's index in every namespace
 
 bool is_task_id(std::string_view text) {
@@ -31,14 +33,24 @@ std::string interface_of(const std::string& task) { return "t" + task.substr(0, 
 // The mark of a finished attach(), set last.
 std::string mark_of(const TaskAddress& address) { return address.task + " " + address.address; }
 
-// Held while instances of this machine must not set up at the same time.
+// Held while instances of this machine must not set up at the same time. Whoever held it last may
+// have taken the file away, and the directory: then there is a new one to lock.
 Result<Fd> lock_machine(const fs::path& shared_directory) {
-  HOB_CHECK(make_directories(shared_directory, 0700));
   const fs::path file = shared_directory / "lock";
-  Fd lock(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!lock) return fail_errno(errno, "opening " + file.string());
-  if (::flock(lock.get(), LOCK_EX) != 0) return fail_errno(errno, "locking " + file.string());
-  return lock;
+  for (int attempt = 0; attempt < kLockAttemptsMax; ++attempt) {
+    HOB_CHECK(make_directories(shared_directory, 0700));
+    Fd lock(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (!lock && errno == ENOENT) continue;
+    if (!lock) return fail_errno(errno, "opening " + file.string());
+    if (::flock(lock.get(), LOCK_EX) != 0) return fail_errno(errno, "locking " + file.string());
+    struct stat locked {};
+    struct stat present {};
+    if (::fstat(lock.get(), &locked) == 0 && ::stat(file.c_str(), &present) == 0 &&
+        locked.st_ino == present.st_ino && locked.st_dev == present.st_dev) {
+      return lock;
+    }
+  }
+  return fail(Code::kUnavailable, "{} goes away whenever it is locked", file.string());
 }
 
 Egress egress_of(const VpcOptions& options, const fs::path& handle) {
@@ -121,9 +133,8 @@ Result<void> Vpc::tear_down() {
   HOB_CHECK(context(close_egress(egress_of(options_, handle())), "closing the VPC's way out"));
   HOB_CHECK(remove_namespace(handle()));
   HOB_CHECK(remove_tree(options_.run_directory / "net"));
-  // Goes only when it holds no other instance's claim; the lock file is taken away while it is
-  // held, and whoever waits for it works on, which is harmless: it has nothing of ours left to
-  // disturb.
+  // Goes only when it holds no other instance's claim. The lock file is taken away while it is
+  // held; whoever waits for it makes another.
   std::error_code ignored;
   const bool alone =
       std::ranges::distance(fs::directory_iterator(options_.shared_directory, ignored)) <= 1;

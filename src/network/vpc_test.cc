@@ -205,6 +205,23 @@ TEST_F(VpcTest, TwoInstancesHaveTheSameAddresses) {
   EXPECT_EQ(connect_from(vpc_->handle(), "198.18.0.16", 80), "refused") << "mine is still there";
 }
 
+// The last to go takes the shared directory away while another comes.
+TEST_F(VpcTest, InstancesComeAndGoAtOnce) {
+  ASSERT_TRUE(vpc_->tear_down().has_value());
+  const auto come_and_go = [this](int number) {
+    Vpc vpc(options(number));
+    for (int i = 0; i < 10; ++i) {
+      const auto up = vpc.set_up();
+      EXPECT_TRUE(up.has_value()) << up.error().message;
+      const auto down = vpc.tear_down();
+      EXPECT_TRUE(down.has_value()) << down.error().message;
+    }
+  };
+  std::thread other([&] { come_and_go(1); });
+  come_and_go(0);
+  other.join();
+}
+
 // A resolver of the machine that answers every question with its own bytes, once it is let.
 class VpcDnsTest : public VpcTest {};
 
