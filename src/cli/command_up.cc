@@ -22,8 +22,8 @@
 #include "certify/dns.h"
 #include "certify/jose.h"
 #include "cli/commands.h"
-#include "cli/microvms.h"
 #include "cli/local_certificate.h"
+#include "cli/microvms.h"
 #include "cli/supervisor.h"
 #include "cli/supervisor_succession.h"
 

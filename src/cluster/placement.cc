@@ -80,8 +80,7 @@ class Placing {
   }
   // With its microVM's own, whether or not it started before the host had them.
   static int memory_mib(const Room& room, const Task& task) {
-    return task.memory_mib +
-           (room.host->microvm ? link::microvm_overhead_mib(task.memory_mib) : 0);
+    return task.memory_mib + (room.host->microvm ? link::microvm_overhead_mib(task.memory_mib) : 0);
   }
   static void take(Room& room, const Task& task) {
     room.cpu_free -= task.cpu;
@@ -137,7 +136,8 @@ class Placing {
     const int needed = memory_mib(memory_best, task);
     if (needed > memory_best.memory_mib_free) {
       return fmt::format(
-          "MEMORY: the task needs {} MiB{}; the host with most free, {}, has {} of {} MiB. Choose a "
+          "MEMORY: the task needs {} MiB{}; the host with most free, {}, has {} of {} MiB. Choose "
+          "a "
           "smaller size, delete or pause a service, add a host, or raise --memory-overcommit",
           task.memory_mib,
           needed > task.memory_mib
