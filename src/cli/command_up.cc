@@ -131,7 +131,7 @@ Result<Instance> instance_for(const Context& context, const UpOptions& options) 
   if (!options.isolation.empty())
     instance.isolation = options.isolation == "auto" ? "" : options.isolation;
   if (instance.isolation == "microvm") {
-    HOB_CHECK(context(check_microvms(instance.kernel()), "--isolation microvm"));
+    HOB_CHECK(hob::context(check_microvms(instance.kernel()), "--isolation microvm"));
   }
   if (options.cpu_overcommit != 0) instance.cpu_overcommit = options.cpu_overcommit;
   if (options.memory_overcommit != 0) instance.memory_overcommit = options.memory_overcommit;
