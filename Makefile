@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: deps deps-build deps-run build run stop test test-sanitized test-vm fuzz bench bench-% install clean
+.PHONY: deps deps-build deps-run build run stop test test-sanitized test-vm test-microvm fuzz bench bench-% install clean
 
 BUILD ?= build
 PREFIX ?= /usr
@@ -53,6 +53,12 @@ test-sanitized: deps
 	@$(CMAKE) -B $(BUILD)-sanitized -DHOB_SANITIZE=ON -DCMAKE_BUILD_TYPE=Debug >$(BUILD)-sanitized/cmake.log
 	@ninja -C $(BUILD)-sanitized -j $(JOBS) --quiet
 	@/usr/bin/python3 tools/run-tests.py --build $(BUILD)-sanitized
+
+# By hand, not in `make test`: all that sandbox drivers promise, with tasks in microVMs; about ten minutes.
+test-microvm: deps
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+	@ninja -C $(BUILD) -j $(JOBS) --quiet
+	@HOB_BUILD=$(BUILD) HOB_MICROVM_TASKS='*' /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/test_microvm_tasks.py
 
 # By hand, not in `make test`: Hob on a plain Debian 12 (systemd, cgroup version 2 alone) in an emulated machine.
 test-vm: build

@@ -21,6 +21,8 @@
 #include "cli/certificates.h"
 #include "cli/commands.h"
 #include "cli/kvm_probe.h"
+#include "cli/microvms.h"
+#include "cli/programs.h"
 #include "cli/terminal.h"
 
 namespace hob::cli {
@@ -122,14 +124,6 @@ Finding check_disk(const std::filesystem::path& data) {
   return {Level::kOk, "disk", found};
 }
 
-std::string find_program(const std::string& name) {
-  for (const char* folder :
-       {"/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/", "/usr/local/bin/", "/usr/local/sbin/"}) {
-    if (access((folder + name).c_str(), X_OK) == 0) return folder + name;
-  }
-  return {};
-}
-
 Finding check_packages() {
   std::string missing;
   constexpr std::array<std::pair<const char*, const char*>, 3> kPrograms = {
@@ -218,6 +212,9 @@ std::vector<Finding> examine(const Context& context) {
     if (!installed)
       findings.push_back({Level::kWarn, "microVM kernel", "none is installed",
                           "tasks run in containers until there is one: hob kernel install"});
+    if (const Result<void> tools = check_image_tools(); !tools)
+      findings.push_back({Level::kWarn, "microVM images", tools.error().message,
+                          "tasks run in containers until it is there"});
   } else {
     findings.push_back({Level::kWarn, "KVM", kvm.error().message,
                         "containers do without; microVMs need hardware virtualisation (or nested, "

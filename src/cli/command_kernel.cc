@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/process.h"
 #include "cli/commands.h"
+#include "cli/microvms.h"
 #include "guest/ram_disk.h"
 
 namespace hob::cli {
@@ -92,6 +93,8 @@ Async<Result<void>> install(const Context& context, std::string package_file) {
   HOB_CO_TRY(const std::string version, put_kernel(work / "files", into));
   HOB_CO_CHECK(remove_tree(work));
   printf("microVMs start Linux %s, from %s\n", version.c_str(), into.c_str());
+  if (const Result<void> tools = check_image_tools(); !tools)
+    printf("tasks run in containers all the same: %s\n", tools.error().message.c_str());
   co_return Result<void>{};
 }
 

@@ -22,8 +22,8 @@
 #include "certify/dns.h"
 #include "certify/jose.h"
 #include "cli/commands.h"
-#include "cli/kvm_probe.h"
 #include "cli/local_certificate.h"
+#include "cli/microvms.h"
 #include "cli/supervisor.h"
 #include "cli/supervisor_succession.h"
 
@@ -105,14 +105,6 @@ Result<void> set_domains(const UpOptions& options, Instance& instance) {
 }
 
 // What is on disk, with what was asked for over it.
-// What `--isolation microvm` needs.
-Result<void> check_microvms(const Instance& instance) {
-  if (!std::filesystem::exists(instance.kernel()))
-    return fail(Code::kNotFound, "--isolation microvm: no kernel is installed: hob kernel install");
-  HOB_CHECK(context(probe_kvm(), "--isolation microvm"));
-  return {};
-}
-
 Result<Instance> instance_for(const Context& context, const UpOptions& options) {
   const std::filesystem::path data = std::filesystem::absolute(context.data).lexically_normal();
   Result<Instance> known = load_instance(data);
@@ -138,7 +130,9 @@ Result<Instance> instance_for(const Context& context, const UpOptions& options) 
   if (options.https_port != 0) instance.https_port = options.https_port;
   if (!options.isolation.empty())
     instance.isolation = options.isolation == "auto" ? "" : options.isolation;
-  if (instance.isolation == "microvm") HOB_CHECK(check_microvms(instance));
+  if (instance.isolation == "microvm") {
+    HOB_CHECK(hob::context(check_microvms(instance.kernel()), "--isolation microvm"));
+  }
   if (options.cpu_overcommit != 0) instance.cpu_overcommit = options.cpu_overcommit;
   if (options.memory_overcommit != 0) instance.memory_overcommit = options.memory_overcommit;
   if (instance.api_port == instance.http_port || instance.api_port == instance.https_port) {

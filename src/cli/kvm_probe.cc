@@ -109,10 +109,4 @@ Result<std::string> probe_kvm() {
   return std::string("guest code runs");
 }
 
-bool runs_microvms(const std::string& isolation, const std::filesystem::path& kernel) {
-  if (!isolation.empty()) return isolation == "microvm";
-  std::error_code ignored;
-  return std::filesystem::exists(kernel, ignored) && probe_kvm().has_value();
-}
-
 }  // namespace hob::cli

@@ -1,7 +1,6 @@
 // Does KVM really work here? Found out by running guest code, not by looking at /dev/kvm.
 #pragma once
 
-#include <filesystem>
 #include <string>
 
 #include "base/result.h"
@@ -12,9 +11,5 @@ namespace hob::cli {
 // a second: some machines open /dev/kvm and then hang, or interpret instructions. The value: what
 // worked, for people. The error's message: why not.
 Result<std::string> probe_kvm();
-
-// Whether tasks of an instance run in microVMs: as it was told ("microvm", "container"), else where
-// a kernel was installed for them and KVM works.
-bool runs_microvms(const std::string& isolation, const std::filesystem::path& kernel);
 
 }  // namespace hob::cli

@@ -18,7 +18,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "base/version.h"
-#include "cli/kvm_probe.h"
+#include "cli/microvms.h"
 #include "cli/local_certificate.h"
 #include "cli/spawn.h"
 #include "cli/supervisor_role.h"

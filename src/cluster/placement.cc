@@ -78,12 +78,16 @@ class Placing {
     ++in_zone_[{service_of(task), zone}];
     ++on_host_[{service_of(task), host}];
   }
+  // With its microVM's own, whether or not it started before the host had them.
+  static int memory_mib(const Room& room, const Task& task) {
+    return task.memory_mib + (room.host->microvm ? link::microvm_overhead_mib(task.memory_mib) : 0);
+  }
   static void take(Room& room, const Task& task) {
     room.cpu_free -= task.cpu;
-    room.memory_mib_free -= task.memory_mib;
+    room.memory_mib_free -= memory_mib(room, task);
   }
   static bool fits(const Room& room, const Task& task) {
-    return task.cpu <= room.cpu_free && task.memory_mib <= room.memory_mib_free;
+    return task.cpu <= room.cpu_free && memory_mib(room, task) <= room.memory_mib_free;
   }
 
   bool place(const Task& task) {
@@ -129,11 +133,17 @@ class Placing {
   std::string why_not(const Task& task) const {
     if (rooms_.empty()) return "AGENT: no host is connected";
     const Room& memory_best = *std::ranges::max_element(rooms_, {}, &Room::memory_mib_free);
-    if (task.memory_mib > memory_best.memory_mib_free) {
+    const int needed = memory_mib(memory_best, task);
+    if (needed > memory_best.memory_mib_free) {
       return fmt::format(
-          "MEMORY: the task needs {} MiB; the host with most free, {}, has {} of {} MiB. Choose a "
+          "MEMORY: the task needs {} MiB{}; the host with most free, {}, has {} of {} MiB. Choose "
+          "a "
           "smaller size, delete or pause a service, add a host, or raise --memory-overcommit",
-          task.memory_mib, memory_best.host->id.value, std::max(0, memory_best.memory_mib_free),
+          task.memory_mib,
+          needed > task.memory_mib
+              ? fmt::format(" and {} for its microVM", needed - task.memory_mib)
+              : "",
+          memory_best.host->id.value, std::max(0, memory_best.memory_mib_free),
           memory_best.host->memory_mib);
     }
     const Room& cpu_best = *std::ranges::max_element(rooms_, {}, &Room::cpu_free);

@@ -17,6 +17,10 @@ HostView host(std::string id, char zone, int cpu = 4096, int memory = 8192) {
                    .memory_mib = memory,
                    .connected = true}};
 }
+HostView with_microvms(HostView host) {
+  host.host.microvm = true;
+  return host;
+}
 HostView away(HostView host, Duration since) {
   host.away_since = t0 + since;
   return host;
@@ -111,6 +115,22 @@ TEST(DecidePlacement, Decides) {
                 10s,
                 "t1 refused: RESOURCE:MEMORY: the task needs 2048 MiB; the host with most free, "
                 "h1, has 2047 of 2047 MiB"},
+           Case{"exactly enough for a microVM",
+                {with_microvms(host("h1", 'a', 2048, 2048 + 128))},
+                {task("t1")},
+                1s,
+                "t1 on h1 at 198.18.0.4"},
+           Case{"one MiB short of a microVM",
+                {with_microvms(host("h1", 'a', 1024, 2048 + 127))},
+                {task("t1")},
+                10s,
+                "t1 refused: RESOURCE:MEMORY: the task needs 2048 MiB and 128 for its microVM; the "
+                "host with most free, h1, has 2175 of 2175 MiB"},
+           Case{"microVMs that run take theirs, too",
+                {with_microvms(host("h1", 'a', 4096, 2 * 2048 + 128 + 127))},
+                {placed(task("t1"), "h1", 'a', "198.18.0.4"), task("t2")},
+                1s,
+                "wake 10"},
            Case{"no CPU",
                 {host("h1", 'a', 1023, 4096)},
                 {task("t1")},

@@ -187,10 +187,12 @@ struct Host {
   std::string version{};
   int cpu = 0;  // what tasks' sizes may add up to
   int memory_mib = 0;
+  bool microvm = false;  // as link::HostHello has it
   bool connected = false;
   Instant last_seen{};
 };
-BOOST_DESCRIBE_STRUCT(Host, (), (id, zone, version, cpu, memory_mib, connected, last_seen))
+BOOST_DESCRIBE_STRUCT(Host, (),
+                      (id, zone, version, cpu, memory_mib, microvm, connected, last_seen))
 
 // An edge that may be routing requests: after a restart control waits for it before it takes a task
 // away.

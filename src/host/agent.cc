@@ -8,10 +8,14 @@
 #include "base/log.h"
 #include "host/hold_server.h"
 #include "host/log_shipper.h"
+#include "sandbox/vmm.h"
 
 namespace hob::host {
 
 namespace {
+static_assert(sandbox::host_memory_mib(512) == 512 + link::microvm_overhead_mib(512));
+static_assert(sandbox::host_memory_mib(4'096) == 4'096 + link::microvm_overhead_mib(4'096));
+
 constexpr size_t kStateBytesMax = 4 * 1024 * 1024;
 constexpr Duration kEmptyStopTimeout{10'000};  // SIGTERM to SIGKILL when the whole host is emptied
 constexpr Backoff kLinkBackoff{.min = Duration(50), .max = Duration(2'000)};
@@ -299,7 +303,8 @@ link::HostHello Agent::hello() const {
           .zone = options_.zone,
           .version = options_.version,
           .cpu = capacity.cpu,
-          .memory_mib = capacity.memory_mib};
+          .memory_mib = capacity.memory_mib,
+          .microvm = options_.microvms};
 }
 
 // Drops actors whose task is gone, and their output once control has it.

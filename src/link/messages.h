@@ -117,9 +117,13 @@ struct HostHello {
   std::string version{};
   int cpu = 0;         // units that tasks' sizes may add up to (overcommit applied)
   int memory_mib = 0;  // likewise
-  bool microvm = false;
+  bool microvm = false;  // tasks start in microVMs: each needs microvm_overhead_mib() as well
 };
 BOOST_DESCRIBE_STRUCT(HostHello, (), (host, zone, version, cpu, memory_mib, microvm))
+
+// What a task's microVM takes of its host's memory beside the task's own, both in MiB: a kernel, its
+// tables, and the monitor. The host's sandbox limits it so.
+constexpr int microvm_overhead_mib(int task_mib) { return 64 + task_mib / 32; }
 
 struct HostWelcome {
   std::vector<Assignment> assignments{};  // this host's

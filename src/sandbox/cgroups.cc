@@ -48,6 +48,21 @@ Result<void> write_control(const fs::path& path, std::string_view value) {
   return {};
 }
 
+// By its flags, the seventh field after the name in parentheses (proc_pid_stat(5)).
+bool is_kernel_thread(pid_t process) {
+  constexpr unsigned kKernelThread = 0x0020'0000;  // PF_KTHREAD
+  constexpr int kFlags = 7;
+  const auto stat = read_file(fmt::format("/proc/{}/stat", process), kControlFileBytesMax);
+  if (!stat || process <= 0) return false;  // 0: one of a process namespace above ours
+  size_t at = stat->rfind(')');
+  for (int field = 0; field < kFlags && at != std::string::npos; ++field)
+    at = stat->find(' ', at + 1);
+  if (at == std::string::npos) return false;
+  unsigned flags = 0;
+  std::from_chars(stat->data() + at + 1, stat->data() + stat->size(), flags);
+  return (flags & kKernelThread) != 0;
+}
+
 // "oom_kill 3" on a line of its own.
 int64_t counter_in(const std::string& text, std::string_view name) {
   for (size_t at = 0; at < text.size();) {
@@ -231,6 +246,17 @@ void Cgroups::adopt_monitor(pid_t process) const {
     if (auto moved = write_control(path / "cgroup.procs", std::to_string(process)); !moved)
       continue;
   }
+}
+
+Result<void> Cgroups::part_kernel_threads(const std::string& task) const {
+  if (version_ == CgroupVersion::kV1) return {};  // its freezer leaves them out
+  for (const pid_t process : processes(task)) {
+    if (!is_kernel_thread(process)) continue;
+    const fs::path path = fs::path(kRoot) / root_ / kMonitors;
+    HOB_CHECK(make_directories(path, 0755));
+    HOB_CHECK(write_control(path / "cgroup.procs", std::to_string(process)));
+  }
+  return {};
 }
 
 bool Cgroups::remove_root() const {

@@ -49,6 +49,10 @@ class Cgroups {
   // Puts a monitor among the instance's, out of whatever unit started us: systemd ends a unit with
   // all in it. Nothing happens where systemd does not run.
   void adopt_monitor(pid_t process) const;
+  // Likewise the kernel's own threads that work for a task, on version 2: Linux before 6.13 puts
+  // one of KVM's among the microVM's, none of them can be frozen, and a cgroup with one in it never
+  // is.
+  Result<void> part_kernel_threads(const std::string& task) const;
   // Removes the instance's own. False: something is still in it, if only a process nobody has
   // waited for yet.
   bool remove_root() const;

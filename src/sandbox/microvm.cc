@@ -124,7 +124,7 @@ Result<MonitorPlan> MicrovmLauncher::prepare(const TaskSpec& spec, const fs::pat
 
 Result<std::unique_ptr<Launcher>> make_microvm_launcher(MicrovmOptions options,
                                                         const Cgroups& cgroups) {
-  HOB_CHECK(find_program("mkfs.erofs"));
+  HOB_CHECK(context(find_program("mkfs.erofs"), "microVMs need erofs-utils"));
   VmmPrograms programs;
   HOB_TRY(programs.run, find_own_program("hob-vm-run"));
   HOB_TRY(programs.vmm, find_own_program("hob-vmm"));

@@ -175,6 +175,8 @@ Result<void> TaskFiles::start_here(const TaskSpec& spec) {
   plan.log = task_log.path();
   HOB_TRY(const pid_t process, run_container(plan));
   cgroups_.adopt_monitor(process);
+  if (const auto parted = cgroups_.part_kernel_threads(spec.task); !parted)
+    log::warn("a task cannot be frozen", {{"task", spec.task}, {"reason", parted.error().message}});
   task_log.rotate();
   return {};
 }
