@@ -322,7 +322,10 @@ void SimEdge::check_waited(const Request& request) const {
 
 void SimEdge::check_own(const Request& request) const {
   const std::shared_ptr<edge::Target>& own = request.own;
-  if (own == nullptr || own == request.target_ || request.fail_open_) return;
+  // Who rested was refused by its own, and has all before it again.
+  if (own == nullptr || own == request.target_ || request.fail_open_ ||
+      request.rests_since_ms_ != 0)
+    return;
   const auto& targets = request.pool_->targets;
   const bool usable = std::ranges::find(targets, own) != targets.end() &&
                       own->ejection.until < request.began_ms &&

@@ -98,6 +98,7 @@ class SimEdge {
     using QueuedRequest::leave_pool;
     using QueuedRequest::pool_;
     using QueuedRequest::queued_us_;
+    using QueuedRequest::rests_since_ms_;
     using QueuedRequest::service_;
     using QueuedRequest::sticky_;
     using QueuedRequest::target_;
