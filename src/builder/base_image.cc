@@ -5,9 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <boost/asio/io_context.hpp>
 #include <cerrno>
 #include <deque>
 
+#include "base/async.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/process.h"
@@ -23,6 +25,8 @@ namespace fs = std::filesystem;
 
 constexpr const char* kSuite = "bookworm";
 constexpr Duration kBaseWithin{15 * 60 * 1000};
+constexpr Duration kCancelledEvery{100};
+constexpr int kNoSuchProgram = 127;  // as unshare says it
 constexpr const char* kBaseKey = "base bookworm minbase 1";
 constexpr size_t kLastLines = 20;
 
@@ -57,6 +61,24 @@ const std::vector<std::string> kLeaveOut = {"dev",
 const std::vector<std::string> kEmptyOut = {
     "tmp", "var/tmp", "var/log", "var/log/apt", "run", "var/lib/apt/lists", "var/cache/apt"};
 
+// kCancelled, soon after `cancelled` is true; the command is killed.
+Result<Exit> run_until_cancelled(Command command, const std::atomic<bool>& cancelled) {
+  boost::asio::io_context loop;
+  Result<Exit> exit = fail(Code::kCancelled, "cancelled");
+  AsyncScope scope(loop.get_executor());
+  scope.spawn("command", [&]() -> Async<> {
+    exit = co_await run(std::move(command), kBaseWithin);
+    scope.cancel();
+  });
+  scope.spawn("cancellation", [&]() -> Async<> {
+    while (!cancelled.load()) co_await sleep_for(kCancelledEvery);
+    scope.cancel();
+  });
+  loop.run();
+  if (cancelled.load()) return fail(Code::kCancelled, "cancelled");
+  return exit;
+}
+
 }  // namespace
 
 const std::vector<std::string>& left_out_of_layers() { return kLeaveOut; }
@@ -67,7 +89,13 @@ Result<Layer> base_layer(const BaseTools& tools) {
   tools.stage("making the base image (Debian 12), once");
   const fs::path archive = tools.store->temporary("base.tar");
   const fs::path unpacked = tools.store->temporary("base");
-  std::vector<std::string> argv = {"mmdebstrap",
+  // In namespaces of its own: when it is killed, all it started is, and its mounts are gone.
+  std::vector<std::string> argv = {"unshare",
+                                   "--mount",
+                                   "--pid",
+                                   "--fork",
+                                   "--kill-child",
+                                   "mmdebstrap",
                                    "--quiet",
                                    "--variant=minbase",
                                    "--mode=root",
@@ -79,13 +107,13 @@ Result<Layer> base_layer(const BaseTools& tools) {
   Command command{.argv = std::move(argv)};
   command.environment = {{"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
                          {"SOURCE_DATE_EPOCH", std::to_string(kLayerTime)}};
-  const Result<Exit> exit = run_blocking(command, kBaseWithin);
-  if (!exit && exit.error().code == Code::kNotFound) {
+  const Result<Exit> exit = run_until_cancelled(std::move(command), *tools.cancelled);
+  if (!exit) return fail(exit.error());
+  if (exit->status == kNoSuchProgram) {
     return fail(Code::kNotFound,
                 "the program mmdebstrap is needed to make base images: apt-get "
                 "install mmdebstrap");
   }
-  if (!exit) return fail(exit.error());
   if (exit->status != 0) {
     return fail(
         Code::kUnavailable, "mmdebstrap could not make the base image: {}",

@@ -46,8 +46,8 @@ constexpr int kPollMilliseconds = 100;   // how soon a cancellation is seen
 constexpr Duration kDrainWithin{2'000};  // for output that is in the pipe when all have ended
 
 // sh runs the commands that follow it, each as a program of its own, and says which one failed by a
-// last line that begins with the step's random name, so that none is taken for it by chance. Then
-// it waits until its input ends: with the container goes the count of those killed for memory.
+// last line that begins with the step's random name. A command that looks that up can only lie
+// about itself.
 constexpr const char* kScript =
     "mark=$1; shift; n=0; for command do "
     "sh -c \"$command\" </dev/null; code=$?; "

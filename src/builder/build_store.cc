@@ -76,6 +76,14 @@ void BuildStore::clear_temporaries() const {
   }
 }
 
+Result<void> BuildStore::sync_all() const {
+  const Fd directory(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory || ::syncfs(directory.get()) != 0) {
+    return fail_errno(errno, "flushing " + directory_.string());
+  }
+  return {};
+}
+
 fs::path BuildStore::temporary(std::string_view name) const {
   return directory_ / "tmp" / fmt::format("{}-{}", ::getpid(), name);
 }
@@ -115,6 +123,8 @@ Result<void> BuildStore::put(std::string_view key, const Layer& layer,
     HOB_CHECK(rename_into(unpacked, tree(layer)));
   }
   HOB_CHECK(rename_into(compressed, blob(layer)));
+  // The key says that both are whole, after a power cut too.
+  HOB_CHECK(sync_all());
   return write_file_durably(directory_ / "keys" / hex(sha256(key)), encode(layer), 0600);
 }
 

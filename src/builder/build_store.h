@@ -35,6 +35,7 @@ class BuildStore {
  private:
   explicit BuildStore(std::filesystem::path directory) : directory_(std::move(directory)) {}
   void clear_temporaries() const;
+  Result<void> sync_all() const;
   std::filesystem::path directory_;
 };
 

@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <utility>
+
 #include "builder/build_sandbox.h"
 
 namespace hob::builder {
@@ -14,10 +16,12 @@ void LineCutter::feed(std::string_view bytes) {
   for (const char c : bytes) {
     if (c == '\n') {
       emit();
+      returned_ = false;
     } else if (c == '\r') {
-      // A progress line that writes over itself: what it says last counts.
-      continue;
+      returned_ = true;
     } else {
+      // A progress line that writes over itself: what it says last counts.
+      if (std::exchange(returned_, false)) partial_.clear();
       const auto byte = static_cast<unsigned char>(c);
       partial_ += (byte < ' ' && c != '\t') || byte == 0x7f ? '?' : c;
       if (partial_.size() >= kLogLineBytesMax) emit();

@@ -24,6 +24,7 @@ class LineCutter {
   std::string always_;
   std::function<void(std::string_view)> line_;
   std::string partial_;
+  bool returned_ = false;  // the last character was a carriage return
   uint64_t bytes_ = 0;
   uint64_t left_out_ = 0;
 };

@@ -87,6 +87,8 @@ std::optional<fs::path> moved(const std::string& name, const NpmFiles& files) {
   if (name == files.from) return fs::path(files.to);
   if (!name.starts_with(files.from + "/")) return std::nullopt;
   const fs::path inside(name.substr(files.from.size() + 1));
+  // An absolute one would take the place of what it is appended to.
+  if (inside.is_absolute()) return std::nullopt;
   for (const fs::path& part : inside) {
     if (part == "..") return std::nullopt;
   }
