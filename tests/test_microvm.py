@@ -17,7 +17,7 @@ HERE = pathlib.Path(__file__).resolve().parent / "microvm"
 BUILD = pathlib.Path(os.environ.get("HOB_BUILD", "build")).resolve()
 TESTS = os.environ.get("HOB_GUEST_TESTS", "*")
 SECONDS_MAX = 900
-GUEST_MODULES = ["virtio_ring", "virtio", "virtio_mmio", "virtio_blk", "failover", "net_failover", "virtio_net"]
+GUEST_MODULES = ["virtio_ring", "virtio", "virtio_mmio", "virtio_blk", "failover", "net_failover", "virtio_net", "virtio-rng"]
 HOST_MODULES = ["irqbypass", "kvm", "kvm-amd", "tun"]
 
 
@@ -91,4 +91,4 @@ def test_real_guests(tmp_path):
     print(machine.stdout[-20000:])
     assert "suite ended with 0" in machine.stdout
     passed = re.findall(r"\[       OK \] VmmGuest\.(\w+)", machine.stdout)
-    assert TESTS != "*" or len(passed) == 8, passed
+    assert TESTS != "*" or len(passed) == 9, passed

@@ -22,6 +22,7 @@ namespace {
 constexpr int kExitOk = 0;
 constexpr int kExitGeneric = 1;
 constexpr int kExitArguments = 153;
+constexpr int kExitLevel = 152;  // the log's
 
 constexpr size_t kConfigurationBytesMax = 1 << 20;
 constexpr size_t kIdBytesMax = 64;
@@ -37,6 +38,11 @@ constexpr std::string_view kHelp =
     "  --config-file PATH   start from this JSON file at once\n"
     "  --no-api             no socket; needs --config-file\n"
     "  --http-api-max-payload-size N   largest request body, bytes (default 51200)\n"
+    "  --log-path PATH, --level Error|Warning|Info|Debug|Trace|Off, --show-level,\n"
+    "  --show-log-origin, --module M, --metrics-path PATH\n"
+    "                       as PUT /logger and PUT /metrics\n"
+    "  --metadata PATH      JSON: what the guest learns of itself (MMDS) at first\n"
+    "  --mmds-size-limit N  largest such JSON, bytes (default as the request body's)\n"
     "  --version, --help\n";
 
 struct Options {
@@ -45,7 +51,19 @@ struct Options {
   std::optional<std::string> configuration{};
   bool api = true;
   size_t body_bytes_max = kHttpBodyBytesDefault;
+  LoggerUpdate log{};
+  std::optional<std::string> metrics{};
+  std::optional<std::string> metadata{};
+  std::optional<size_t> mmds_bytes_max{};  // none: as the body's
 };
+
+// nullopt: no number.
+std::optional<size_t> number_of(std::string_view text) {
+  size_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
 
 Result<Options> read_options(const std::vector<std::string_view>& arguments) {
   Options options;
@@ -60,8 +78,14 @@ Result<Options> read_options(const std::vector<std::string_view>& arguments) {
       options.api = false;
       continue;
     }
+    if (name == "--show-level" || name == "--show-log-origin") {
+      (name == "--show-level" ? options.log.show_level : options.log.show_origin) = true;
+      continue;
+    }
     const bool known = name == "--api-sock" || name == "--id" || name == "--config-file" ||
-                       name == "--http-api-max-payload-size";
+                       name == "--http-api-max-payload-size" || name == "--metadata" ||
+                       name == "--log-path" || name == "--level" || name == "--module" ||
+                       name == "--metrics-path" || name == "--mmds-size-limit";
     if (!known)
       return fail(Code::kInvalid,
                   "Found argument '{}' which wasn't expected, or isn't valid in this context.",
@@ -73,11 +97,21 @@ Result<Options> read_options(const std::vector<std::string_view>& arguments) {
     if (name == "--api-sock") options.socket = value;
     if (name == "--id") options.id = value;
     if (name == "--config-file") options.configuration = value;
-    if (name == "--http-api-max-payload-size") {
-      const auto [end, error] =
-          std::from_chars(value.data(), value.data() + value.size(), options.body_bytes_max);
-      if (error != std::errc() || end != value.data() + value.size())
-        return fail(Code::kInvalid, "'{}' is no number of bytes.", value);
+    if (name == "--metadata") options.metadata = value;
+    if (name == "--log-path") options.log.path = value;
+    if (name == "--metrics-path") options.metrics = value;
+    if (name == "--level") {
+      options.log.level = parse_level(value);
+      if (!options.log.level)
+        return fail(Code::kNotFound, "Invalid value for log level: {}", value);
+    }
+    if (name == "--http-api-max-payload-size" || name == "--mmds-size-limit") {
+      const std::optional<size_t> bytes = number_of(value);
+      if (!bytes) return fail(Code::kInvalid, "'{}' is no number of bytes.", value);
+      if (name == "--mmds-size-limit")
+        options.mmds_bytes_max = bytes;
+      else
+        options.body_bytes_max = *bytes;
     }
   }
   const bool plain = std::ranges::all_of(options.id, [](char c) {
@@ -100,11 +134,34 @@ int run(const Options& options) {
     return kExitGeneric;
   }
   int exit_code = kExitOk;
-  MicrovmApi api(options.id, **loop, [&](const VcpuEnd& end) {
+  MicrovmApi* started = nullptr;
+  const auto on_end = [&](const VcpuEnd& end) {
+    started->logger().log(end.failed ? LogLevel::kError : LogLevel::kInfo, "main", end.reason);
     say(fmt::format("hob-vmm: {}", end.reason));
     exit_code = end.failed ? kExitGeneric : kExitOk;
     (*loop)->stop();
-  });
+  };
+  MicrovmApi api(options.id, **loop, on_end,
+                 options.mmds_bytes_max.value_or(options.body_bytes_max));
+  started = &api;
+  if (const auto logging = api.logger().update(options.log); !logging) {
+    say(fmt::format("Could not initialize logger: {}", logging.error().message));
+    return kExitGeneric;
+  }
+  if (options.metrics) {
+    if (const auto opened = api.start_metrics({.path = *options.metrics}); !opened) {
+      say(fmt::format("Could not initialize metrics: {}", opened.error().message));
+      return kExitGeneric;
+    }
+  }
+  if (options.metadata) {
+    auto text = read_file(*options.metadata, kConfigurationBytesMax);
+    auto set = text ? api.set_metadata(*text) : Result<void>(std::unexpected(text.error()));
+    if (!set) {
+      say(fmt::format("Metadata from {} refused: {}", *options.metadata, set.error().message));
+      return kExitGeneric;
+    }
+  }
   std::unique_ptr<ApiServer> server;
   if (options.api) {
     auto listening =
@@ -120,10 +177,10 @@ int run(const Options& options) {
   }
   if (options.configuration) {
     auto text = read_file(*options.configuration, kConfigurationBytesMax);
-    auto started = text ? api.start_from(*text) : Result<void>(std::unexpected(text.error()));
-    if (!started) {
+    auto booted = text ? api.start_from(*text) : Result<void>(std::unexpected(text.error()));
+    if (!booted) {
       say(fmt::format("Configuration for VMM from one single json failed: {}",
-                      started.error().message));
+                      booted.error().message));
       return kExitGeneric;
     }
   }
@@ -147,7 +204,7 @@ int start(const std::vector<std::string_view>& arguments) {
   const auto options = read_options(arguments);
   if (!options) {
     say(fmt::format("Arguments parsing error: {}", options.error().message));
-    return kExitArguments;
+    return options.error().code == Code::kNotFound ? kExitLevel : kExitArguments;
   }
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);

@@ -10,8 +10,11 @@
 
 #include "microvm/api/configuration.h"
 #include "microvm/api/http.h"
+#include "microvm/api/logger.h"
+#include "microvm/api/metrics.h"
 #include "microvm/loop.h"
 #include "microvm/machine/machine.h"
+#include "microvm/mmds/stack.h"
 
 namespace hob::microvm {
 
@@ -20,13 +23,20 @@ inline constexpr std::string_view kFirecrackerVersion = "1.17.0";  // whose API 
 class MicrovmApi {
  public:
   // `on_end`: the guest is over; the process ends after the current turn of the loop.
-  MicrovmApi(std::string id, Loop& loop, std::function<void(const VcpuEnd&)> on_end);
+  // `mmds_bytes_max`: of the guest's metadata, in its compact form.
+  MicrovmApi(std::string id, Loop& loop, std::function<void(const VcpuEnd&)> on_end,
+             size_t mmds_bytes_max = kHttpBodyBytesDefault);
   ~MicrovmApi();
 
   HttpResponse handle(const HttpRequest& request);
+  // What the guest's metadata is at first (--metadata).
+  Result<void> set_metadata(std::string_view json);
   // A configuration file, applied and started. kInvalid with what is wrong.
   Result<void> start_from(std::string_view configuration_file);
   Machine* machine() { return machine_.get(); }
+  Logger& logger() { return logger_; }
+  // What PUT /metrics does: a line once the guest runs, each kMetricsEvery, and at the end.
+  Result<void> start_metrics(MetricsOptions options);
 
  private:
   enum class When { kBeforeBoot, kAfterBoot, kAlways };
@@ -42,15 +52,44 @@ class MicrovmApi {
   Answer patch_machine(const HttpRequest& request, const Json& body);
   Answer put_boot_source(const HttpRequest& request, const Json& body);
   Answer put_drive(const HttpRequest& request, const Json& body);
+  Answer patch_drive(const HttpRequest& request, const Json& body);
+  Answer put_entropy(const HttpRequest& request, const Json& body);
+  Answer delete_device(const HttpRequest& request, const Json& body);
   Answer put_interface(const HttpRequest& request, const Json& body);
   Answer patch_interface(const HttpRequest& request, const Json& body);
+  Answer get_mmds(const HttpRequest& request, const Json& body);
+  Answer put_mmds(const HttpRequest& request, const Json& body);
+  Answer patch_mmds(const HttpRequest& request, const Json& body);
+  Answer put_mmds_config(const HttpRequest& request, const Json& body);
+  Answer put_logger(const HttpRequest& request, const Json& body);
+  Answer put_metrics(const HttpRequest& request, const Json& body);
   Answer put_action(const HttpRequest& request, const Json& body);
   Answer patch_vm(const HttpRequest& request, const Json& body);
 
   Result<void> set_boot_source(BootSource source);
   Result<void> set_drive(Drive drive);
+  Result<void> check_device_count() const;
   Result<void> set_interface(NetworkInterface interface);
   Result<void> set_interfaces(const Json& list);  // a configuration file's
+  Result<void> set_mmds(MmdsConfiguration mmds);
+  // What the guest may learn; made when it is first spoken of. nullptr: never before boot.
+  Metadata* metadata();
+  std::unique_ptr<FrameResponder> responder_of(const NetworkInterface& interface);
+  HttpResponse respond(const HttpRequest& request);
+  void log_request(const HttpRequest& request);
+  void log_outcome(const HttpResponse& response);
+  // How often each was asked for, and refused. As Firecracker's metrics name it: "drive".
+  struct RequestCount {
+    std::string_view method;
+    std::string_view path;  // of its routes' beginning
+    std::string_view name;
+    uint64_t count = 0, failures = 0;
+  };
+  static std::vector<RequestCount> no_requests();
+  void count_request(const HttpRequest& request, bool failed);
+  std::vector<CounterGroup> counter_groups() const;
+  void write_metrics();
+  Result<void> write_metrics_regularly();
   Result<void> start();
 
   const std::string id_;
@@ -70,6 +109,18 @@ class MicrovmApi {
     Tap tap;
   };
   std::vector<OpenInterface> interfaces_;
+  std::optional<RateLimiterOptions> entropy_;  // none: no such device
+  const size_t mmds_bytes_max_;
+  Logger logger_;
+  Metrics metrics_;
+  std::unique_ptr<Timer> metrics_timer_;
+  std::vector<RequestCount> requests_ = no_requests();
+  uint64_t deprecated_requests_ = 0;
+  std::chrono::microseconds pausing_took_{0};
+  std::chrono::microseconds resuming_took_{0};
+  std::vector<const MetadataStack*> stacks_;  // the machine's interfaces'
+  std::optional<MmdsConfiguration> mmds_;
+  std::unique_ptr<Metadata> metadata_;
   std::unique_ptr<Machine> machine_;
 };
 

@@ -9,6 +9,9 @@
 #include "base/file.h"
 #include "base/result.h"
 #include "microvm/api/json.h"
+#include "microvm/api/logger.h"
+#include "microvm/api/metrics.h"
+#include "microvm/mmds/stack.h"
 #include "microvm/virtio/net.h"
 
 namespace hob::microvm {
@@ -35,7 +38,15 @@ struct Drive {
   std::optional<std::string> partition{};
   bool root = false;
   bool read_only = false;
-  bool write_back = false;  // cache type
+  bool write_back = false;    // cache type
+  bool asynchronous = false;  // the engine
+  RateLimiterOptions limit{};
+};
+
+struct DriveUpdate {
+  std::string id{};
+  std::optional<std::string> path{};
+  RateLimiterOptions limit{};  // buckets that are not given stay
 };
 
 struct NetworkInterface {
@@ -45,6 +56,13 @@ struct NetworkInterface {
   std::optional<uint16_t> mtu{};
   RateLimiterOptions receive{};
   RateLimiterOptions send{};
+};
+
+struct MmdsConfiguration {
+  MmdsVersion version = MmdsVersion::kV1;
+  std::vector<std::string> interfaces{};  // their ids
+  Ipv4Address address = {169, 254, 169, 254};
+  bool imds_compat = false;
 };
 
 // Each reads a request's body; what it refuses is worded as Firecracker does.
@@ -61,12 +79,17 @@ Result<MachineConfiguration> read_machine(
 Result<MachineUpdate> read_machine_update(const Json& json);  // PATCH
 Result<BootSource> read_boot_source(const Json& json);
 Result<Drive> read_drive(const Json& json);
+Result<DriveUpdate> read_drive_update(const Json& json);
+Result<RateLimiterOptions> read_entropy(const Json& json);
 Result<NetworkInterface> read_interface(const Json& json);
 struct InterfaceUpdate {
   std::string id{};
   Net::Limits limits{};  // buckets that are not given stay
 };
 Result<InterfaceUpdate> read_interface_update(const Json& json);
+Result<MmdsConfiguration> read_mmds(const Json& json);
+Result<LoggerUpdate> read_logger(const Json& json);
+Result<MetricsOptions> read_metrics(const Json& json);
 
 // Rules between values. kInvalid.
 Result<void> check(const MachineConfiguration& machine);
@@ -76,5 +99,7 @@ Json show(const std::optional<BootSource>& source);
 Json show(const Drive& drive);
 Json show(const NetworkInterface& interface);
 std::string show(const MacAddress& mac);
+Json show(const std::optional<MmdsConfiguration>& mmds);
+Json show_entropy(const std::optional<RateLimiterOptions>& entropy);
 
 }  // namespace hob::microvm

@@ -106,6 +106,7 @@ void VirtioMmio::look_at_sources() {
 void VirtioMmio::pause() {
   const std::lock_guard lock(mutex_);
   paused_ = true;
+  if (active_) device_.settle();
 }
 
 void VirtioMmio::resume() {
@@ -259,11 +260,13 @@ void VirtioMmio::reset() {
 }
 
 void VirtioMmio::queue_used() {
+  ++interrupts_;
   interrupt_status_.fetch_or(kInterruptUsed);
   interrupt_.signal();
 }
 
 void VirtioMmio::configuration_changed() {
+  ++interrupts_;
   configuration_generation_.fetch_add(1);
   interrupt_status_.fetch_or(kInterruptConfiguration);
   interrupt_.signal();
