@@ -179,8 +179,8 @@ VirtioDevice::Progress Net::receive() {
   const uint64_t wanted = frame_bytes_wanted();
   uint64_t turn_bytes = 0;
   Progress progress = Progress::kDone;
-  while (true) {
-    if (turn_bytes >= kNetTurnBytesMax) {
+  for (int count = 0;; ++count) {
+    if (count == kQueueSizeMax || turn_bytes >= kNetTurnBytesMax) {
       progress = Progress::kMore;
       break;
     }
@@ -294,6 +294,7 @@ Net::Sent Net::send_frame(const Chain& chain) {
   HOB_ASSERT(copy_in(active_->memory, chain.readable, kNetHeaderBytes + source.size(),
                      std::as_writable_bytes(std::span(source))));
   if (options_.mac && source != *options_.mac) ++counts_.foreign_mac;
+  if (give_to_responder(chain)) return Sent::kDone;
   HOB_ASSERT(
       io_ranges(active_->memory, chain.readable, 0, chain.readable_bytes, false, sending_pieces_));
   ssize_t sent = 0;
