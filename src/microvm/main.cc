@@ -24,6 +24,7 @@ namespace {
 constexpr int kExitOk = 0;
 constexpr int kExitGeneric = 1;
 constexpr int kExitArguments = 153;
+constexpr int kExitLevel = 152;  // the log's
 
 constexpr size_t kConfigurationBytesMax = 1 << 20;
 constexpr size_t kIdBytesMax = 64;
@@ -42,6 +43,11 @@ constexpr std::string_view kHelp =
     "  --no-seccomp         no filter on system calls\n"
     "  --snapshot-version   the version of the snapshots that this program takes\n"
     "  --describe-snapshot PATH   the version of that snapshot's state file\n"
+    "  --log-path PATH, --level Error|Warning|Info|Debug|Trace|Off, --show-level,\n"
+    "  --show-log-origin, --module M, --metrics-path PATH\n"
+    "                       as PUT /logger and PUT /metrics\n"
+    "  --metadata PATH      JSON: what the guest learns of itself (MMDS) at first\n"
+    "  --mmds-size-limit N  largest such JSON, bytes (default as the request body's)\n"
     "  --version, --help\n";
 
 struct Options {
@@ -51,12 +57,24 @@ struct Options {
   bool api = true;
   bool seccomp = true;
   size_t body_bytes_max = kHttpBodyBytesDefault;
+  LoggerUpdate log{};
+  std::optional<std::string> metrics{};
+  std::optional<std::string> metadata{};
+  std::optional<size_t> mmds_bytes_max{};  // none: as the body's
 };
 
 // What a jailer tells of its own time, for metrics.
 bool is_start_time(std::string_view name) {
   return name == "--start-time-us" || name == "--start-time-cpu-us" ||
          name == "--parent-cpu-time-us";
+}
+
+// nullopt: no number.
+std::optional<size_t> number_of(std::string_view text) {
+  size_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
 }
 
 Result<Options> read_options(const std::vector<std::string_view>& arguments) {
@@ -72,12 +90,19 @@ Result<Options> read_options(const std::vector<std::string_view>& arguments) {
       (name == "--no-api" ? options.api : options.seccomp) = false;
       continue;
     }
+    if (name == "--show-level" || name == "--show-log-origin") {
+      (name == "--show-level" ? options.log.show_level : options.log.show_origin) = true;
+      continue;
+    }
     // Firecracker's files are of its own compiler's format.
     if (name == "--seccomp-filter")
       return fail(Code::kInvalid,
                   "'--seccomp-filter' is not built in hob-vmm: its filters are fixed.");
     const bool known = name == "--api-sock" || name == "--id" || name == "--config-file" ||
-                       name == "--http-api-max-payload-size" || is_start_time(name);
+                       name == "--http-api-max-payload-size" || name == "--metadata" ||
+                       name == "--log-path" || name == "--level" || name == "--module" ||
+                       name == "--metrics-path" || name == "--mmds-size-limit" ||
+                       is_start_time(name);
     if (!known)
       return fail(Code::kInvalid,
                   "Found argument '{}' which wasn't expected, or isn't valid in this context.",
@@ -89,11 +114,21 @@ Result<Options> read_options(const std::vector<std::string_view>& arguments) {
     if (name == "--api-sock") options.socket = value;
     if (name == "--id") options.id = value;
     if (name == "--config-file") options.configuration = value;
-    if (name == "--http-api-max-payload-size") {
-      const auto [end, error] =
-          std::from_chars(value.data(), value.data() + value.size(), options.body_bytes_max);
-      if (error != std::errc() || end != value.data() + value.size())
-        return fail(Code::kInvalid, "'{}' is no number of bytes.", value);
+    if (name == "--metadata") options.metadata = value;
+    if (name == "--log-path") options.log.path = value;
+    if (name == "--metrics-path") options.metrics = value;
+    if (name == "--level") {
+      options.log.level = parse_level(value);
+      if (!options.log.level)
+        return fail(Code::kNotFound, "Invalid value for log level: {}", value);
+    }
+    if (name == "--http-api-max-payload-size" || name == "--mmds-size-limit") {
+      const std::optional<size_t> bytes = number_of(value);
+      if (!bytes) return fail(Code::kInvalid, "'{}' is no number of bytes.", value);
+      if (name == "--mmds-size-limit")
+        options.mmds_bytes_max = bytes;
+      else
+        options.body_bytes_max = *bytes;
     }
   }
   const bool plain = std::ranges::all_of(options.id, [](char c) {
@@ -116,13 +151,36 @@ int run(const Options& options) {
     return kExitGeneric;
   }
   int exit_code = kExitOk;
+  MicrovmApi* started = nullptr;
   const auto on_end = [&](const VcpuEnd& end) {
+    started->logger().log(end.failed ? LogLevel::kError : LogLevel::kInfo, "main", end.reason);
     say(fmt::format("hob-vmm: {}", end.reason));
     exit_code = end.failed ? kExitGeneric : kExitOk;
     (*loop)->stop();
   };
-  MicrovmApi api(options.id, **loop, on_end,
-                 options.seccomp ? MicrovmApi::Filters::kSet : MicrovmApi::Filters::kNone);
+  MicrovmApi api(
+      options.id, **loop, on_end,
+      {.filters = options.seccomp ? MicrovmApi::Filters::kSet : MicrovmApi::Filters::kNone,
+       .mmds_bytes_max = options.mmds_bytes_max.value_or(options.body_bytes_max)});
+  started = &api;
+  if (const auto logging = api.logger().update(options.log); !logging) {
+    say(fmt::format("Could not initialize logger: {}", logging.error().message));
+    return kExitGeneric;
+  }
+  if (options.metrics) {
+    if (const auto opened = api.start_metrics({.path = *options.metrics}); !opened) {
+      say(fmt::format("Could not initialize metrics: {}", opened.error().message));
+      return kExitGeneric;
+    }
+  }
+  if (options.metadata) {
+    auto text = read_file(*options.metadata, kConfigurationBytesMax);
+    auto set = text ? api.set_metadata(*text) : Result<void>(std::unexpected(text.error()));
+    if (!set) {
+      say(fmt::format("Metadata from {} refused: {}", *options.metadata, set.error().message));
+      return kExitGeneric;
+    }
+  }
   std::unique_ptr<ApiServer> server;
   if (options.api) {
     auto listening =
@@ -145,10 +203,10 @@ int run(const Options& options) {
   }
   if (options.configuration) {
     auto text = read_file(*options.configuration, kConfigurationBytesMax);
-    auto started = text ? api.start_from(*text) : Result<void>(std::unexpected(text.error()));
-    if (!started) {
+    auto booted = text ? api.start_from(*text) : Result<void>(std::unexpected(text.error()));
+    if (!booted) {
       say(fmt::format("Configuration for VMM from one single json failed: {}",
-                      started.error().message));
+                      booted.error().message));
       return kExitGeneric;
     }
   }
@@ -190,7 +248,7 @@ int start(const std::vector<std::string_view>& arguments) {
   const auto options = read_options(arguments);
   if (!options) {
     say(fmt::format("Arguments parsing error: {}", options.error().message));
-    return kExitArguments;
+    return options.error().code == Code::kNotFound ? kExitLevel : kExitArguments;
   }
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);

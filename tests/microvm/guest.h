@@ -30,9 +30,11 @@ class Vmm {
   // `program`: of the files.
   Vmm(const std::string& program, std::vector<std::string> arguments) {
     int output[2];
-    EXPECT_EQ(pipe2(output, O_CLOEXEC), 0);
+    int input[2];
+    EXPECT_EQ(pipe2(output, O_CLOEXEC) + pipe2(input, O_CLOEXEC), 0);
     pid_ = fork();
     if (pid_ == 0) {
+      dup2(input[0], 0);
       dup2(output[1], 1);
       dup2(output[1], 2);
       std::vector<char*> argv;
@@ -42,14 +44,20 @@ class Vmm {
       execv(argv[0], argv.data());
       _exit(127);
     }
+    close(input[0]);
     close(output[1]);
+    input_ = input[1];
     output_ = output[0];
+  }
+  void type(const std::string& text) const {
+    EXPECT_EQ(write(input_, text.data(), text.size()), static_cast<ssize_t>(text.size()));
   }
   ~Vmm() {
     if (pid_ > 0) {
       kill(pid_, SIGKILL);
       waitpid(pid_, nullptr, 0);
     }
+    close(input_);
     close(output_);
   }
   pid_t pid() const { return pid_; }
@@ -103,6 +111,7 @@ class Vmm {
     return true;
   }
   pid_t pid_ = -1;
+  int input_ = -1;
   int output_ = -1;
   bool closed_ = false;
   std::string said_;
@@ -119,12 +128,43 @@ inline std::string read_file(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+// A program beside the test, until its end.
+class Beside {
+ public:
+  explicit Beside(std::vector<std::string> arguments) : pid_(fork()) {
+    if (pid_ > 0) return;
+    std::vector<char*> argv;
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    execv(argv[0], argv.data());
+    _exit(127);
+  }
+  ~Beside() {
+    if (pid_ <= 0) return;
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+  }
+  bool ends_within(int seconds) {
+    for (int tenths = 0; tenths < 10 * seconds && pid_ > 0; ++tenths) {
+      if (waitpid(pid_, nullptr, WNOHANG) == pid_)
+        pid_ = -1;
+      else
+        usleep(100'000);
+    }
+    return pid_ <= 0;
+  }
+
+ private:
+  pid_t pid_;
+};
+
 // What a program says; empty if it fails.
 inline std::string run(std::vector<std::string> arguments) {
   int output[2];
   EXPECT_EQ(pipe2(output, O_CLOEXEC), 0);
   const pid_t pid = fork();
   if (pid == 0) {
+    dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), 0);
     dup2(output[1], 1);
     std::vector<char*> argv;
     for (std::string& argument : arguments) argv.push_back(argument.data());

@@ -5,7 +5,7 @@ $busybox mkdir -p /proc /sys /dev
 $busybox mount -t proc proc /proc
 $busybox mount -t sysfs sys /sys
 $busybox mount -t devtmpfs dev /dev
-for module in virtio_ring virtio virtio_mmio virtio_blk failover net_failover virtio_net virtio_balloon; do
+for module in virtio_ring virtio virtio_mmio virtio_blk failover net_failover virtio_net virtio_balloon virtio-rng; do
   $busybox insmod /modules/$module.ko
 done
 test=$($busybox sed -n 's/.*hob\.test=\([a-z]*\).*/\1/p' /proc/cmdline)
@@ -15,6 +15,17 @@ case "$test" in
     echo -n written-by-guest | $busybox dd of=/dev/vda bs=512 seek=1 conv=fsync 2>/dev/null
     $busybox tr '\0' y </dev/zero | $busybox dd of=/dev/vda bs=1M seek=1 count=1 iflag=fullblock conv=fsync 2>/dev/null
     $busybox blkdiscard -o 2097152 -l 1048576 /dev/vda
+    ;;
+  swap)
+    look() { echo "disk: $($busybox cat /sys/block/vda/size) sectors of $($busybox head -c 1 /dev/vda)"; }
+    echo "random: $($busybox cat /sys/class/misc/hw_random/rng_current) $($busybox head -c 4096 /dev/hwrng | $busybox wc -c)"
+    look
+    until [ "$($busybox cat /sys/block/vda/size)" = 4096 ]; do $busybox sleep 1; done
+    echo 3 >/proc/sys/vm/drop_caches
+    look
+    echo -n written-by-guest | $busybox dd of=/dev/vda bs=512 conv=fsync 2>/dev/null
+    read -r line
+    echo "typed: $line"
     ;;
   write)
     $busybox dd if=/dev/zero of=/dev/vda bs=512 count=1 conv=fsync 2>/dev/null || echo "write failed"
@@ -37,6 +48,12 @@ case "$test" in
     $busybox ip link set eth0 up
     $busybox ip address add 198.18.7.2/24 dev eth0
     echo "address: $($busybox cat /sys/class/net/eth0/address) mtu: $($busybox cat /sys/class/net/eth0/mtu)"
+    $busybox ip route add 169.254.169.254 dev eth0
+    meta() { printf "$1 $2 HTTP/1.0\r\n$3\r\n" | $busybox nc -w 3 169.254.169.254 80 | $busybox tr -d '\r'; }
+    token=$(meta PUT /latest/api/token 'X-metadata-token-ttl-seconds: 60\r\n' | $busybox tail -n 1)
+    get() { meta GET "$1" "X-metadata-token: $token\r\n" | $busybox sed '1,/^$/d'; }
+    status() { meta GET "$1" "" | $busybox sed -n 's/^HTTP[^ ]* \(...\).*/\1/p'; }
+    echo metadata: $(get /latest) $(get /latest/name) $(status /latest)
     until $busybox wget -q -O /got http://198.18.7.1:8000/file; do $busybox sleep 1; done
     echo "got: $($busybox md5sum </got)"
     $busybox httpd -p 80 -h /

@@ -6,6 +6,8 @@
 #include <signal.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+
 #include "guest.h"
 
 namespace {
@@ -28,6 +30,30 @@ TEST(VmmGuest, BootsDebiansKernelAndReadsWritesAndDiscardsItsDisk) {
   struct stat status {};
   ASSERT_EQ(stat(path.c_str(), &status), 0);
   EXPECT_LT(status.st_blocks * 512, (4 << 20) - (512 << 10)) << "a discard frees the file's blocks";
+}
+
+TEST(VmmGuest, TakesAnotherDiskAndRandomBytesWithTheAsynchronousEngine) {
+  const std::string first = write_file("disk", std::string(1 << 20, 'a'));
+  const std::string second = write_file("disk2", std::string(2 << 20, 'b'));
+  const std::string socket_path = files + "/drive.socket";
+  unlink(socket_path.c_str());
+  Vmm vmm({"--api-sock", socket_path});
+  ask(socket_path, "PUT", "/boot-source", boot_source("swap"));
+  ask(socket_path, "PUT", "/drives/data",
+      R"({"drive_id":"data","is_root_device":false,"io_engine":"Async","path_on_host":")" + first +
+          "\"}");
+  ask(socket_path, "PUT", "/entropy", R"({"rate_limiter":{"ops":{"size":100,"refill_time":10}}})");
+  ask(socket_path, "PUT", "/actions", R"({"action_type":"InstanceStart"})");
+  ASSERT_TRUE(vmm.says("disk: 2048 sectors of a")) << vmm.said();
+  const std::string patched = ask(socket_path, "PATCH", "/drives/data",
+                                  R"({"drive_id":"data","path_on_host":")" + second + "\"}");
+  EXPECT_NE(patched.find(" 204 "), std::string::npos) << patched;
+  EXPECT_TRUE(vmm.says("disk: 4096 sectors of b")) << vmm.said();
+  vmm.type("hello from its console\n");
+  EXPECT_EQ(vmm.end(), 0) << vmm.said();
+  EXPECT_NE(vmm.said().find("random: virtio_rng.0 4096"), std::string::npos) << vmm.said();
+  EXPECT_EQ(read_file(second).substr(0, 16), "written-by-guest");
+  EXPECT_NE(vmm.said().find("typed: hello from its console"), std::string::npos) << vmm.said();
 }
 
 TEST(VmmGuest, AReadOnlyDiskStaysAsItWas) {
@@ -71,7 +97,7 @@ TEST(VmmGuest, PausesResumesAndEndsByCtrlAltDel) {
   EXPECT_EQ(vmm.end(), 0) << vmm.said();
 }
 
-TEST(VmmGuest, SpeaksHttpOverItsTapBothWaysOnceItsLimitIsLifted) {
+TEST(VmmGuest, SpeaksHttpOverItsTapAndReadsItsMetadata) {
   // Larger than what one frame with segmentation left to the receiver holds.
   std::string content;
   for (size_t i = 0; content.size() < (3 << 20); ++i) content += std::to_string(i) + "\n";
@@ -85,25 +111,41 @@ TEST(VmmGuest, SpeaksHttpOverItsTapBothWaysOnceItsLimitIsLifted) {
   ask(socket_path, "PUT", "/boot-source", boot_source("net"));
   const std::string put = ask(
       socket_path, "PUT", "/network-interfaces/eth0",
-      R"({"iface_id":"eth0","host_dev_name":"tap7","guest_mac":"02:fc:00:00:00:07","mtu":1400,"tx_rate_limiter":{"ops":{"size":1,"refill_time":86400000}}})");
+      R"({"iface_id":"eth0","host_dev_name":"tap7","guest_mac":"02:fc:00:00:00:07","mtu":1400,"tx_rate_limiter":{"bandwidth":{"size":400000,"refill_time":86400000}}})");
   ASSERT_NE(put.find(" 204 "), std::string::npos) << put;
+  const std::string metrics = files + "/metrics";
+  const std::string log = files + "/log";
+  ask(socket_path, "PUT", "/metrics", R"({"metrics_path":")" + metrics + "\"}");
+  ask(socket_path, "PUT", "/logger", R"({"log_path":")" + log + "\"}");
+  ask(socket_path, "PUT", "/mmds/config", R"({"version":"V2","network_interfaces":["eth0"]})");
+  ask(socket_path, "PUT", "/mmds", R"({"latest":{"name":"hob-guest","more":{"a":1}}})");
   run({"/bin/busybox", "ip", "link", "set", "lo", "up"});
   run({"/bin/busybox", "ip", "address", "add", "198.18.7.1/24", "dev", "tap7"});
   run({"/bin/busybox", "ip", "link", "set", "tap7", "mtu", "1400", "up"});
-  // It goes to the background, and must not keep our pipe.
-  run({"/bin/busybox", "sh", "-c",
-       "/bin/busybox httpd -p 198.18.7.1:8000 -h " + www + " >/dev/null 2>&1"});
+  const Beside server({"/bin/busybox", "httpd", "-f", "-p", "198.18.7.1:8000", "-h", www});
   ask(socket_path, "PUT", "/actions", R"({"action_type":"InstanceStart"})");
   ASSERT_TRUE(vmm.says("address: 02:fc:00:00:00:07 mtu: 1400")) << vmm.said();
-  EXPECT_TRUE(vmm.falls_silent());
-  EXPECT_EQ(vmm.said().find("got: "), std::string::npos) << "it sends one frame a day";
-  const std::string patched =
-      ask(socket_path, "PATCH", "/network-interfaces/eth0",
-          R"({"iface_id":"eth0","tx_rate_limiter":{"ops":{"size":0,"refill_time":0}}})");
-  EXPECT_NE(patched.find(" 204 "), std::string::npos) << patched;
+  ASSERT_TRUE(vmm.says("metadata: more/ name hob-guest 401")) << vmm.said();
   ASSERT_TRUE(vmm.says("serving")) << vmm.said();
   EXPECT_NE(vmm.said().find("got: " + sum), std::string::npos) << vmm.said();
-  EXPECT_TRUE(run({"/bin/busybox", "wget", "-q", "-O", "-", "http://198.18.7.2/got"}) == content);
+  const std::string fetched = files + "/fetched";
+  Beside fetching({"/bin/busybox", "wget", "-q", "-O", fetched, "http://198.18.7.2/got"});
+  EXPECT_FALSE(fetching.ends_within(5)) << "400,000 bytes a day hold it back";
+  const std::string patched =
+      ask(socket_path, "PATCH", "/network-interfaces/eth0",
+          R"({"iface_id":"eth0","tx_rate_limiter":{"bandwidth":{"size":0,"refill_time":0}}})");
+  EXPECT_NE(patched.find(" 204 "), std::string::npos) << patched;
+  EXPECT_TRUE(fetching.ends_within(kPatienceSeconds));
+  EXPECT_TRUE(read_file(fetched) == content);
+  EXPECT_NE(ask(socket_path, "PUT", "/actions", R"({"action_type":"FlushMetrics"})").find(" 204 "),
+            std::string::npos);
+  const std::string lines = read_file(metrics);
+  EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 2) << lines;
+  for (const char* part : {R"("net_eth0":{)", R"("connections_created":4)", R"("rx_no_token":1)",
+                           R"("tx_spoofed_mac_count":0)"})
+    EXPECT_NE(lines.find(part), std::string::npos) << part << " in " << lines;
+  EXPECT_NE(read_file(log).find(R"(a Patch request on "/network-interfaces/eth0" with body)"),
+            std::string::npos);
   run({"/bin/busybox", "nc", "-w", "1", "198.18.7.2", "81"});
   EXPECT_EQ(vmm.end(), 0) << vmm.said();
 }

@@ -78,33 +78,52 @@ const std::vector<MicrovmApi::Route>& MicrovmApi::routes() {
       {"PUT", "/actions", When::kAlways, &MicrovmApi::put_action},
       {"PUT", "/snapshot/create", When::kAfterBoot, &MicrovmApi::put_snapshot_create},
       {"PUT", "/snapshot/load", When::kBeforeBoot, &MicrovmApi::put_snapshot_load},
-      {"PATCH", "/drives/"},
-      {"DELETE", "/drives/"},
+      {"PATCH", "/drives/", When::kAfterBoot, &MicrovmApi::patch_drive},
+      {"DELETE", "/drives/", When::kAfterBoot, &MicrovmApi::delete_device},
       {"PUT", "/pmem/"},
       {"PATCH", "/pmem/"},
       {"DELETE", "/pmem/"},
-      {"PUT", "/logger"},
-      {"PUT", "/metrics"},
-      {"GET", "/mmds"},
-      {"PUT", "/mmds"},
-      {"PATCH", "/mmds"},
-      {"PUT", "/mmds/config"},
-      {"PUT", "/entropy"},
+      {"PUT", "/logger", When::kBeforeBoot, &MicrovmApi::put_logger},
+      {"PUT", "/metrics", When::kBeforeBoot, &MicrovmApi::put_metrics},
+      {"GET", "/mmds", When::kAlways, &MicrovmApi::get_mmds},
+      {"PUT", "/mmds", When::kAlways, &MicrovmApi::put_mmds},
+      {"PATCH", "/mmds", When::kAlways, &MicrovmApi::patch_mmds},
+      {"PUT", "/mmds/config", When::kBeforeBoot, &MicrovmApi::put_mmds_config},
+      {"PUT", "/entropy", When::kBeforeBoot, &MicrovmApi::put_entropy},
       {"PUT", "/serial"},
       {"GET", "/hotplug/memory"},
       {"PUT", "/hotplug/memory"},
       {"PATCH", "/hotplug/memory"},
-      {"DELETE", "/network-interfaces/"},
+      {"DELETE", "/network-interfaces/", When::kAfterBoot, &MicrovmApi::delete_device},
   };
   return kRoutes;
 }
 
 MicrovmApi::MicrovmApi(std::string id, Loop& loop, std::function<void(const VcpuEnd&)> on_end,
-                       Filters filters)
-    : id_(std::move(id)), loop_(loop), on_end_(std::move(on_end)), filters_(filters) {}
-MicrovmApi::~MicrovmApi() = default;
+                       Options options)
+    : id_(std::move(id)),
+      loop_(loop),
+      on_end_(std::move(on_end)),
+      filters_(options.filters),
+      mmds_bytes_max_(options.mmds_bytes_max),
+      logger_(id_),
+      metrics_(id_) {}
+
+MicrovmApi::~MicrovmApi() {
+  if (metrics_timer_) loop_.forget(metrics_timer_->fd());
+  if (machine_) write_metrics();
+}
 
 HttpResponse MicrovmApi::handle(const HttpRequest& request) {
+  log_request(request);
+  HttpResponse response = respond(request);
+  count_request(request, response.status >= 400);
+  if (response.deprecated) ++deprecated_requests_;
+  log_outcome(response);
+  return response;
+}
+
+HttpResponse MicrovmApi::respond(const HttpRequest& request) {
   const auto matches = [&](const Route& route) {
     if (route.method != request.method) return false;
     if (!route.path.ends_with('/') || route.path.size() == 1) return route.path == request.path;
@@ -141,7 +160,10 @@ HttpResponse MicrovmApi::handle(const HttpRequest& request) {
   // What reached its values forbids a snapshot's load, even if it was refused.
   const bool reached = answer || answer.error().code != Code::kCorrupt;
   if (reached && configures_boot(*route)) configured_ = true;
-  HttpResponse response = answer ? *std::move(answer) : fault(400, answer.error().message);
+  // Firecracker answers 413 where the metadata's limit alone is reached.
+  const bool mmds_limit = !answer && request.path == "/mmds" && answer.error().code == Code::kLimit;
+  HttpResponse response =
+      answer ? *std::move(answer) : fault(mmds_limit ? 413 : 400, answer.error().message);
   response.deprecated = response.deprecated || deprecated_;
   return response;
 }
@@ -186,10 +208,10 @@ MicrovmApi::Answer MicrovmApi::get_configuration(const HttpRequest&, const Json&
                                  {"logger", Json()},
                                  {"machine-config", show(configuration_)},
                                  {"metrics", Json()},
-                                 {"mmds-config", Json()},
+                                 {"mmds-config", show(mmds_)},
                                  {"network-interfaces", Json(std::move(interfaces))},
                                  {"vsock", show(vsock_)},
-                                 {"entropy", Json()},
+                                 {"entropy", show_entropy(entropy_)},
                                  {"pmem", empty},
                                  {"memory-hotplug", Json()}}));
 }
@@ -249,6 +271,14 @@ MicrovmApi::Answer MicrovmApi::put_boot_source(const HttpRequest&, const Json& b
   return done();
 }
 
+// There is room for one more, and an interrupt for the generation id behind it.
+Result<void> MicrovmApi::check_device_count() const {
+  const size_t devices = drives_.size() + interfaces_.size() + (balloon_ ? 1 : 0) +
+                         (vsock_ ? 1 : 0) + (entropy_ ? 1 : 0);
+  HOB_CHECK(mmio_place(devices + 1));
+  return {};
+}
+
 Result<void> MicrovmApi::set_drive(Drive drive) {
   const auto same =
       std::ranges::find(drives_, drive.id, [](const OpenDrive& open) { return open.drive.id; });
@@ -264,7 +294,7 @@ Result<void> MicrovmApi::set_drive(Drive drive) {
     *same = std::move(open);
     if (is_root) std::rotate(drives_.begin(), same, same + 1);
   } else {
-    HOB_CHECK(mmio_place(drives_.size() + interfaces_.size() + 1));
+    HOB_CHECK(check_device_count());
     drives_.insert(is_root ? drives_.begin() : drives_.end(), std::move(open));
   }
   return {};
@@ -285,6 +315,7 @@ Result<void> MicrovmApi::set_vsock(VsockConfiguration vsock) {
   // The one before goes first: it may have the same path.
   vsock_.reset();
   vsock_listener_.reset();
+  HOB_CHECK(check_device_count());
   auto listener =
       prefixed(VsockListener::bind(vsock.path), "Cannot create backend for vsock device");
   if (!listener) return fail(Code::kInvalid, "{}", listener.error().message);
@@ -299,6 +330,50 @@ MicrovmApi::Answer MicrovmApi::put_vsock(const HttpRequest&, const Json& body) {
   return done();
 }
 
+MicrovmApi::Answer MicrovmApi::patch_drive(const HttpRequest& request, const Json& body) {
+  HOB_TRY(const DriveUpdate update, body_of(read_drive_update(body)));
+  if (update.id != id_of(request.path))
+    return fail(Code::kInvalid, "The id from the path does not match the id from the body!");
+  const auto open =
+      std::ranges::find(drives_, update.id, [](const OpenDrive& one) { return one.drive.id; });
+  if (open == drives_.end())
+    return fail(Code::kInvalid, "Drive config error: Device not found: {}", update.id);
+  std::optional<Fd> file;
+  if (update.path) {
+    HOB_TRY(file, prefixed(open_file(*update.path, open->drive.read_only ? O_RDONLY : O_RDWR, true,
+                                     "Error manipulating the backing file"),
+                           "Drive config error: Unable to patch the block device"));
+  }
+  HOB_TRY(open->drive.limit,
+          prefixed(machine_->change_drive(update.id, std::move(file), update.limit),
+                   "Drive config error: Unable to patch the block device"));
+  if (update.path) open->drive.path = *update.path;
+  return done();
+}
+
+Result<void> MicrovmApi::set_entropy(const RateLimiterOptions& limit) {
+  if (!entropy_) HOB_CHECK(check_device_count());
+  entropy_ = limit;
+  return {};
+}
+
+MicrovmApi::Answer MicrovmApi::put_entropy(const HttpRequest&, const Json& body) {
+  HOB_TRY(const RateLimiterOptions limit, body_of(read_entropy(body)));
+  HOB_CHECK(prefixed(set_entropy(limit), "Entropy config error"));
+  return done();
+}
+
+// What is there was there at boot, and stays; only what hangs on PCI could be taken away.
+MicrovmApi::Answer MicrovmApi::delete_device(const HttpRequest& request, const Json&) {
+  const std::string_view id = id_of(request.path);
+  const bool known =
+      request.path.starts_with("/drives/")
+          ? std::ranges::any_of(drives_, [&](const auto& one) { return one.drive.id == id; })
+          : std::ranges::any_of(interfaces_,
+                                [&](const auto& one) { return one.interface.id == id; });
+  return fail(Code::kInvalid, "{}", known ? "PCI is not enabled" : "Device not found");
+}
+
 MicrovmApi::Answer MicrovmApi::put_action(const HttpRequest&, const Json& body) {
   size_t action = 0;
   std::string given;
@@ -306,7 +381,6 @@ MicrovmApi::Answer MicrovmApi::put_action(const HttpRequest&, const Json& body) 
   fields.required("action_type", given);
   fields.variant("action_type", {"FlushMetrics", "InstanceStart", "SendCtrlAltDel"}, action);
   HOB_CHECK(body_of(fields.finish()));
-  if (action == 0) return fail(Code::kInvalid, "FlushMetrics is not built in hob-vmm.");
   if (action == 1) {
     if (machine_)
       return fail(Code::kInvalid,
@@ -317,6 +391,10 @@ MicrovmApi::Answer MicrovmApi::put_action(const HttpRequest&, const Json& body) 
   if (!machine_)
     return fail(Code::kInvalid,
                 "The requested operation is not supported before starting the microVM.");
+  if (action == 0) {
+    write_metrics();
+    return done();
+  }
   if (!machine_->type_ctrl_alt_del())
     return fail(Code::kInvalid, "Internal VMM error: the guest does not read its keyboard.");
   return done();
@@ -329,10 +407,14 @@ MicrovmApi::Answer MicrovmApi::patch_vm(const HttpRequest&, const Json& body) {
   fields.required("state", given);
   fields.variant("state", {"Paused", "Resumed"}, state);
   HOB_CHECK(body_of(fields.finish()));
+  const auto begun = std::chrono::steady_clock::now();
   if (state == 0)
     machine_->pause();
   else
     machine_->resume();
+  (state == 0 ? pausing_took_ : resuming_took_) =
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() -
+                                                            begun);
   return done();
 }
 
@@ -343,7 +425,9 @@ Result<MachineOptions> MicrovmApi::machine_options() {
                          .pages = pages_of(configuration_.huge_pages),
                          .track_dirty = configuration_.track_dirty_pages,
                          .balloon = balloon_,
-                         .filter_vcpus = filters_ == Filters::kSet};
+                         .filter_vcpus = filters_ == Filters::kSet,
+                         .console_input = 0};
+  stacks_.clear();
   // Copies: a start that fails leaves everything to be tried again.
   for (const OpenDrive& open : drives_) {
     HOB_TRY(Fd file, another(open.file));
@@ -352,7 +436,9 @@ Result<MachineOptions> MicrovmApi::machine_options() {
                               .read_only = open.drive.read_only,
                               .flushes = open.drive.write_back,
                               .root = open.drive.root,
-                              .partition = open.drive.partition.value_or("")});
+                              .partition = open.drive.partition.value_or(""),
+                              .asynchronous = open.drive.asynchronous,
+                              .limit = open.drive.limit});
   }
   for (const OpenInterface& open : interfaces_) {
     HOB_TRY(Tap tap, open.tap.duplicate());
@@ -361,8 +447,10 @@ Result<MachineOptions> MicrovmApi::machine_options() {
                                   .options = {.mac = open.interface.mac,
                                               .mtu = open.interface.mtu,
                                               .receive = open.interface.receive,
-                                              .send = open.interface.send}});
+                                              .send = open.interface.send,
+                                              .responder = responder_of(open.interface)}});
   }
+  if (entropy_) options.entropy = EntropyOptions{.limit = *entropy_};
   if (vsock_) {
     HOB_TRY(Fd listener, another(vsock_listener_->fd()));
     options.vsock = VsockSocket{
@@ -384,7 +472,8 @@ Result<void> MicrovmApi::start() {
   HOB_TRY(machine_, Machine::build(std::move(options), loop_, on_end_));
   HOB_CHECK(narrow_filter());
   machine_->resume();
-  return {};
+  logger_.log(LogLevel::kInfo, "main", "The microVM runs.");
+  return write_metrics_regularly();
 }
 
 Result<void> MicrovmApi::narrow_filter() {
@@ -394,7 +483,8 @@ Result<void> MicrovmApi::narrow_filter() {
 Result<void> MicrovmApi::start_from(std::string_view configuration_file) {
   HOB_TRY(const Json json, Json::parse(configuration_file));
   Fields fields(json, "struct VmmConfig",
-                {"boot-source", "drives", "machine-config", "network-interfaces"},
+                {"boot-source", "drives", "machine-config", "network-interfaces", "balloon",
+                 "vsock", "entropy", "mmds-config", "logger", "metrics"},
                 Fields::Unknown::kIgnored);
   HOB_CHECK(fields.finish());
   const Json* source = fields.find("boot-source");
@@ -402,12 +492,19 @@ Result<void> MicrovmApi::start_from(std::string_view configuration_file) {
   if (source == nullptr || drives == nullptr)
     return fail(Code::kInvalid, "{}",
                 Fields::missing(source == nullptr ? "boot-source" : "drives"));
-  for (const std::string_view name :
-       {"logger", "metrics", "mmds-config", "entropy", "pmem", "memory-hotplug", "cpu-config"}) {
+  for (const std::string_view name : {"pmem", "memory-hotplug", "cpu-config"}) {
     const Json* other = fields.find(name);
     const bool asks = other != nullptr && !other->is_null() &&
                       !(other->as<Json::Array>() != nullptr && other->as<Json::Array>()->empty());
     if (asks) return fail(Code::kInvalid, "`{}` is not built in hob-vmm", name);
+  }
+  if (const Json* logger = fields.find("logger"); logger != nullptr && !logger->is_null()) {
+    HOB_TRY(const LoggerUpdate update, read_logger(*logger));
+    HOB_CHECK(prefixed(logger_.update(update), "Logger error"));
+  }
+  if (const Json* metrics = fields.find("metrics"); metrics != nullptr && !metrics->is_null()) {
+    HOB_TRY(MetricsOptions options, read_metrics(*metrics));
+    HOB_CHECK(prefixed(start_metrics(std::move(options)), "Metrics error"));
   }
   if (const Json* machine = fields.find("machine-config");
       machine != nullptr && !machine->is_null()) {
@@ -433,6 +530,14 @@ Result<void> MicrovmApi::start_from(std::string_view configuration_file) {
   if (const Json* vsock = fields.find("vsock"); vsock != nullptr && !vsock->is_null()) {
     HOB_TRY(VsockConfiguration configuration, read_vsock(*vsock));
     HOB_CHECK(prefixed(set_vsock(std::move(configuration)), "Vsock config error"));
+  }
+  if (const Json* mmds = fields.find("mmds-config"); mmds != nullptr && !mmds->is_null()) {
+    HOB_TRY(MmdsConfiguration configuration, read_mmds(*mmds));
+    HOB_CHECK(prefixed(set_mmds(std::move(configuration)), "MMMDS config error"));
+  }
+  if (const Json* entropy = fields.find("entropy"); entropy != nullptr && !entropy->is_null()) {
+    HOB_TRY(const RateLimiterOptions limit, read_entropy(*entropy));
+    HOB_CHECK(prefixed(set_entropy(limit), "Entropy config error"));
   }
   return prefixed(start(), "Start microvm error");
 }

@@ -10,8 +10,11 @@
 
 #include "microvm/api/configuration.h"
 #include "microvm/api/http.h"
+#include "microvm/api/logger.h"
+#include "microvm/api/metrics.h"
 #include "microvm/loop.h"
 #include "microvm/machine/machine.h"
+#include "microvm/mmds/stack.h"
 
 namespace hob::microvm {
 
@@ -22,14 +25,25 @@ class MicrovmApi {
   // kSet: a machine's threads, and the loop's once it runs, get their seccomp filters.
   enum class Filters { kNone, kSet };
   // `on_end`: the guest is over; the process ends after the current turn of the loop.
+  struct Options {
+    Filters filters = Filters::kNone;
+    size_t mmds_bytes_max = kHttpBodyBytesDefault;  // of the guest's metadata, in its compact form
+  };
+  MicrovmApi(std::string id, Loop& loop, std::function<void(const VcpuEnd&)> on_end)
+      : MicrovmApi(std::move(id), loop, std::move(on_end), Options()) {}
   MicrovmApi(std::string id, Loop& loop, std::function<void(const VcpuEnd&)> on_end,
-             Filters filters = Filters::kNone);
+             Options options);
   ~MicrovmApi();
 
   HttpResponse handle(const HttpRequest& request);
+  // What the guest's metadata is at first (--metadata).
+  Result<void> set_metadata(std::string_view json);
   // A configuration file, applied and started. kInvalid with what is wrong.
   Result<void> start_from(std::string_view configuration_file);
   Machine* machine() { return machine_.get(); }
+  Logger& logger() { return logger_; }
+  // What PUT /metrics does: a line once the guest runs, each kMetricsEvery, and at the end.
+  Result<void> start_metrics(MetricsOptions options);
 
  private:
   enum class When { kBeforeBoot, kAfterBoot, kAlways };
@@ -45,6 +59,9 @@ class MicrovmApi {
   Answer patch_machine(const HttpRequest& request, const Json& body);
   Answer put_boot_source(const HttpRequest& request, const Json& body);
   Answer put_drive(const HttpRequest& request, const Json& body);
+  Answer patch_drive(const HttpRequest& request, const Json& body);
+  Answer put_entropy(const HttpRequest& request, const Json& body);
+  Answer delete_device(const HttpRequest& request, const Json& body);
   Answer put_interface(const HttpRequest& request, const Json& body);
   Answer patch_interface(const HttpRequest& request, const Json& body);
   Answer put_vsock(const HttpRequest& request, const Json& body);
@@ -57,6 +74,12 @@ class MicrovmApi {
   Answer start_hints(const HttpRequest& request, const Json& body);
   Answer get_hints(const HttpRequest& request, const Json& body);
   Answer stop_hints(const HttpRequest& request, const Json& body);
+  Answer get_mmds(const HttpRequest& request, const Json& body);
+  Answer put_mmds(const HttpRequest& request, const Json& body);
+  Answer patch_mmds(const HttpRequest& request, const Json& body);
+  Answer put_mmds_config(const HttpRequest& request, const Json& body);
+  Answer put_logger(const HttpRequest& request, const Json& body);
+  Answer put_metrics(const HttpRequest& request, const Json& body);
   Answer put_action(const HttpRequest& request, const Json& body);
   Answer put_snapshot_create(const HttpRequest& request, const Json& body);
   Answer put_snapshot_load(const HttpRequest& request, const Json& body);
@@ -68,11 +91,32 @@ class MicrovmApi {
   Answer with_balloon(const std::function<Answer(Balloon&, BalloonOptions&)>& change);
   Answer change_hints(const std::function<HttpResponse(Balloon&)>& change);
   Result<void> set_drive(Drive drive);
+  Result<void> check_device_count() const;
   Result<MachineOptions> machine_options();
   Result<void> narrow_filter();
   Result<void> set_interface(NetworkInterface interface);
   Result<void> set_interfaces(const Json& list);  // a configuration file's
   Result<void> set_vsock(VsockConfiguration vsock);
+  Result<void> set_entropy(const RateLimiterOptions& limit);
+  Result<void> set_mmds(MmdsConfiguration mmds);
+  // What the guest may learn; made when it is first spoken of. nullptr: never before boot.
+  Metadata* metadata();
+  std::unique_ptr<FrameResponder> responder_of(const NetworkInterface& interface);
+  HttpResponse respond(const HttpRequest& request);
+  void log_request(const HttpRequest& request);
+  void log_outcome(const HttpResponse& response);
+  // How often each was asked for, and refused. As Firecracker's metrics name it: "drive".
+  struct RequestCount {
+    std::string_view method;
+    std::string_view path;  // of its routes' beginning
+    std::string_view name;
+    uint64_t count = 0, failures = 0;
+  };
+  static std::vector<RequestCount> no_requests();
+  void count_request(const HttpRequest& request, bool failed);
+  std::vector<CounterGroup> counter_groups() const;
+  void write_metrics();
+  Result<void> write_metrics_regularly();
   Result<void> start();
   static bool configures_boot(const Route& route);
   Result<void> create_snapshot(const struct SnapshotCreation& creation);
@@ -107,6 +151,18 @@ class MicrovmApi {
   Fd fault_handler_;
   std::optional<VsockConfiguration> vsock_;
   std::optional<VsockListener> vsock_listener_;  // where vsock_ is
+  std::optional<RateLimiterOptions> entropy_;    // none: no such device
+  const size_t mmds_bytes_max_;
+  Logger logger_;
+  Metrics metrics_;
+  std::unique_ptr<Timer> metrics_timer_;
+  std::vector<RequestCount> requests_ = no_requests();
+  uint64_t deprecated_requests_ = 0;
+  std::chrono::microseconds pausing_took_{0};
+  std::chrono::microseconds resuming_took_{0};
+  std::vector<const MetadataStack*> stacks_;  // the machine's interfaces'
+  std::optional<MmdsConfiguration> mmds_;
+  std::unique_ptr<Metadata> metadata_;
   std::unique_ptr<Machine> machine_;
 };
 

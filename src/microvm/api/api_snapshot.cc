@@ -31,6 +31,8 @@ Result<void> MicrovmApi::create_snapshot(const SnapshotCreation& creation) {
   for (const OpenDrive& open : drives_) state.drives.push_back(open.drive);
   state.vsock = vsock_;
   state.balloon = balloon_;
+  state.entropy = entropy_;
+  state.mmds = mmds_;
   for (const OpenInterface& open : interfaces_) state.interfaces.push_back(open.interface);
   HOB_TRY(state.machine, context(machine_->save(), "Cannot save the microVM state"));
   HOB_CHECK(machine_->collect_dirty());
@@ -76,6 +78,9 @@ Result<void> MicrovmApi::load_snapshot(const SnapshotLoading& loading) {
     state.vsock->path = *loading.vsock_path;
   }
   if (state.vsock) HOB_CHECK(set_vsock(*std::move(state.vsock)));
+  if (state.entropy) HOB_CHECK(set_entropy(*state.entropy));
+  // The metadata itself is told anew, as to Firecracker.
+  if (state.mmds) HOB_CHECK(set_mmds(*std::move(state.mmds)));
   HOB_TRY(MachineOptions options, machine_options());
   HOB_TRY(GuestMemory memory, load_memory(loading));
   HOB_TRY(machine_, Machine::restore(
@@ -84,7 +89,8 @@ Result<void> MicrovmApi::load_snapshot(const SnapshotLoading& loading) {
                         loop_, on_end_));
   HOB_CHECK(narrow_filter());
   if (loading.resume) machine_->resume();
-  return {};
+  logger_.log(LogLevel::kInfo, "main", "The microVM was loaded.");
+  return write_metrics_regularly();
 }
 
 Result<void> MicrovmApi::restore_interfaces(const SnapshotLoading& loading,

@@ -8,6 +8,7 @@
 
 #include <fstream>
 
+#include "base/file.h"
 #include "microvm/api/json.h"
 #include "microvm/snapshot/state_file.h"
 
@@ -128,6 +129,25 @@ TEST_F(MicrovmApiTest, RefusalsInTheirOrder) {
             "unknown field `packets`"},
            {"after boot only", "PATCH", "/network-interfaces/eth0", R"({"iface_id":"eth0"})",
             "not supported before starting the microVM."},
+           {"after boot only", "PATCH", "/drives/d", R"({"drive_id":"d"})",
+            "not supported before starting the microVM."},
+           {"after boot only",
+            "DELETE",
+            "/network-interfaces/eth0",
+            {},
+            "not supported before starting the microVM."},
+           {"no limiter", "PUT", "/entropy", R"({"rate_limiter":{"ops":7}})",
+            "invalid type: integer"},
+           {"metadata of no interface", "PUT", "/mmds/config", R"({"network_interfaces":[]})",
+            "MMMDS config error: The list of network interface IDs that allow forwarding MMDS "
+            "requests is empty."},
+           {"metadata of an unknown one", "PUT", "/mmds/config",
+            R"({"network_interfaces":["eth7"]})",
+            "does not correspond to any existing network interface"},
+           {"an address that is none", "PUT", "/mmds/config",
+            R"({"network_interfaces":["a"],"ipv4_address":"169.254.1"})", "IPv4 address"},
+           {"a merge into nothing", "PATCH", "/mmds", "{}",
+            "The MMDS data store is not initialized."},
            {"no kernel yet", "PUT", "/actions", R"({"action_type":"InstanceStart"})",
             "Cannot start microvm without kernel configuration."},
            {"no snapshot of what does not run", "PUT", "/snapshot/create",
@@ -274,6 +294,90 @@ TEST_F(MicrovmApiTest, TheVsocksPathIsBoundAtOnceAndGivenBackByTheNext) {
   EXPECT_EQ(taken.status, 400);
   EXPECT_NE(taken.body.find("Vsock config error: "), std::string::npos) << taken.body;
   EXPECT_EQ(ask("PUT", "/vsock", R"({"uds_path":"x"})").status, 400);
+}
+
+TEST_F(MicrovmApiTest, LimitsAndEnginesAreShown) {
+  EXPECT_EQ(
+      ask("PUT", "/drives/d",
+          R"({"drive_id":"d","is_root_device":false,"io_engine":"Async","path_on_host":")" +
+              folder_ +
+              R"(/disk","rate_limiter":{"bandwidth":{"size":9,"one_time_burst":3,"refill_time":8}}})")
+          .status,
+      204);
+  EXPECT_EQ(ask("PUT", "/entropy", "{}").status, 204);
+  const std::string shown = ask("GET", "/vm/config").body;
+  EXPECT_NE(
+      shown.find(
+          R"("rate_limiter":{"bandwidth":{"size":9,"one_time_burst":3,"refill_time":8},"ops":null},"io_engine":"Async")"),
+      std::string::npos)
+      << shown;
+  EXPECT_NE(shown.find(R"("entropy":{"rate_limiter":null})"), std::string::npos) << shown;
+}
+
+TEST_F(MicrovmApiTest, MetadataIsKeptAndBounded) {
+  EXPECT_EQ(ask("GET", "/mmds").body, "{}");
+  EXPECT_EQ(ask("PUT", "/mmds", R"({"b":1,"a":{"x":1}})").status, 204);
+  EXPECT_EQ(ask("PATCH", "/mmds", R"({"a":{"x":null,"y":2}})").status, 204);
+  EXPECT_EQ(ask("GET", "/mmds").body, R"({"a":{"y":2},"b":1})");
+  const HttpResponse refused = ask("PATCH", "/mmds", "{\"c\":\"" + std::string(51200, 'c') + "\"}");
+  EXPECT_EQ(refused.status, 413);
+  EXPECT_NE(refused.body.find("The MMDS patch request doesn't fit."), std::string::npos);
+  EXPECT_EQ(ask("GET", "/mmds").body, R"({"a":{"y":2},"b":1})");
+  EXPECT_TRUE(ask("PUT", "/mmds/config", R"({"network_interfaces":[]})").deprecated);
+  EXPECT_FALSE(
+      ask("PUT", "/mmds/config", R"({"version":"V2","network_interfaces":[]})").deprecated);
+}
+
+TEST_F(MicrovmApiTest, TheLogHasEachRequestAndItsOutcome) {
+  const std::string path = folder_ + "/log";
+  EXPECT_EQ(
+      ask("PUT", "/logger", R"({"log_path":")" + path + R"(","level":"WARNING","show_level":true})")
+          .status,
+      204);
+  EXPECT_EQ(ask("PUT", "/logger", R"({"level":"info"})").status, 204);
+  ask("PUT", "/mmds", R"({"secret":1})");
+  ask("PUT", "/machine-config", "{\n}");
+  const std::string log = *read_file(path, 1 << 20);
+  EXPECT_NE(log.find("[vm-1:fc_api:INFO] The request was executed successfully. Status code: 204"),
+            std::string::npos)
+      << log;
+  EXPECT_NE(log.find(R"(a Put request on "/machine-config" with body "{\x0a}".)"),
+            std::string::npos)
+      << log;
+  EXPECT_NE(log.find("fc_api:ERROR] Received Error. Status code: 400 Bad Request. Message: "),
+            std::string::npos);
+  EXPECT_EQ(log.find("secret"), std::string::npos);
+  EXPECT_NE(ask("PUT", "/logger", R"({"level":"loud"})").body.find("unknown variant `loud`"),
+            std::string::npos);
+  EXPECT_NE(ask("PUT", "/logger", R"({"log_path":"/no/such/log"})").body.find("Logger error: "),
+            std::string::npos);
+}
+
+TEST_F(MicrovmApiTest, MetricsAreStartedOnce) {
+  const std::string body = R"({"metrics_path":")" + folder_ + R"(/metrics","unknown":1})";
+  EXPECT_EQ(ask("PUT", "/metrics", body).status, 204);
+  EXPECT_NE(ask("PUT", "/metrics", body)
+                .body.find("Metrics error: Reinitialization of metrics not allowed."),
+            std::string::npos);
+  EXPECT_NE(ask("PUT", "/actions", R"({"action_type":"FlushMetrics"})")
+                .body.find("not supported before starting the microVM."),
+            std::string::npos);
+}
+
+TEST(VmmMetrics, LinesTellTheDifferenceToTheOneBefore) {
+  char path[] = "/tmp/hob-vmm-metrics-XXXXXX";
+  const Fd made(mkstemp(path));
+  Metrics metrics("vm-2");
+  ASSERT_TRUE(
+      metrics.start({.path = path, .emit_id = true, .properties = *Json::parse(R"({"a":"b"})")}));
+  metrics.write({{"block", {{"reads", 5}, {"took", 9, true}}}}, 17);
+  metrics.write({{"block", {{"reads", 7}, {"took", 9, true}}}}, 18);
+  EXPECT_EQ(
+      *read_file(path, 1 << 20),
+      R"({"utc_timestamp_ms":17,"id":"vm-2","properties":{"a":"b"},"block":{"reads":5,"took":9}}
+{"utc_timestamp_ms":18,"id":"vm-2","properties":{"a":"b"},"block":{"reads":2,"took":9}}
+)");
+  EXPECT_EQ(unlink(path), 0);
 }
 
 TEST_F(MicrovmApiTest, AKernelThatIsNoneLeavesItConfigurable) {

@@ -21,6 +21,7 @@ std::unexpected<Error> none() { return fail(Code::kInvalid, "No balloon device f
 Result<void> MicrovmApi::set_balloon(const BalloonOptions& balloon) {
   if (balloon.target_mib > configuration_.memory_mib)
     return fail(Code::kInvalid, "Amount of pages requested is too large.");
+  if (!balloon_) HOB_CHECK(check_device_count());
   balloon_ = balloon;
   return {};
 }

@@ -86,6 +86,20 @@ std::optional<MacAddress> parse_mac(std::string_view words) {
   return mac;
 }
 
+std::optional<Ipv4Address> parse_ipv4(std::string_view words) {
+  Ipv4Address address{};
+  const char* at = words.data();
+  const char* const end = words.data() + words.size();
+  for (size_t i = 0; i < address.size(); ++i) {
+    if (i > 0 && (at == end || *at++ != '.')) return std::nullopt;
+    const char* const first = at;
+    const auto [behind, error] = std::from_chars(at, end, address[i]);
+    if (error != std::errc() || (*first == '0' && behind - first > 1)) return std::nullopt;
+    at = behind;
+  }
+  return at == end ? std::optional(address) : std::nullopt;
+}
+
 }  // namespace
 
 bool MachineUpdate::empty() const {
@@ -152,15 +166,14 @@ Result<Drive> read_drive(const Json& json) {
   fields.optional("path_on_host", path);
   fields.variant("io_engine", {"Sync", "Async"}, engine);
   fields.optional("socket", socket);
-  if (const Json* limiter = fields.find("rate_limiter"); limiter != nullptr && !limiter->is_null())
-    fields.fail_with("rate limiters are not built in hob-vmm");
+  read_limiter(fields, "rate_limiter", drive.limit);
   HOB_CHECK(fields.finish());
   if (path.has_value() == socket.has_value()) return fail(Code::kInvalid, "Invalid block config.");
   if (socket) return fail(Code::kInvalid, "vhost-user drives are not built in hob-vmm");
-  if (engine != 0) return fail(Code::kInvalid, "the Async engine is not built in hob-vmm");
   drive.path = *path;
   drive.read_only = read_only.value_or(false);
   drive.write_back = cache == 1;
+  drive.asynchronous = engine == 1;
   return drive;
 }
 
@@ -193,6 +206,30 @@ GuestMemory::Pages pages_of(HugePages huge_pages) {
   return huge_pages == HugePages::kTransparent ? GuestMemory::Pages::kTransparentHuge
          : huge_pages == HugePages::k2M        ? GuestMemory::Pages::kHuge
                                                : GuestMemory::Pages::kNormal;
+}
+
+Result<DriveUpdate> read_drive_update(const Json& json) {
+  DriveUpdate update;
+  Fields fields(json, "struct BlockDeviceUpdateConfig",
+                {"drive_id", "path_on_host", "rate_limiter"});
+  fields.required("drive_id", update.id);
+  fields.optional("path_on_host", update.path);
+  read_limiter(fields, "rate_limiter", update.limit);
+  HOB_CHECK(fields.finish());
+  return update;
+}
+
+Result<RateLimiterOptions> read_entropy(const Json& json) {
+  RateLimiterOptions limit;
+  Fields fields(json, "struct EntropyDeviceConfig", {"rate_limiter"});
+  read_limiter(fields, "rate_limiter", limit);
+  HOB_CHECK(fields.finish());
+  return limit;
+}
+
+Json show_entropy(const std::optional<RateLimiterOptions>& entropy) {
+  if (!entropy) return {};
+  return Json(Json::Object{{"rate_limiter", show_limiter(*entropy)}});
 }
 
 Result<NetworkInterface> read_interface(const Json& json) {
@@ -237,6 +274,74 @@ Result<VsockConfiguration> read_vsock(const Json& json) {
   return vsock;
 }
 
+Result<MmdsConfiguration> read_mmds(const Json& json) {
+  MmdsConfiguration mmds;
+  std::optional<std::string> address;
+  size_t version = 0;
+  Fields fields(json, "struct MmdsConfig",
+                {"version", "network_interfaces", "ipv4_address", "imds_compat"});
+  fields.variant("version", {"V1", "V2"}, version);
+  mmds.version = static_cast<MmdsVersion>(version);
+  fields.optional("ipv4_address", address);
+  fields.defaulted("imds_compat", mmds.imds_compat);
+  if (const Json* list = fields.find("network_interfaces"); list == nullptr) {
+    fields.fail_with(Fields::missing("network_interfaces"));
+  } else if (const auto* ids = list->as<Json::Array>(); ids == nullptr) {
+    fields.fail_with("invalid type: expected a sequence");
+  } else {
+    for (const Json& id : *ids) {
+      const auto* name = id.as<std::string>();
+      if (name == nullptr) fields.fail_with("invalid type: expected a string");
+      mmds.interfaces.push_back(name == nullptr ? "" : *name);
+    }
+  }
+  if (address) {
+    const auto parsed = parse_ipv4(*address);
+    if (!parsed) fields.fail_with("invalid IPv4 address syntax");
+    mmds.address = parsed.value_or(mmds.address);
+  }
+  HOB_CHECK(fields.finish());
+  return mmds;
+}
+
+Result<LoggerUpdate> read_logger(const Json& json) {
+  LoggerUpdate update;
+  std::optional<std::string> level;
+  std::optional<std::string> module;  // whose lines alone are wanted; ours have other names
+  Fields fields(json, "struct LoggerConfig",
+                {"log_path", "level", "show_level", "show_log_origin", "module"});
+  fields.optional("log_path", update.path);
+  fields.optional("level", level);
+  fields.optional("show_level", update.show_level);
+  fields.optional("show_log_origin", update.show_origin);
+  fields.optional("module", module);
+  if (level) {
+    update.level = parse_level(*level);
+    if (!update.level)
+      fields.fail_with(
+          fmt::format("unknown variant `{}`, expected one of `Off`, `Trace`, `Debug`, "
+                      "`Info`, `Warn`, `Error`",
+                      *level));
+  }
+  HOB_CHECK(fields.finish());
+  return update;
+}
+
+Result<MetricsOptions> read_metrics(const Json& json) {
+  MetricsOptions options;
+  Fields fields(json, "struct MetricsConfig", {"metrics_path", "emit_id", "properties"},
+                Fields::Unknown::kIgnored);
+  fields.required("metrics_path", options.path);
+  fields.defaulted("emit_id", options.emit_id);
+  if (const Json* properties = fields.find("properties")) {
+    options.properties = *properties;
+    if (!properties->is_null() && properties->as<Json::Object>() == nullptr)
+      fields.fail_with("invalid type: `properties` is no map");
+  }
+  HOB_CHECK(fields.finish());
+  return options;
+}
+
 Result<void> check(const MachineConfiguration& machine) {
   if (machine.huge_pages > HugePages::k2M) return fail(Code::kInvalid, "no such size of pages");
   if (machine.vcpu_count == 0)
@@ -274,6 +379,18 @@ std::string show(const MacAddress& mac) {
                      mac[4], mac[5]);
 }
 
+Json show(const std::optional<MmdsConfiguration>& mmds) {
+  if (!mmds) return {};
+  Json::Array interfaces;
+  for (const std::string& id : mmds->interfaces) interfaces.push_back(text(id));
+  const Ipv4Address& ip = mmds->address;
+  return Json(
+      Json::Object{{"version", text(mmds->version == MmdsVersion::kV1 ? "V1" : "V2")},
+                   {"network_interfaces", Json(std::move(interfaces))},
+                   {"ipv4_address", text(fmt::format("{}.{}.{}.{}", ip[0], ip[1], ip[2], ip[3]))},
+                   {"imds_compat", flag(mmds->imds_compat)}});
+}
+
 Json show(const NetworkInterface& interface) {
   return Json(Json::Object{{"iface_id", text(interface.id)},
                            {"host_dev_name", text(interface.tap)},
@@ -299,8 +416,8 @@ Json show(const Drive& drive) {
                            {"cache_type", text(drive.write_back ? "Writeback" : "Unsafe")},
                            {"is_read_only", flag(drive.read_only)},
                            {"path_on_host", text(drive.path)},
-                           {"rate_limiter", Json()},
-                           {"io_engine", text("Sync")},
+                           {"rate_limiter", show_limiter(drive.limit)},
+                           {"io_engine", text(drive.asynchronous ? "Async" : "Sync")},
                            {"socket", Json()}});
 }
 

@@ -10,8 +10,11 @@
 #include "base/file.h"
 #include "base/result.h"
 #include "microvm/api/json.h"
+#include "microvm/api/logger.h"
+#include "microvm/api/metrics.h"
 #include "microvm/machine/cpu_template.h"
 #include "microvm/memory/guest_memory.h"
+#include "microvm/mmds/stack.h"
 #include "microvm/virtio/balloon.h"
 #include "microvm/virtio/net.h"
 
@@ -42,9 +45,19 @@ struct Drive {
   std::optional<std::string> partition{};
   bool root = false;
   bool read_only = false;
-  bool write_back = false;  // cache type
+  bool write_back = false;    // cache type
+  bool asynchronous = false;  // the engine
+  RateLimiterOptions limit{};
 };
-BOOST_DESCRIBE_STRUCT(Drive, (), (id, path, partition, root, read_only, write_back))
+
+BOOST_DESCRIBE_STRUCT(Drive, (),
+                      (id, path, partition, root, read_only, write_back, asynchronous, limit))
+
+struct DriveUpdate {
+  std::string id{};
+  std::optional<std::string> path{};
+  RateLimiterOptions limit{};  // buckets that are not given stay
+};
 
 struct NetworkInterface {
   std::string id{};
@@ -62,6 +75,14 @@ struct VsockConfiguration {
 };
 BOOST_DESCRIBE_STRUCT(VsockConfiguration, (), (guest_cid, path))
 
+struct MmdsConfiguration {
+  MmdsVersion version = MmdsVersion::kV1;
+  std::vector<std::string> interfaces{};  // their ids
+  Ipv4Address address = {169, 254, 169, 254};
+  bool imds_compat = false;
+};
+BOOST_DESCRIBE_STRUCT(MmdsConfiguration, (), (version, interfaces, address, imds_compat))
+
 // Each reads a request's body; what it refuses is worded as Firecracker does.
 struct MachineUpdate {
   std::optional<uint8_t> vcpu_count{};
@@ -78,6 +99,8 @@ Result<BootSource> read_boot_source(const Json& json);
 Result<CpuTemplate> read_cpu_template(const Json& json);
 Result<Drive> read_drive(const Json& json);
 Result<BalloonOptions> read_balloon(const Json& json);
+Result<DriveUpdate> read_drive_update(const Json& json);
+Result<RateLimiterOptions> read_entropy(const Json& json);
 Result<NetworkInterface> read_interface(const Json& json);
 struct InterfaceUpdate {
   std::string id{};
@@ -85,6 +108,9 @@ struct InterfaceUpdate {
 };
 Result<InterfaceUpdate> read_interface_update(const Json& json);
 Result<VsockConfiguration> read_vsock(const Json& json);
+Result<MmdsConfiguration> read_mmds(const Json& json);
+Result<LoggerUpdate> read_logger(const Json& json);
+Result<MetricsOptions> read_metrics(const Json& json);
 
 // Letters, digits and '_'. kInvalid.
 Result<void> check_id(std::string_view id);
@@ -99,5 +125,7 @@ Json show(const std::optional<BalloonOptions>& balloon);
 Json show(const NetworkInterface& interface);
 std::string show(const MacAddress& mac);
 Json show(const std::optional<VsockConfiguration>& vsock);
+Json show(const std::optional<MmdsConfiguration>& mmds);
+Json show_entropy(const std::optional<RateLimiterOptions>& entropy);
 
 }  // namespace hob::microvm

@@ -12,6 +12,14 @@ namespace {
 
 constexpr std::string_view kServer = "Server: Firecracker API\r\nConnection: keep-alive\r\n";
 
+std::string json_response(int status, std::string_view body, std::string_view more_headers) {
+  return fmt::format(
+      "HTTP/1.1 {} \r\n{}{}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{}", status,
+      kServer, more_headers, body.size(), body);
+}
+
+}  // namespace
+
 bool same_word(std::string_view a, std::string_view b) {
   return std::ranges::equal(a, b, [](char x, char y) {
     const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
@@ -24,14 +32,6 @@ std::string_view trimmed(std::string_view text) {
   while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
   return text;
 }
-
-std::string json_response(int status, std::string_view body, std::string_view more_headers) {
-  return fmt::format(
-      "HTTP/1.1 {} \r\n{}{}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{}", status,
-      kServer, more_headers, body.size(), body);
-}
-
-}  // namespace
 
 std::string encode(const HttpResponse& response) {
   const std::string_view more = response.deprecated ? "Deprecation: true\r\n" : "";

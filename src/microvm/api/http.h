@@ -27,6 +27,11 @@ struct HttpResponse {
   bool deprecated = false;
 };
 
+// Without regard to the case of ASCII's letters, as names of headers are compared.
+bool same_word(std::string_view a, std::string_view b);
+// Without blanks and tabs at either end.
+std::string_view trimmed(std::string_view text);
+
 std::string encode(const HttpResponse& response);
 // `{"fault_message":"…"}`
 HttpResponse fault(int status, std::string_view message);

@@ -36,7 +36,7 @@ Result<void> MicrovmApi::set_interface(NetworkInterface interface) {
     std::iter_swap(same, interfaces_.end() - 1);
     interfaces_.pop_back();
   }
-  HOB_CHECK(mmio_place(drives_.size() + interfaces_.size() + 1));
+  HOB_CHECK(check_device_count());
   HOB_TRY(Tap tap, context(Tap::open(interface.tap),
                            "Could not create the network device: Open tap device failed"));
   interfaces_.push_back({.interface = std::move(interface), .tap = std::move(tap)});

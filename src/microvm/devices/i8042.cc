@@ -36,6 +36,7 @@ void I8042::raise_if_wanted() {
 
 void I8042::read(uint64_t offset, std::span<std::byte> data) {
   const std::lock_guard lock(mutex_);
+  ++counts_.reads;
   uint8_t value = 0;
   if (offset == kCommandPort) {
     value = output_.empty() ? 0 : kOutputFull;
@@ -49,7 +50,12 @@ void I8042::read(uint64_t offset, std::span<std::byte> data) {
 
 void I8042::write(uint64_t offset, std::span<const std::byte> data) {
   const auto value = std::to_integer<uint8_t>(data[0]);
-  if (offset == kCommandPort && value == kReset) return on_reset_();
+  const bool reset = offset == kCommandPort && value == kReset;
+  {
+    const std::lock_guard lock(mutex_);
+    ++(reset ? counts_.resets : counts_.writes);
+  }
+  if (reset) return on_reset_();
   const std::lock_guard lock(mutex_);
   if (offset == kCommandPort) {
     command_ = 0;

@@ -37,6 +37,13 @@ class I8042 final : public BusDevice {
   void write(uint64_t offset, std::span<const std::byte> data) override;
   // False: the guest has not read earlier keys, there is no room.
   bool type_ctrl_alt_del();
+  struct Counts {
+    uint64_t reads = 0, writes = 0, resets = 0;
+  };
+  Counts counts() {
+    const std::lock_guard lock(mutex_);
+    return counts_;
+  }
 
   I8042State save() const;
   // Interrupts if there is something to read. kCorrupt: more bytes than there may be.
@@ -52,6 +59,7 @@ class I8042 final : public BusDevice {
   std::deque<uint8_t> output_;
   uint8_t control_ = 0x05;  // keyboard interrupt on, self test passed, no translation
   uint8_t output_port_ = 0;
+  Counts counts_;
   uint8_t command_ = 0;  // whose parameter byte comes next; 0: none's
 };
 

@@ -31,18 +31,29 @@ constexpr uint8_t kModemConnected = 0xb0;
 
 }  // namespace
 
-Serial::Serial(Event& interrupt, std::function<void(std::byte)> write_byte)
-    : interrupt_(interrupt), write_byte_(std::move(write_byte)) {}
+Serial::Serial(Event& interrupt, std::function<void(std::byte)> write_byte,
+               std::function<void()> on_room)
+    : interrupt_(interrupt), write_byte_(std::move(write_byte)), on_room_(std::move(on_room)) {}
+
+size_t Serial::type(std::span<const std::byte> bytes) {
+  const std::lock_guard lock(mutex_);
+  const size_t taken = std::min(bytes.size(), kSerialInputBytesMax - input_.size());
+  input_.insert(input_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(taken));
+  input_waits_ = taken < bytes.size();
+  raise_if_wanted();
+  return taken;
+}
 
 void Serial::read(uint64_t offset, std::span<std::byte> data) {
   const std::lock_guard lock(mutex_);
+  ++(data.size() == 1 ? counts_.reads : counts_.missed_reads);
   put_number(data, data.size() == 1 ? read_register(offset) : 0);
 }
 
 void Serial::write(uint64_t offset, std::span<const std::byte> data) {
-  if (data.size() != 1) return;
   const std::lock_guard lock(mutex_);
-  write_register(offset, std::to_integer<uint8_t>(data[0]));
+  ++(data.size() == 1 ? counts_.writes : counts_.missed_writes);
+  if (data.size() == 1) write_register(offset, std::to_integer<uint8_t>(data[0]));
 }
 
 uint8_t Serial::read_register(uint64_t offset) {
@@ -52,6 +63,7 @@ uint8_t Serial::read_register(uint64_t offset) {
       if (input_.empty()) return 0;
       const auto value = std::to_integer<uint8_t>(input_.front());
       input_.pop_front();
+      if (input_.empty() && std::exchange(input_waits_, false) && on_room_) on_room_();
       raise_if_wanted();
       return value;
     }

@@ -1,8 +1,7 @@
 // COM1: a 16550A whose line is a file descriptor.
 //
 // Output is written as it comes, byte for byte; a reader that is slow holds nobody up: what its
-// descriptor does not take is dropped. Nothing is typed into it but by its own loopback. Any
-// thread.
+// descriptor does not take is dropped. What is typed waits until there is room for it. Any thread.
 #pragma once
 
 #include <array>
@@ -39,7 +38,18 @@ BOOST_DESCRIBE_STRUCT(SerialState, (),
 class Serial final : public BusDevice {
  public:
   // `write_byte`: called under the device's lock, must not wait. Both must outlive it.
-  Serial(Event& interrupt, std::function<void(std::byte)> write_byte);
+  // `on_room`: likewise, when there is room again for input that was not taken.
+  Serial(Event& interrupt, std::function<void(std::byte)> write_byte,
+         std::function<void()> on_room = {});
+  // How many of them the guest will read; the rest is not taken.
+  size_t type(std::span<const std::byte> bytes);
+  struct Counts {
+    uint64_t reads = 0, writes = 0, missed_reads = 0, missed_writes = 0;
+  };
+  Counts counts() const {
+    const std::lock_guard lock(mutex_);
+    return counts_;
+  }
 
   void read(uint64_t offset, std::span<std::byte> data) override;
   void write(uint64_t offset, std::span<const std::byte> data) override;
@@ -56,6 +66,8 @@ class Serial final : public BusDevice {
   mutable std::mutex mutex_;
   Event& interrupt_;
   std::function<void(std::byte)> write_byte_;
+  std::function<void()> on_room_;
+  bool input_waits_ = false;  // not all that was typed was taken
   std::deque<std::byte> input_;
   uint8_t interrupt_enable_ = 0;
   bool transmit_interrupt_ = false;  // the transmitter has become empty, and it was not told yet
@@ -64,6 +76,7 @@ class Serial final : public BusDevice {
   uint8_t scratch_ = 0;
   uint16_t divisor_ = 12;  // 9600 baud, as after reset; changes nothing
   bool fifo_ = false;
+  Counts counts_;
 };
 
 }  // namespace hob::microvm

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -75,6 +76,12 @@ class WithEntries {
 }  // namespace
 
 Result<Kvm> Kvm::open() {
+  // It makes machines, and then interprets any kernel but one of its own kind, for ever.
+  if (access("/sys/module/kvm_pvm", F_OK) == 0)
+    return fail(
+        Code::kUnavailable,
+        "/dev/kvm belongs to kvm_pvm, which runs paravirtual kernels of its own kind alone: "
+        "hardware virtualization is needed (kvm_intel, kvm_amd)");
   Kvm kvm;
   kvm.fd_ = Fd(::open("/dev/kvm", O_RDWR | O_CLOEXEC));
   if (!kvm.fd_) return fail_errno(errno, "opening /dev/kvm");

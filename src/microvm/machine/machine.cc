@@ -1,8 +1,6 @@
 #include "microvm/machine/machine.h"
 
 #include <fmt/core.h>
-#include <poll.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -108,9 +106,10 @@ Result<std::string> command_line(const MachineOptions& options) {
     add(drive.read_only ? "ro" : "rw");
   }
   // For kernels without ACPI; others find the same in its tables.
-  for (size_t i = 0; i < options.drives.size() + options.interfaces.size() +
-                             (options.vsock ? 1 : 0) + (options.balloon ? 1 : 0);
-       ++i) {
+  const size_t devices = options.drives.size() + options.interfaces.size() +
+                         (options.balloon ? 1 : 0) + (options.vsock ? 1 : 0) +
+                         (options.entropy ? 1 : 0);
+  for (size_t i = 0; i < devices; ++i) {
     HOB_TRY(const MmioPlace place, mmio_place(i));
     add(fmt::format("virtio_mmio.device=4K@{:#x}:{}", place.base, place.gsi));
   }
@@ -139,7 +138,7 @@ Result<std::unique_ptr<Machine>> Machine::assemble(MachineOptions& options, Gues
   for (const GuestMemory::Region& region : self.memory_.regions())
     HOB_CHECK(
         self.vm_->set_memory(slot++, region.base, region.bytes, region.host, options.track_dirty));
-  HOB_CHECK(self.attach_consoles(options.console));
+  HOB_CHECK(self.attach_consoles(options.console_input, options.console));
   HOB_TRY(Event end_event, Event::create());
   self.end_event_ = std::make_unique<Event>(std::move(end_event));
   HOB_CHECK(loop.watch(self.end_event_->fd(), EPOLLIN, [&self](uint32_t) {
@@ -155,6 +154,7 @@ Result<std::unique_ptr<Machine>> Machine::assemble(MachineOptions& options, Gues
   HOB_CHECK(self.attach_drives(std::move(options.drives)));
   HOB_CHECK(self.attach_interfaces(std::move(options.interfaces)));
   if (options.vsock) HOB_CHECK(self.attach_vsock(*std::move(options.vsock)));
+  if (options.entropy) HOB_CHECK(self.attach_entropy(*options.entropy));
   HOB_TRY(Event generation_interrupt, Event::create());
   self.generation_interrupt_ = std::make_unique<Event>(std::move(generation_interrupt));
   HOB_TRY(const MmioPlace next, mmio_place(self.transports_.size()));
@@ -162,15 +162,15 @@ Result<std::unique_ptr<Machine>> Machine::assemble(MachineOptions& options, Gues
   return machine;
 }
 
-Result<void> Machine::attach_consoles(int output) {
+Result<void> Machine::attach_consoles(int input, int output) {
   HOB_TRY(Event serial_interrupt, Event::create());
   serial_interrupt_ = std::make_unique<Event>(std::move(serial_interrupt));
   HOB_CHECK(vm_->raise_by(serial_interrupt_->fd(), layout::kSerialGsi));
-  serial_ = std::make_unique<Serial>(*serial_interrupt_, [output](std::byte byte) {
-    // A vCPU waits for nobody who reads its console.
-    pollfd room{.fd = output, .events = POLLOUT, .revents = 0};
-    if (output >= 0 && poll(&room, 1, 0) == 1) (void)!::write(output, &byte, 1);
-  });
+  HOB_TRY(console_, Console::create(loop_, input, output));
+  serial_ = std::make_unique<Serial>(
+      *serial_interrupt_, [this](std::byte byte) { console_->write(byte); },
+      [this] { console_->has_room(); });
+  console_->read_into([this](std::span<const std::byte> bytes) { return serial_->type(bytes); });
   ports_.insert(layout::kSerialPort, 8, *serial_);
   HOB_TRY(Event keyboard_interrupt, Event::create());
   keyboard_interrupt_ = std::make_unique<Event>(std::move(keyboard_interrupt));
@@ -238,11 +238,15 @@ HeldBalloon Machine::hold_balloon() {
 
 Result<void> Machine::attach_drives(std::vector<DriveFile> drives) {
   for (DriveFile& drive : drives) {
-    HOB_TRY(
-        std::unique_ptr<Block> block,
-        Block::create(std::move(drive.file),
-                      {.id = drive.id, .read_only = drive.read_only, .flushes = drive.flushes}));
-    HOB_CHECK(attach(std::move(block)));
+    HOB_TRY(std::unique_ptr<Block> block,
+            Block::create(std::move(drive.file), {.id = drive.id,
+                                                  .read_only = drive.read_only,
+                                                  .flushes = drive.flushes,
+                                                  .asynchronous = drive.asynchronous,
+                                                  .limit = drive.limit}));
+    Block* device = block.get();
+    HOB_TRY(VirtioMmio * transport, attach(std::move(block)));
+    drives_.push_back({.id = drive.id, .device = device, .transport = transport});
   }
   return {};
 }
@@ -265,6 +269,14 @@ Result<void> Machine::attach_vsock(VsockSocket vsock) {
   return {};
 }
 
+Result<void> Machine::attach_entropy(const EntropyOptions& options) {
+  HOB_TRY(std::unique_ptr<Entropy> entropy, Entropy::create(options));
+  Entropy* device = entropy.get();
+  HOB_TRY(VirtioMmio * transport, attach(std::move(entropy)));
+  entropy_.emplace(Attached<Entropy>{.id = "entropy", .device = device, .transport = transport});
+  return {};
+}
+
 Result<VirtioMmio*> Machine::attach(std::unique_ptr<VirtioDevice> device) {
   HOB_TRY(const MmioPlace place, mmio_place(transports_.size()));
   devices_.push_back(std::move(device));
@@ -273,6 +285,16 @@ Result<VirtioMmio*> Machine::attach(std::unique_ptr<VirtioDevice> device) {
   mmio_.insert(place.base, layout::kVirtioMmioBytes, *transport);
   transports_.push_back(std::move(transport));
   return transports_.back().get();
+}
+
+Result<RateLimiterOptions> Machine::change_drive(std::string_view id, std::optional<Fd> file,
+                                                 const RateLimiterOptions& limit) {
+  const auto found = std::ranges::find(drives_, id, &Attached<Block>::id);
+  if (found == drives_.end()) return fail(Code::kNotFound, "no drive {}", id);
+  const auto held = found->transport->hold();
+  if (file) HOB_CHECK(found->device->replace_file(*std::move(file)));
+  found->device->set_limit(limit);
+  return found->device->limit();
 }
 
 Result<Net::Limits> Machine::limit_interface(std::string_view id, const Net::Limits& limits) {
@@ -311,6 +333,34 @@ void Machine::ended(const VcpuEnd& end) {
     end_ = end;
   }
   end_event_->signal();
+}
+
+Machine::Counts Machine::counts() const {
+  Counts counts{.serial = serial_->counts(), .keyboard = keyboard_->counts()};
+  for (const auto& drive : drives_) {
+    const auto held = drive.transport->hold();
+    counts.drives.push_back({.id = drive.id, .counts = drive.device->counts()});
+  }
+  for (const auto& interface : interfaces_) {
+    const auto held = interface.transport->hold();
+    counts.interfaces.push_back({.id = interface.id, .counts = interface.device->counts()});
+  }
+  if (entropy_) {
+    const auto held = entropy_->transport->hold();
+    counts.entropy = entropy_->device->counts();
+  }
+  for (const auto& transport : transports_) {
+    counts.interrupts += transport->interrupts();
+    counts.configuration_changes += transport->configuration_changes();
+  }
+  for (const auto& vcpu : vcpus_) {
+    const Vcpu::Exits exits = vcpu->exits();
+    counts.exits.port_reads += exits.port_reads;
+    counts.exits.port_writes += exits.port_writes;
+    counts.exits.mmio_reads += exits.mmio_reads;
+    counts.exits.mmio_writes += exits.mmio_writes;
+  }
+  return counts;
 }
 
 void Machine::resume() {

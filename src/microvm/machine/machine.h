@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "microvm/devices/bus.h"
+#include "microvm/devices/console.h"
 #include "microvm/devices/i8042.h"
 #include "microvm/devices/serial.h"
 #include "microvm/loop.h"
@@ -21,6 +22,7 @@
 #include "microvm/memory/guest_memory.h"
 #include "microvm/virtio/balloon.h"
 #include "microvm/virtio/block.h"
+#include "microvm/virtio/entropy.h"
 #include "microvm/virtio/mmio.h"
 #include "microvm/virtio/net.h"
 #include "microvm/virtio/vsock.h"
@@ -38,6 +40,8 @@ struct DriveFile {
   bool flushes = false;
   bool root = false;
   std::string partition{};  // PARTUUID of the root; empty: the whole drive
+  bool asynchronous = false;
+  RateLimiterOptions limit{};
 };
 
 struct InterfaceTap {
@@ -72,8 +76,24 @@ struct MachineOptions {
   std::vector<DriveFile> drives{};  // the root first
   std::vector<InterfaceTap> interfaces{};
   std::optional<VsockSocket> vsock{};
-  bool filter_vcpus = false;  // by seccomp, jail/filter.h
-  int console = 1;            // where COM1's output goes; -1: nowhere
+  std::optional<EntropyOptions> entropy{};  // none: no such device
+  bool filter_vcpus = false;                // by seccomp, jail/filter.h
+  int console_input = -1;                   // what is typed into COM1; -1: nothing
+  int console = 1;                          // where COM1's output goes; -1: nowhere
+};
+
+// A device in its place.
+template <class Device>
+struct Attached {
+  std::string id{};
+  Device* device = nullptr;
+  VirtioMmio* transport = nullptr;
+};
+
+template <class Counts>
+struct Named {
+  std::string id{};
+  Counts counts{};
 };
 
 class Machine {
@@ -109,23 +129,36 @@ class Machine {
   // interface.
   Result<Net::Limits> limit_interface(std::string_view id, const Net::Limits& limits);
 
- private:
-  template <class Device>
-  struct Attached {
-    std::string id{};
-    Device* device = nullptr;
-    VirtioMmio* transport = nullptr;
+  // Gives the drive another file, and changes its limits, as far as given; returns all limits.
+  // kNotFound: there is no such drive.
+  Result<RateLimiterOptions> change_drive(std::string_view id, std::optional<Fd> file,
+                                          const RateLimiterOptions& limit);
+
+  // What its parts have done so far.
+  struct Counts {
+    std::vector<Named<Block::Counts>> drives{};
+    std::vector<Named<Net::Counts>> interfaces{};
+    Entropy::Counts entropy{};
+    Vcpu::Exits exits{};  // of all vCPUs
+    Serial::Counts serial{};
+    I8042::Counts keyboard{};
+    uint64_t interrupts = 0;
+    uint64_t configuration_changes = 0;
   };
+  Counts counts() const;
+
+ private:
   Machine(Loop& loop, GuestMemory memory) : loop_(loop), memory_(std::move(memory)) {}
   static Result<std::unique_ptr<Machine>> assemble(MachineOptions& options, GuestMemory memory,
                                                    Loop& loop,
                                                    std::function<void(const VcpuEnd&)> on_end);
-  Result<void> attach_consoles(int output);
+  Result<void> attach_consoles(int input, int output);
   Result<VirtioMmio*> attach(std::unique_ptr<VirtioDevice> device);
   Result<void> attach_balloon(const BalloonOptions& options);
   Result<void> attach_drives(std::vector<DriveFile> drives);
   Result<void> attach_interfaces(std::vector<InterfaceTap> interfaces);
   Result<void> attach_vsock(VsockSocket vsock);
+  Result<void> attach_entropy(const EntropyOptions& options);
   // `prepare` gives a vCPU its first state.
   Result<void> start_vcpus(uint32_t count,
                            const std::function<Result<void>(uint32_t, KvmVcpu&)>& prepare);
@@ -144,11 +177,14 @@ class Machine {
   std::unique_ptr<Event> serial_interrupt_;
   std::unique_ptr<Event> keyboard_interrupt_;
   std::unique_ptr<Serial> serial_;
+  std::unique_ptr<Console> console_;
   std::unique_ptr<I8042> keyboard_;
   std::vector<std::unique_ptr<VirtioDevice>> devices_;
   std::vector<std::unique_ptr<VirtioMmio>> transports_;
   Attached<Balloon> balloon_{};  // no device: none
+  std::vector<Attached<Block>> drives_;
   std::vector<Attached<Net>> interfaces_;
+  std::optional<Attached<Entropy>> entropy_;
   std::unique_ptr<Event> generation_interrupt_;
   std::unique_ptr<Event> end_event_;
   std::mutex end_mutex_;

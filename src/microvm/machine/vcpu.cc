@@ -95,6 +95,7 @@ bool Vcpu::run_once() {
     case KVM_EXIT_MMIO: {
       const size_t length = std::min<size_t>(run.mmio.len, sizeof run.mmio.data);
       const auto data = std::as_writable_bytes(std::span(run.mmio.data)).first(length);
+      count(run.mmio.is_write != 0 ? kMmioWrite : kMmioRead);
       if (run.mmio.is_write != 0)
         buses_.mmio.write(run.mmio.phys_addr, data);
       else
@@ -134,6 +135,7 @@ bool Vcpu::run_once() {
 
 void Vcpu::handle_port() {
   kvm_run& run = kvm_.run();
+  count(run.io.direction == KVM_EXIT_IO_OUT ? kPortWrite : kPortRead);
   // The kernel puts the bytes behind the struct; a string instruction has `count` of them.
   auto* at = reinterpret_cast<std::byte*>(&run) + run.io.data_offset;
   for (uint32_t i = 0; i < run.io.count; ++i, at += run.io.size) {
@@ -143,6 +145,14 @@ void Vcpu::handle_port() {
     else
       buses_.ports.read(run.io.port, data);
   }
+}
+
+Vcpu::Exits Vcpu::exits() const {
+  const auto of = [&](Exit exit) { return exits_[exit].load(std::memory_order_relaxed); };
+  return {.port_reads = of(kPortRead),
+          .port_writes = of(kPortWrite),
+          .mmio_reads = of(kMmioRead),
+          .mmio_writes = of(kMmioWrite)};
 }
 
 void Vcpu::want(Wanted wanted) {

@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <functional>
@@ -47,6 +48,10 @@ class Vcpu {
   void pause();
   // Ends the thread, wherever it is.
   void stop();
+  struct Exits {
+    uint64_t port_reads = 0, port_writes = 0, mmio_reads = 0, mmio_writes = 0;
+  };
+  Exits exits() const;  // any thread
 
   // Once in the process, before any CPU starts: the signal by which threads are called out of the
   // guest.
@@ -70,6 +75,11 @@ class Vcpu {
   bool paused_ = false;  // it is: under mutex_
   bool ended_ = false;
   bool entered_ = false;  // the thread's own
+  enum Exit { kPortRead, kPortWrite, kMmioRead, kMmioWrite, kExits };
+  void count(Exit exit) {  // the thread's own: nobody else adds
+    exits_[exit].store(exits_[exit].load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
+  std::array<std::atomic<uint64_t>, kExits> exits_{};
   std::thread thread_;
 };
 

@@ -71,7 +71,11 @@ SnapshotState some_state() {
                       .drives = {{.id = "root", .path = "/disk", .root = true}}};
   state.interfaces = {{.id = "a", .tap = "t", .mac = MacAddress{2, 3}, .mtu = 1400}};
   state.interfaces[0].send.operations = {.size = 5, .refill_ms = 7};
+  state.drives[0].asynchronous = true;
+  state.drives[0].limit.bandwidth = {.size = 9, .refill_ms = 8};
   state.vsock = {.guest_cid = 3, .path = "/v"};
+  state.entropy.emplace().bandwidth = {.size = 3, .refill_ms = 4};
+  state.mmds = {.version = MmdsVersion::kV2, .interfaces = {"a"}};
   state.machine.vcpus.resize(2);
   state.machine.vcpus[1].msrs = {{.index = 0x10, .reserved = 0, .data = 5}};
   state.machine.devices = {{.type = 2, .transport = {.queues = {{.size = 8}}}, .device = "x"}};
@@ -89,6 +93,11 @@ TEST(SnapshotFile, HoldsTheWholeState) {
   EXPECT_EQ(read->interfaces.at(0).mac, (MacAddress{2, 3}));
   EXPECT_EQ(read->interfaces.at(0).send.operations->refill_ms, 7u);
   EXPECT_EQ(read->vsock->path, "/v");
+  EXPECT_TRUE(read->drives.at(0).asynchronous);
+  EXPECT_EQ(read->drives.at(0).limit.bandwidth->size, 9u);
+  EXPECT_EQ(read->entropy->bandwidth->size, 3u);
+  EXPECT_EQ(read->mmds->version, MmdsVersion::kV2);
+  EXPECT_EQ(read->mmds->interfaces.at(0), "a");
   EXPECT_EQ(encode(*read), encode(some_state()));
 }
 

@@ -22,7 +22,7 @@ inline constexpr size_t kStateBytesMax = 10 << 20;  // as Firecracker's
 
 struct SnapshotVersion {
   uint16_t major = 1;
-  uint16_t minor = 0;
+  uint16_t minor = 1;
   uint16_t patch = 0;
   std::string text() const;  // "v1.0.0"
 };
@@ -37,9 +37,12 @@ struct SnapshotState {
   std::vector<NetworkInterface> interfaces{};
   std::optional<VsockConfiguration> vsock{};
   std::optional<BalloonOptions> balloon{};
+  std::optional<RateLimiterOptions> entropy{};
+  std::optional<MmdsConfiguration> mmds{};
 };
 BOOST_DESCRIBE_STRUCT(SnapshotState, (),
-                      (configuration, boot_source, drives, machine, interfaces, vsock, balloon))
+                      (configuration, boot_source, drives, machine, interfaces, vsock, balloon,
+                       entropy, mmds))
 
 std::string write_state(const SnapshotState& state);
 // kCorrupt: no snapshot of ours, damaged, or of a version that this program does not read; its

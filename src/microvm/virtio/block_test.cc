@@ -14,6 +14,7 @@ namespace {
 
 using testing::Driver;
 using testing::memory_of;
+MonotonicTime now{std::chrono::seconds(1000)};
 constexpr uint64_t kSectors = 16;
 constexpr GuestAddress kHeader = 0x5000;
 constexpr GuestAddress kData = 0x6000;
@@ -67,6 +68,75 @@ TEST_F(BlockTest, WhatIsWrittenIsReadBack) {
   EXPECT_EQ(testing::get(memory_, kData, 5), std::string("root\0", 5));
   EXPECT_EQ(interrupts_.used, 4);
   EXPECT_EQ(block_->counts().flushes, 1u);
+}
+
+TEST_F(BlockTest, ManyRequestsAreInFlightAtATime) {
+  make({.id = "root", .flushes = true, .asynchronous = true});
+  if (!block_->asynchronous()) GTEST_SKIP() << "this host has no io_uring for us";
+  const auto finished = [&](int requests) {
+    block_->settle();
+    EXPECT_EQ(driver_.used(), requests);
+    return *memory_.read<uint8_t>(kStatus);
+  };
+  testing::put(memory_, kData, std::string(1024, 'x'));
+  request(VIRTIO_BLK_T_OUT, 3, 1024, false);
+  EXPECT_EQ(finished(1), VIRTIO_BLK_S_OK);
+  request(VIRTIO_BLK_T_FLUSH, 0, 0, false);
+  EXPECT_EQ(finished(2), VIRTIO_BLK_S_OK);
+  testing::put(memory_, kData, std::string(1024, '-'));
+  request(VIRTIO_BLK_T_IN, 3, 1024, true);
+  EXPECT_EQ(finished(3), VIRTIO_BLK_S_OK);
+  EXPECT_EQ(testing::get(memory_, kData, 1024), std::string(1024, 'x'));
+  EXPECT_EQ(driver_.used_bytes(2), 1025u);
+  request(VIRTIO_BLK_T_IN, kSectors, 512, true);
+  EXPECT_EQ(finished(4), VIRTIO_BLK_S_IOERR);
+  // The file loses its end under the guest: the ring tells of it, and only that request fails.
+  ASSERT_EQ(ftruncate(file_, kSectorBytes), 0);
+  request(VIRTIO_BLK_T_IN, 0, 2 * kSectorBytes, true);
+  EXPECT_EQ(finished(5), VIRTIO_BLK_S_IOERR);
+  request(VIRTIO_BLK_T_IN, 0, kSectorBytes, true);
+  EXPECT_EQ(finished(6), VIRTIO_BLK_S_OK);
+}
+
+TEST_F(BlockTest, AResetWaitsForWhatIsInFlightAndUsesNoneOfIt) {
+  make({.asynchronous = true});
+  if (!block_->asynchronous()) GTEST_SKIP() << "this host has no io_uring for us";
+  request(VIRTIO_BLK_T_IN, 0, 512, true);
+  const uint16_t used = driver_.used();  // 1 where the kernel was as quick as that
+  block_->reset();
+  EXPECT_EQ(driver_.used(), used);
+}
+
+TEST_F(BlockTest, ItsLimitHoldsItBack) {
+  make({.limit = {.bandwidth = TokenBucketOptions{.size = 512, .burst = 0, .refill_ms = 1000}},
+        .clock = [] { return now; }});
+  EXPECT_EQ(request(VIRTIO_BLK_T_IN, 0, 512, true), VIRTIO_BLK_S_OK);
+  EXPECT_EQ(request(VIRTIO_BLK_T_IN, 0, 512, true), 0xff);
+  now += std::chrono::milliseconds(1);
+  block_->host_ready(0);
+  EXPECT_EQ(*memory_.read<uint8_t>(kStatus), 0xff);
+  now += std::chrono::milliseconds(1);
+  block_->host_ready(0);
+  EXPECT_EQ(*memory_.read<uint8_t>(kStatus), VIRTIO_BLK_S_OK);
+  EXPECT_EQ(request(VIRTIO_BLK_T_IN, 0, 512, true), 0xff);
+  block_->set_limit({.bandwidth = TokenBucketOptions{}, .operations = {}});
+  block_->host_ready(0);
+  EXPECT_EQ(*memory_.read<uint8_t>(kStatus), VIRTIO_BLK_S_OK);
+}
+
+TEST_F(BlockTest, AnotherFileHasItsOwnSizeAndContent) {
+  make({});
+  const Fd other(memfd_create("other", MFD_CLOEXEC));
+  ASSERT_EQ(pwrite(other.get(), std::string(2 * kSectorBytes, 'o').data(), 2 * kSectorBytes, 0),
+            2 * kSectorBytes);
+  ASSERT_TRUE(block_->replace_file(Fd(dup(other.get()))));
+  EXPECT_EQ(interrupts_.changed, 1);
+  std::array<std::byte, 8> capacity{};
+  block_->read_configuration(0, capacity);
+  EXPECT_EQ(capacity[0], std::byte{2});
+  EXPECT_EQ(request(VIRTIO_BLK_T_IN, 1, 512, true), VIRTIO_BLK_S_OK);
+  EXPECT_EQ(testing::get(memory_, kData, 512), std::string(512, 'o'));
+  EXPECT_EQ(request(VIRTIO_BLK_T_IN, 2, 512, true), VIRTIO_BLK_S_IOERR);
 }
 
 TEST_F(BlockTest, DiscardMakesHoles) {

@@ -5,8 +5,10 @@
 // (queues).
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -65,6 +67,8 @@ class VirtioDevice {
   virtual std::vector<Source> sources() const { return {}; }
   // sources()[index] became ready, or may have been all along. As bounded as `notified`.
   virtual Progress host_ready(size_t /*index*/) { return Progress::kDone; }
+  // Finishes what is in flight: nothing of it touches memory or queues afterwards.
+  virtual void settle() {}
   // Ends all activity; the queues are not touched any more when it returns.
   virtual void reset() = 0;
 
@@ -80,5 +84,41 @@ class VirtioDevice {
     return fail(Code::kInvalid, "a virtio device of type {} is in no snapshot", type());
   }
 };
+
+// What one turn of a device on the loop does at most, and one request more.
+struct TurnLimits {
+  int requests = kQueueSizeMax;
+  uint64_t bytes = 0;
+};
+
+// One turn over a queue: `may_go_on()` is asked before each request is taken, `serve(chain)` gives
+// how many bytes of it were written, nullopt if it will be used later. Tells the driver at the end.
+template <class MayGoOn, class Serve>
+VirtioDevice::Progress take_turn(const VirtioDevice::Active& active, Queue& queue, Chain& chain,
+                                 TurnLimits left, MayGoOn may_go_on, Serve serve) {
+  VirtioDevice::Progress progress = VirtioDevice::Progress::kDone;
+  while (may_go_on()) {
+    if (left.requests == 0 || left.bytes == 0) {
+      progress = VirtioDevice::Progress::kMore;
+      break;
+    }
+    const Queue::Popped popped = queue.pop(active.memory, chain);
+    if (popped == Queue::Popped::kBroken) {
+      active.interrupt.needs_reset();
+      return VirtioDevice::Progress::kDone;
+    }
+    if (popped == Queue::Popped::kEmpty) {
+      if (queue.enable_notification(active.memory)) continue;
+      break;
+    }
+    --left.requests;
+    left.bytes -= std::min(left.bytes, chain.readable_bytes + chain.writable_bytes);
+    const uint16_t head = chain.head;
+    if (const std::optional<uint32_t> written = serve(chain))
+      queue.push_used(active.memory, head, *written);
+  }
+  if (queue.wants_interrupt(active.memory)) active.interrupt.queue_used();
+  return progress;
+}
 
 }  // namespace hob::microvm

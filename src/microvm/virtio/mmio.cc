@@ -93,8 +93,9 @@ void VirtioMmio::notified(size_t index) {
 void VirtioMmio::host_ready(size_t index) {
   const std::lock_guard lock(mutex_);
   if (!active_ || paused_) return;
+  // The source may have been used up meanwhile (a timer armed anew), so the queues wake us.
   if (device_.host_ready(index) == VirtioDevice::Progress::kMore)
-    (void)loop_.change(sources_[index].fd, sources_[index].events | EPOLLET);
+    for (const Event& event : notifications_) event.signal();
 }
 
 // What became ready while nobody listened is told again: so epoll does when it is asked anew.
@@ -106,6 +107,7 @@ void VirtioMmio::look_at_sources() {
 void VirtioMmio::pause() {
   const std::lock_guard lock(mutex_);
   paused_ = true;
+  if (active_) device_.settle();
 }
 
 void VirtioMmio::resume() {
@@ -305,11 +307,13 @@ void VirtioMmio::reset() {
 }
 
 void VirtioMmio::queue_used() {
+  ++interrupts_;
   interrupt_status_.fetch_or(kInterruptUsed);
   interrupt_.signal();
 }
 
 void VirtioMmio::configuration_changed() {
+  ++interrupts_;
   configuration_generation_.fetch_add(1);
   interrupt_status_.fetch_or(kInterruptConfiguration);
   interrupt_.signal();

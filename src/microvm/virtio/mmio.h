@@ -58,6 +58,9 @@ class VirtioMmio final : public BusDevice, public DeviceInterrupt {
   // Holds the device still, for who looks at it or changes it from the loop.
   std::unique_lock<std::mutex> hold() { return std::unique_lock(mutex_); }
 
+  uint64_t interrupts() const { return interrupts_; }
+  uint64_t configuration_changes() const { return configuration_generation_; }
+
   void queue_used() override;
   void configuration_changed() override;
   void needs_reset() override;
@@ -92,6 +95,7 @@ class VirtioMmio final : public BusDevice, public DeviceInterrupt {
   std::atomic<uint32_t> interrupt_status_ = 0;
   std::atomic<uint32_t> configuration_generation_ = 0;
   std::atomic<bool> needs_reset_ = false;
+  std::atomic<uint64_t> interrupts_ = 0;
 };
 
 }  // namespace hob::microvm

@@ -24,20 +24,24 @@ constexpr size_t kMtuAt = 10;
 constexpr uint32_t kSmallFrameBytes = 1526;  // without segmentation, as 5.1.6.3.1 has it
 constexpr size_t kTapSource = 0;
 constexpr size_t kTimerSource = 1;
+constexpr size_t kResponderSource = 2;
 
 }  // namespace
 
 Result<std::unique_ptr<Net>> Net::create(Tap tap, NetOptions options) {
-  HOB_TRY(Timer timer, Timer::create());
-  return std::unique_ptr<Net>(new Net(std::move(tap), std::move(timer), std::move(options)));
+  HOB_TRY(LimitTimer timer, LimitTimer::create(options.clock));
+  HOB_TRY(Timer responder_timer, Timer::create());
+  return std::unique_ptr<Net>(
+      new Net(std::move(tap), std::move(timer), std::move(responder_timer), std::move(options)));
 }
 
-Net::Net(Tap tap, Timer timer, NetOptions options)
+Net::Net(Tap tap, LimitTimer timer, Timer responder_timer, NetOptions options)
     : tap_(std::move(tap)),
       timer_(std::move(timer)),
+      responder_timer_(std::move(responder_timer)),
       options_(std::move(options)),
-      receive_limit_(options_.receive, options_.clock()),
-      send_limit_(options_.send, options_.clock()) {}
+      receive_limit_(options_.receive, timer_.now()),
+      send_limit_(options_.send, timer_.now()) {}
 
 uint64_t Net::features() const {
   return kOffered | (options_.mac ? net_feature::kMac : 0) | (options_.mtu ? net_feature::kMtu : 0);
@@ -52,7 +56,9 @@ void Net::read_configuration(uint64_t offset, std::span<std::byte> data) {
 }
 
 std::vector<VirtioDevice::Source> Net::sources() const {
-  return {{.fd = tap_.fd(), .events = EPOLLIN | EPOLLOUT}, {.fd = timer_.fd(), .events = EPOLLIN}};
+  return {{.fd = tap_.fd(), .events = EPOLLIN | EPOLLOUT},
+          {.fd = timer_.fd(), .events = EPOLLIN},
+          {.fd = responder_timer_.fd(), .events = EPOLLIN}};
 }
 
 void Net::activate(const Active& active) {
@@ -71,41 +77,43 @@ void Net::reset() {
 }
 
 void Net::set_limits(const Limits& limits) {
-  receive_limit_.update(limits.receive, options_.clock());
-  send_limit_.update(limits.send, options_.clock());
-  wait_until({});  // who waits looks again
+  receive_limit_.update(limits.receive, timer_.now());
+  send_limit_.update(limits.send, timer_.now());
+  timer_.wake();
 }
 
-void Net::wait_until(MonotonicTime at) {
-  if (waiting_until_ && *waiting_until_ <= at) return;
-  waiting_until_ = at;
-  timer_.arm(at);
+Result<std::string> Net::save() {
+  return encode(State{.receive_limit = receive_limit_.state(), .send_limit = send_limit_.state()});
 }
-
-Result<std::string> Net::save() { return encode(state()); }
 
 Result<void> Net::restore(std::string_view bytes) {
   HOB_TRY(const State saved, decode<State>(bytes));
-  restore(saved);
+  receive_limit_.restore(saved.receive_limit, timer_.now());
+  send_limit_.restore(saved.send_limit, timer_.now());
   return {};
-}
-
-void Net::restore(const State& state) {
-  receive_limit_.restore(state.receive_limit, options_.clock());
-  send_limit_.restore(state.send_limit, options_.clock());
 }
 
 VirtioDevice::Progress Net::notified(size_t index) {
   ++(index == kReceive ? counts_.receive_notices : counts_.send_notices);
+  if (options_.responder) return look_both_ways();
   return index == kReceive ? receive() : send();
 }
 
 VirtioDevice::Progress Net::host_ready(size_t index) {
   ++(index == kTapSource ? counts_.tap_events : counts_.timer_events);
-  if (index == kTimerSource) waiting_until_.reset();
+  if (index == kTimerSource) timer_.fired();
+  if (index == kResponderSource && options_.responder) options_.responder->time_passed();
   // Either may wait for either: the tap for room, the timer for the first that may go on.
-  const Progress received = receive();
+  return look_both_ways();
+}
+
+VirtioDevice::Progress Net::look_both_ways() {
+  // What the guest sends may be answered at once.
   const Progress sent = send();
+  const Progress received = receive();
+  if (options_.responder) {
+    if (const auto deadline = options_.responder->deadline()) responder_timer_.arm(*deadline);
+  }
   return received == Progress::kMore || sent == Progress::kMore ? Progress::kMore : Progress::kDone;
 }
 
@@ -178,14 +186,13 @@ VirtioDevice::Progress Net::receive() {
   const uint64_t wanted = frame_bytes_wanted();
   uint64_t turn_bytes = 0;
   Progress progress = Progress::kDone;
-  while (true) {
-    if (turn_bytes >= kNetTurnBytesMax) {
+  for (int count = 0;; ++count) {
+    if (count == kQueueSizeMax || turn_bytes >= kNetTurnBytesMax) {
       progress = Progress::kMore;
       break;
     }
-    if (const auto until = receive_limit_.closed_until(options_.clock())) {
+    if (timer_.holds_back(receive_limit_)) {
       ++counts_.receive_throttled;
-      wait_until(*until);
       break;
     }
     if (!gather(queue, wanted)) {
@@ -200,15 +207,18 @@ VirtioDevice::Progress Net::receive() {
       ++counts_.no_receive_buffers;
       break;
     }
-    pieces_.push_back({.iov_base = overflow_.data(), .iov_len = overflow_.size()});
-    const ssize_t got = readv(tap_.fd(), pieces_.data(), static_cast<int>(pieces_.size()));
-    pieces_.pop_back();
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) {
-      if (errno != EAGAIN) ++counts_.receive_failures;
-      break;
+    uint64_t bytes = receive_from_responder();
+    if (bytes == 0) {
+      pieces_.push_back({.iov_base = overflow_.data(), .iov_len = overflow_.size()});
+      const ssize_t got = readv(tap_.fd(), pieces_.data(), static_cast<int>(pieces_.size()));
+      pieces_.pop_back();
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) {
+        if (errno != EAGAIN) ++counts_.receive_failures;
+        break;
+      }
+      bytes = static_cast<uint64_t>(got);
     }
-    const auto bytes = static_cast<uint64_t>(got);
     turn_bytes += bytes;
     if (bytes < kNetHeaderBytes + kEthernetHeaderBytes || bytes > buffer_bytes_) {
       ++counts_.receive_failures;
@@ -224,41 +234,59 @@ VirtioDevice::Progress Net::receive() {
   return progress;
 }
 
+uint64_t Net::receive_from_responder() {
+  if (!options_.responder) return 0;
+  const auto frame = std::span(overflow_).first(kNetHeaderBytes + FrameResponder::kFrameBytesMax);
+  const size_t bytes = options_.responder->next(frame.subspan(kNetHeaderBytes));
+  if (bytes == 0) return 0;
+  std::ranges::fill(frame.first(kNetHeaderBytes), std::byte{0});
+  std::span<const std::byte> left = frame.first(kNetHeaderBytes + bytes);
+  for (size_t i = 0; i < buffer_count_ && !left.empty(); ++i) {
+    const auto part = left.first(std::min(left.size(), gathered(i).writable_bytes));
+    HOB_ASSERT(copy_out(active_->memory, gathered(i).writable, 0, part));
+    left = left.subspan(part.size());
+  }
+  return kNetHeaderBytes + bytes;
+}
+
+bool Net::give_to_responder(const Chain& chain) {
+  if (!options_.responder) return false;
+  const uint64_t bytes = chain.readable_bytes - kNetHeaderBytes;
+  std::array<std::byte, FrameResponder::kHeadBytes> head{};
+  const auto known = std::span(head).first(std::min(bytes, head.size()));
+  HOB_ASSERT(copy_in(active_->memory, chain.readable, kNetHeaderBytes, known));
+  if (!options_.responder->wants(known)) return false;
+  // A copy, which the guest cannot change while it is looked at; its head is looked at again.
+  std::array<std::byte, kResponderFrameBytesMax> frame;
+  const auto whole = std::span(frame).first(std::min(bytes, frame.size()));
+  if (bytes > frame.size() || !copy_in(active_->memory, chain.readable, kNetHeaderBytes, whole) ||
+      !options_.responder->wants(whole)) {
+    ++counts_.malformed;
+    return true;
+  }
+  options_.responder->take(whole);
+  return true;
+}
+
 VirtioDevice::Progress Net::send() {
   Queue& queue = active_->queues[kSend];
   if (!queue.ready) return Progress::kDone;
-  GuestMemory& memory = active_->memory;
-  uint64_t turn_bytes = 0;
-  Progress progress = Progress::kDone;
-  for (int count = 0;; ++count) {
-    if (count == kQueueSizeMax || turn_bytes >= kNetTurnBytesMax) {
-      progress = Progress::kMore;
-      break;
-    }
-    if (const auto until = send_limit_.closed_until(options_.clock())) {
-      ++counts_.send_throttled;
-      wait_until(*until);
-      break;
-    }
-    const Queue::Popped popped = queue.pop(memory, sending_);
-    if (popped == Queue::Popped::kBroken) {
-      active_->interrupt.needs_reset();
-      return Progress::kDone;
-    }
-    if (popped == Queue::Popped::kEmpty) {
-      if (queue.enable_notification(memory)) continue;
-      break;
-    }
-    if (send_frame(sending_) == Sent::kTapFull) {
-      ++counts_.send_waits;
-      queue.unpop(1);
-      break;
-    }
-    turn_bytes += sending_.readable_bytes;
-    queue.push_used(memory, sending_.head, 0);
-  }
-  if (queue.wants_interrupt(memory)) active_->interrupt.queue_used();
-  return progress;
+  bool tap_full = false;
+  return take_turn(
+      *active_, queue, sending_, {.bytes = kNetTurnBytesMax},
+      [&] {
+        if (tap_full) return false;
+        const bool held = timer_.holds_back(send_limit_);
+        if (held) ++counts_.send_throttled;
+        return !held;
+      },
+      [&](const Chain& chain) -> std::optional<uint32_t> {
+        if (send_frame(chain) == Sent::kDone) return 0;
+        ++counts_.send_waits;
+        tap_full = true;
+        queue.unpop(1);
+        return std::nullopt;
+      });
 }
 
 Net::Sent Net::send_frame(const Chain& chain) {
@@ -273,6 +301,7 @@ Net::Sent Net::send_frame(const Chain& chain) {
   HOB_ASSERT(copy_in(active_->memory, chain.readable, kNetHeaderBytes + source.size(),
                      std::as_writable_bytes(std::span(source))));
   if (options_.mac && source != *options_.mac) ++counts_.foreign_mac;
+  if (give_to_responder(chain)) return Sent::kDone;
   HOB_ASSERT(
       io_ranges(active_->memory, chain.readable, 0, chain.readable_bytes, false, sending_pieces_));
   ssize_t sent = 0;

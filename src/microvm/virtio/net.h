@@ -14,7 +14,6 @@
 #include <vector>
 
 #include "base/result.h"
-#include "microvm/devices/timer.h"
 #include "microvm/virtio/device.h"
 #include "microvm/virtio/rate_limiter.h"
 #include "microvm/virtio/tap.h"
@@ -29,11 +28,31 @@ inline constexpr uint64_t kNetTurnBytesMax = 4 << 20;
 // readv takes them all.
 inline constexpr size_t kNetPiecesMax = IOV_MAX - 1 - kQueueSizeMax;
 
+// Answers some of the guest's frames in the tap's place; none of them has virtio's header. On the
+// loop.
+class FrameResponder {
+ public:
+  virtual ~FrameResponder() = default;
+  // Is it the one to take this frame? Of which it gets the first kHeadBytes, if there are so many.
+  static constexpr size_t kHeadBytes = 42;
+  virtual bool wants(std::span<const std::byte> head) const = 0;
+  virtual void take(std::span<const std::byte> frame) = 0;
+  // Puts the next frame for the guest, which has at most kFrameBytesMax, into `frame`. 0: none.
+  static constexpr size_t kFrameBytesMax = 1514;
+  virtual size_t next(std::span<std::byte> frame) = 0;
+  // When `time_passed` is to be called, at the latest.
+  virtual std::optional<MonotonicTime> deadline() const = 0;
+  virtual void time_passed() = 0;
+};
+// The largest that it is given; larger ones are dropped.
+inline constexpr size_t kResponderFrameBytesMax = 8192;
+
 struct NetOptions {
   std::optional<MacAddress> mac{};  // none: the guest chooses one
   std::optional<uint16_t> mtu{};    // which the guest is told
   RateLimiterOptions receive{};     // what the guest receives, and what it sends
   RateLimiterOptions send{};
+  std::unique_ptr<FrameResponder> responder{};
   MonotonicClock clock = &std::chrono::steady_clock::now;
 };
 
@@ -66,10 +85,6 @@ class Net final : public VirtioDevice {
     RateLimiter::State send_limit{};
     BOOST_DESCRIBE_CLASS(State, (), (receive_limit, send_limit), (), ())
   };
-  State state() const {
-    return {.receive_limit = receive_limit_.state(), .send_limit = send_limit_.state()};
-  }
-  void restore(const State& state);
   Result<std::string> save() override;
   Result<void> restore(std::string_view state) override;
 
@@ -86,7 +101,7 @@ class Net final : public VirtioDevice {
   static constexpr size_t kReceive = 0;
   static constexpr size_t kSend = 1;
   static constexpr std::array<uint16_t, 2> kQueueSizes = {kQueueSizeMax, kQueueSizeMax};
-  Net(Tap tap, Timer timer, NetOptions options);
+  Net(Tap tap, LimitTimer timer, Timer responder_timer, NetOptions options);
 
   Progress receive();
   Progress send();
@@ -97,16 +112,19 @@ class Net final : public VirtioDevice {
   void drop_gathered(Queue& queue);
   Chain& gathered(size_t index) { return buffers_[(first_buffer_ + index) % buffers_.size()]; }
   uint64_t frame_bytes_wanted() const;
-  void wait_until(MonotonicTime at);
+  // The responder's next frame is in the first buffers, if they hold it. 0: there is none.
+  uint64_t receive_from_responder();
+  bool give_to_responder(const Chain& chain);
+  Progress look_both_ways();
   enum class Sent { kDone, kTapFull };
   Sent send_frame(const Chain& chain);
 
   Tap tap_;
-  Timer timer_;
+  LimitTimer timer_;
+  Timer responder_timer_;
   NetOptions options_;
   RateLimiter receive_limit_;
   RateLimiter send_limit_;
-  std::optional<MonotonicTime> waiting_until_;  // what the timer is armed for
   std::optional<Active> active_;
   // The guest's buffers that were popped and not used yet, in a ring; their pieces, in order.
   std::vector<Chain> buffers_;

@@ -174,6 +174,52 @@ TEST_F(NetTest, AFullTapHoldsTheGuestBack) {
   EXPECT_EQ(to_wire(), frame_of(1000, static_cast<char>('a' + (sent - 1) % 26)));
 }
 
+// Takes what begins with its letter, and gives it back.
+class Echo final : public FrameResponder {
+ public:
+  explicit Echo(int& times) : times_(times) {}
+  bool wants(std::span<const std::byte> head) const override { return head[0] == std::byte{'e'}; }
+  void take(std::span<const std::byte> frame) override {
+    frame_.assign(frame.begin(), frame.end());
+    due_ = now + 1s;
+  }
+  size_t next(std::span<std::byte> frame) override {
+    std::ranges::copy(frame_, frame.begin());
+    return std::exchange(frame_, {}).size();
+  }
+  std::optional<MonotonicTime> deadline() const override { return due_; }
+  void time_passed() override { ++times_; }
+
+ private:
+  int& times_;
+  std::vector<std::byte> frame_;
+  std::optional<MonotonicTime> due_;
+};
+
+TEST_F(NetTest, AResponderAnswersInTheTapsPlace) {
+  int times = 0;
+  make({.responder = std::make_unique<Echo>(times)}, kMergeableFeature);
+  for (uint16_t i = 0; i < Driver::kSize; ++i) offer_buffer(i, 40);
+  send(frame_of(100, 'e'));
+  net_->notified(kSend);
+  EXPECT_EQ(to_wire(), "");
+  ASSERT_EQ(receive_.used(), 3);
+  EXPECT_EQ(*memory_.read<uint16_t>(kBuffers + 10), 3);
+  EXPECT_EQ(testing::get(memory_, kBuffers, kNetHeaderBytes),
+            std::string("\0\0\0\0\0\0\0\0\0\0\3\0", 12));
+  EXPECT_EQ(testing::get(memory_, kBuffers + kNetHeaderBytes, 28), frame_of(28, 'e'));
+  EXPECT_EQ(testing::get(memory_, kBuffers + 0x2000, 32), frame_of(32, 'e'));
+  send(frame_of(100, 't'));
+  net_->notified(kSend);
+  EXPECT_EQ(to_wire(), frame_of(100, 't'));
+  net_->host_ready(2);
+  EXPECT_EQ(times, 1);
+  // The largest that it is given, and one more.
+  send("e" + frame_of(kResponderFrameBytesMax));
+  net_->notified(kSend);
+  EXPECT_EQ(net_->counts().malformed, 1u);
+}
+
 TEST_F(NetTest, LimitsHoldEachDirectionBack) {
   const RateLimiterOptions two_a_second{
       .bandwidth = {}, .operations = TokenBucketOptions{.size = 2, .burst = 0, .refill_ms = 1000}};

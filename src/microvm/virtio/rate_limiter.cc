@@ -81,6 +81,27 @@ std::optional<MonotonicTime> RateLimiter::closed_until(MonotonicTime now) {
   return std::max(*bandwidth, *operations);
 }
 
+Result<LimitTimer> LimitTimer::create(MonotonicClock clock) {
+  LimitTimer timer(clock);
+  HOB_TRY(timer.timer_, Timer::create());
+  return timer;
+}
+
+bool LimitTimer::holds_back(RateLimiter& limiter) {
+  const std::optional<MonotonicTime> until = limiter.closed_until(now());
+  if (!until) return false;
+  if (!armed_for_ || *until < *armed_for_) {
+    armed_for_ = until;
+    timer_.arm(*until);
+  }
+  return true;
+}
+
+void LimitTimer::wake() {
+  armed_for_ = MonotonicTime();
+  timer_.arm(*armed_for_);
+}
+
 void RateLimiter::update(const RateLimiterOptions& options, MonotonicTime now) {
   if (options.bandwidth) bandwidth_ = TokenBucket(*options.bandwidth, now);
   if (options.operations) operations_ = TokenBucket(*options.operations, now);

@@ -92,4 +92,26 @@ class RateLimiter {
   TokenBucket operations_;
 };
 
+// The clock of a device's limiters, and what wakes it when one of them lets something through
+// again.
+class LimitTimer {
+ public:
+  static Result<LimitTimer> create(MonotonicClock clock);
+
+  int fd() const { return timer_.fd(); }
+  MonotonicTime now() const { return clock_(); }
+  // True: the next operation has to wait; the timer is armed for it.
+  bool holds_back(RateLimiter& limiter);
+  // The timer's descriptor became readable.
+  void fired() { armed_for_.reset(); }
+  // Makes it readable at once: limits have changed.
+  void wake();
+
+ private:
+  explicit LimitTimer(MonotonicClock clock) : clock_(clock) {}
+  MonotonicClock clock_;
+  Timer timer_;
+  std::optional<MonotonicTime> armed_for_;
+};
+
 }  // namespace hob::microvm
