@@ -190,5 +190,6 @@ def test_from_a_kernel_to_a_service_in_a_microvm(package, tmp_path):
     assert re.findall(r"Tasks would run in: (\w+)", said) == ["container", "microvm"]
     assert re.search(r"tasks run in containers all the same: there is no mkfs.erofs: apt-get install erofs-utils", said)
     assert re.search(r"== refused: .*--isolation microvm: there is no mkfs.erofs: apt-get install erofs-utils", said)
-    assert re.search(r"== http://hello\S+ answers .* 200", said)
+    assert len(re.findall(r"== http://\S+ answers ok\s+200", said)) == 2, "awake, and asleep"
+    assert re.search(r"^hello +RUNNING +0 +1 ", said, re.MULTILINE), "it slept"
     assert re.findall(r"== microVMs: (\d+)", said) == ["1", "0"]

@@ -11,9 +11,15 @@ echo "== refused: $(hob up --detach --isolation microvm --data /tmp/data 2>&1)"
 mv /bin/put-away /bin/mkfs.erofs
 run doctor
 run up --detach
-run deploy /tmp/files/hello.oci.tar --name hello --health-path /healthz
+run deploy /tmp/files/hello.oci.tar --name hello --health-path /healthz --sleep-after 5s
 echo "== microVMs: $(pgrep -c hob-vmm)"
 url=$(hob ps --json --data /tmp/data | sed -n 's/.*"Url": *"\([^"]*\)".*/\1/p')
+echo "== $url answers $(curl -sS --max-time 60 -w ' %{http_code}' "$url/healthz")"
+for _ in $(seq 30); do
+  [ "$(hob ps --data /tmp/data | awk '$1 == "hello" { print $4 }')" = 1 ] && break
+  sleep 1
+done
+run ps
 echo "== $url answers $(curl -sS --max-time 60 -w ' %{http_code}' "$url/healthz")"
 run ps
 for log in /tmp/data/log/*.log; do
