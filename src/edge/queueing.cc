@@ -150,15 +150,15 @@ void Queues::refuse_waiting(Service& service, Turn why, LoopTime now) {
 }
 
 void Queues::dispatch_waiting(Pool& pool, bool pinned, LoopTime now) {
-  for (QueuedRequest* request = pool.first_waiting; request != nullptr;) {
-    QueuedRequest* next = request->next_waiting_;
-    if (pinned || !request->pinned_) {
-      stop_waiting(*request, now);
-      if (!request->pinned_) request->leave_pool(now);
-      tell(*request, dispatch(*request, now));
-    }
-    request = next;
+  size_t left = pool.waiting;  // those that come back to it are at its end
+  for (next_visited_ = pool.first_waiting; left > 0 && next_visited_ != nullptr; --left) {
+    QueuedRequest& request = *std::exchange(next_visited_, next_visited_->next_waiting_);
+    if (!pinned && request.pinned_) continue;
+    stop_waiting(request, now);
+    if (!request.pinned_) request.leave_pool(now);
+    tell(request, dispatch(request, now));
   }
+  next_visited_ = nullptr;
 }
 
 const Destination* Queues::find(std::string_view host) const {
@@ -429,6 +429,7 @@ void Queues::ended_well(QueuedRequest& request) { request.target_->ejection.succ
 void Queues::stop_waiting(QueuedRequest& request, LoopTime now) {
   if (!request.waiting_) return;
   request.waiting_ = false;
+  if (next_visited_ == &request) next_visited_ = request.next_waiting_;
   Service& service = *request.service_;
   Pool& pool = *request.pool_;
   (request.previous_waiting_ != nullptr ? request.previous_waiting_->next_waiting_
@@ -496,16 +497,17 @@ void Queues::serve_waiting(Service& service, LoopTime now) {
   // By number: a request that gets its answer now may let its client's next one change the queues.
   for (size_t i = 0; i < service.pools.size(); ++i) {
     const std::shared_ptr<Pool> pool = service.pools[i];
-    for (QueuedRequest* request = pool->first_waiting; request != nullptr;) {
-      QueuedRequest* next = request->next_waiting_;
-      if (try_target(*request, pool, now) || try_others(*request, now)) {
-        calls_.given(*request);
-      } else if (request->sticky_ == nullptr) {
+    next_visited_ = pool->first_waiting;
+    while (next_visited_ != nullptr) {
+      QueuedRequest& request = *std::exchange(next_visited_, next_visited_->next_waiting_);
+      if (try_target(request, pool, now) || try_others(request, now)) {
+        calls_.given(request);
+      } else if (request.sticky_ == nullptr) {
         break;  // one that waits for its client's own target is in nobody's way
       }
-      request = next;
     }
   }
+  next_visited_ = nullptr;
 }
 
 bool Queues::may_retry(QueuedRequest& request, LoopTime now) {

@@ -252,6 +252,9 @@ class Queues {
   uint64_t random_[2];
   const Calls calls_;
   bool applied_ = false;
+  // Of a walk through a pool's queue. What one is told may end others: a client whose connection
+  // breaks takes all its streams along.
+  QueuedRequest* next_visited_ = nullptr;
   std::unordered_map<std::string, Destination, Hash, std::equal_to<>> by_host_;  // "*.x" as ".x"
   std::unordered_map<std::string, std::shared_ptr<Service>> services_;           // by id
   std::unordered_map<SharedTarget*, std::shared_ptr<Target>> targets_;

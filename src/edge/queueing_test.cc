@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <set>
 
 namespace hob::edge {
@@ -11,9 +12,11 @@ namespace {
 constexpr uint64_t kBegan = 1'000'000;  // milliseconds
 
 struct Request final : QueuedRequest {
+  using QueuedRequest::clear;
   using QueuedRequest::service_;
   using QueuedRequest::target_;
   std::optional<Turn> told{};
+  std::function<void()> when_told{};
   char at() const { return target_ == nullptr ? '-' : target_->shared->task.value.front(); }
 };
 
@@ -52,6 +55,17 @@ class QueuesTest : public testing::Test {
     queues_.recall(request, way, {.version = version, .target = shared(own).token});
     return send(request);
   }
+  static void tell(QueuedRequest& of, Turn turn) {
+    auto& request = static_cast<Request&>(of);
+    request.told = turn;
+    if (request.when_told) request.when_told();
+  }
+  // Its client has gone: the object is as good as new.
+  void leave(Request& request) {
+    queues_.stop_waiting(request, now());
+    queues_.release(request);
+    request.clear();
+  }
   // What a loop does after its turn.
   void after() {
     for (const std::string& id : std::exchange(look_again_, {})) queues_.wake_service(id, now());
@@ -68,9 +82,9 @@ class QueuesTest : public testing::Test {
   std::set<std::string> look_again_;
   Queues queues_{
       {},
-      {.given = [](QueuedRequest& of) { static_cast<Request&>(of).told = Turn::kGiven; },
-       .waits = [](QueuedRequest& of) { static_cast<Request&>(of).told = Turn::kWaits; },
-       .refused = [](QueuedRequest& of, Turn why) { static_cast<Request&>(of).told = why; },
+      {.given = [](QueuedRequest& of) { tell(of, Turn::kGiven); },
+       .waits = [](QueuedRequest& of) { tell(of, Turn::kWaits); },
+       .refused = [](QueuedRequest& of, Turn why) { tell(of, why); },
        .unlisted = [](Target&) {},
        .look_again = [this](const std::string& id) { look_again_.insert(id); }}};
 };
@@ -175,6 +189,37 @@ TEST_F(QueuesTest, WhoWaitsForAServiceThatGoesIsTold) {
   EXPECT_EQ(send(request), Turn::kWaits);
   queues_.apply(*book_.compile({.version = ++version_}), now());
   EXPECT_EQ(request.told, Turn::kStopped);
+}
+
+// Two streams of one client, whose connection breaks when the first is given or refused.
+TEST_F(QueuesTest, WhoIsToldMayTakeTheNextOneAlong) {
+  targets("a");
+  Request holds, first, second, third;
+  first.when_told = [&] { leave(second); };
+  EXPECT_EQ(send(holds), Turn::kGiven);
+  for (Request* request : {&first, &second, &third}) EXPECT_EQ(send(*request), Turn::kWaits);
+  targets("a", 4);
+  EXPECT_EQ(first.told, Turn::kGiven);
+  EXPECT_EQ(second.told, std::nullopt);
+  EXPECT_EQ(third.told, Turn::kGiven);
+  for (Request* request : {&holds, &first, &third}) queues_.release(*request);
+}
+
+TEST_F(QueuesTest, WhoLosesItsVersionMayTakeTheNextOneAlong) {
+  link::Route route{.service = "s",
+                    .host_names = {"s.local"},
+                    .versions = {{.id = "old", .weight = 1}, {.id = "new", .weight = 0}}};
+  queues_.apply(*book_.compile({.version = ++version_, .routes = {route}}), now());
+  Request first, second, third;
+  first.when_told = [&] { leave(second); };
+  for (Request* request : {&first, &second, &third}) EXPECT_EQ(send(*request), Turn::kWaits);
+  std::swap(route.versions[0].weight, route.versions[1].weight);
+  queues_.apply(*book_.compile({.version = ++version_, .routes = {route}}), now());
+  EXPECT_EQ(first.told, Turn::kWaits);
+  EXPECT_EQ(second.told, std::nullopt);
+  EXPECT_EQ(third.told, Turn::kWaits);
+  leave(first);
+  leave(third);
 }
 
 }  // namespace
