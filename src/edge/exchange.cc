@@ -30,8 +30,7 @@ void Exchange::start(Front& front, std::shared_ptr<Service> service, const Reque
   } else {
     head_.append(worker_.buffers(), "\r\n");
   }
-  const bool paused = service_->route.state == link::RouteState::kPaused;
-  obey(paused ? Turn::kPaused : worker_.queues().dispatch(*this, worker_.now()));
+  obey(worker_.queues().dispatch(*this, worker_.now()));
 }
 
 void Exchange::obey(Turn turn) {

@@ -49,11 +49,13 @@ Queues::Queues(const Options& options, Calls calls)
 void Queues::apply(const Routes& routes, LoopTime now) {
   by_host_.clear();
   std::vector<std::shared_ptr<Pool>> dropped;
+  std::vector<std::shared_ptr<Service>> gone;
   for (auto& [id, service] : services_) service->listed = false;
   for (auto& [shared, target] : targets_) target->listed = false;
   for (const ServiceRoute& route : routes.services) {
     std::shared_ptr<Service>& service = services_[route.service->id];
     if (service == nullptr || service->shared != route.service) {
+      if (service != nullptr) gone.push_back(std::move(service));
       service = std::make_shared<Service>();
       service->shared = route.service;
       service->counts = route.service->loops[loop_].get();
@@ -82,7 +84,7 @@ void Queues::apply(const Routes& routes, LoopTime now) {
     const std::shared_ptr<Service> service = it->second;
     if (!service->listed) {
       it = services_.erase(it);
-      refuse_waiting(*service, Turn::kStopped, now);
+      gone.push_back(service);
     } else {
       ++it;
       if (service->route.state == link::RouteState::kPaused)
@@ -94,6 +96,10 @@ void Queues::apply(const Routes& routes, LoopTime now) {
     }
   }
   for (const std::shared_ptr<Pool>& pool : dropped) dispatch_waiting(*pool, true, now);
+  for (const std::shared_ptr<Service>& service : gone) {
+    for (const std::shared_ptr<Pool>& pool : service->pools) pool->targets.clear();
+    refuse_waiting(*service, Turn::kStopped, now);
+  }
   applied_ = true;
 }
 
@@ -307,6 +313,9 @@ void Queues::begin(QueuedRequest& request, LoopTime now) {
 
 Turn Queues::dispatch(QueuedRequest& request, LoopTime now) {
   Service& service = *request.service_;
+  // It may have gone since the request came, or was last tried.
+  if (!service.listed) return Turn::kStopped;
+  if (service.route.state == link::RouteState::kPaused) return Turn::kPaused;
   if (request.pool_ != nullptr && !request.pool_->listed) {
     if (request.pinned_) return Turn::kStopped;
     request.leave_pool(now);

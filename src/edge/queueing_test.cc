@@ -191,6 +191,34 @@ TEST_F(QueuesTest, WhoWaitsForAServiceThatGoesIsTold) {
   EXPECT_EQ(request.told, Turn::kStopped);
 }
 
+// It rests until its target listens again; meanwhile the service is deleted, or paused.
+TEST_F(QueuesTest, WhoRestsOverADeletionOrAPauseIsTold) {
+  targets("a");
+  Request deleted, paused;
+  EXPECT_EQ(send(deleted), Turn::kGiven);
+  EXPECT_EQ(queues_.connect_failed(deleted, false, now()), Turn::kWaits);
+  queues_.apply(*book_.compile({.version = ++version_}), now());
+  EXPECT_EQ(look(deleted), Turn::kStopped);
+
+  targets("a");
+  EXPECT_EQ(send(paused), Turn::kGiven);
+  EXPECT_EQ(queues_.connect_failed(paused, false, now()), Turn::kWaits);
+  link::Route route{
+      .service = "s", .host_names = {"s.local"}, .state = link::RouteState::kPaused};
+  queues_.apply(*book_.compile({.version = ++version_, .routes = {route}}), now());
+  EXPECT_EQ(look(paused), Turn::kPaused);
+}
+
+// Another service of the same name, as a loop sees it that missed the table between.
+TEST_F(QueuesTest, WhoWaitsForAServiceThatIsReplacedIsTold) {
+  targets("");
+  Request request;
+  EXPECT_EQ(send(request), Turn::kWaits);
+  static_cast<void>(book_.compile({.version = ++version_}));
+  targets("a");
+  EXPECT_EQ(request.told, Turn::kStopped);
+}
+
 // Two streams of one client, whose connection breaks when the first is given or refused.
 TEST_F(QueuesTest, WhoIsToldMayTakeTheNextOneAlong) {
   targets("a");

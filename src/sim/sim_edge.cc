@@ -331,8 +331,7 @@ void SimEdge::check_own(const Request& request) const {
 }
 
 Async<Visit> SimEdge::serve(edge::Queues& queues, Request& request, const Ask& ask) {
-  const bool paused = request.service_->route.state == link::RouteState::kPaused;
-  edge::Turn turn = paused ? edge::Turn::kPaused : queues.dispatch(request, loop_time());
+  edge::Turn turn = queues.dispatch(request, loop_time());
   for (;;) {
     turn = co_await placed(queues, request, turn);
     if (turn == edge::Turn::kNoTarget) check_waited(request);
