@@ -185,8 +185,8 @@ void Exchange::upstream_lost(Refusal why) {
   if (!stale) worker_.queues().gateway_failed(*this, worker_.now());
   // It ended with our request unanswered.
   const bool replayable = why == Refusal::kTargetClosed && keeping_ && facts_.idempotent;
+  abandon_upstream();
   if (worker_.queues().lost(*this, replayable, worker_.now())) {
-    let_go_of_target();
     count_retry();
     obey(worker_.queues().dispatch(*this, worker_.now()));
     return;

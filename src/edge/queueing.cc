@@ -419,11 +419,11 @@ Turn Queues::connect_failed(QueuedRequest& request, bool timed_out, LoopTime now
 // them.
 bool Queues::lost(QueuedRequest& request, bool replayable, LoopTime now) {
   const auto free = std::ranges::find(request.failed_, nullptr);
-  if (!replayable || request.lost_once_ ||
-      free - std::begin(request.failed_) >= kConnectRetriesMax || !may_retry(request, now))
+  if (!replayable || request.lost_once_ || free - std::begin(request.failed_) >= kConnectRetriesMax)
     return false;
   *free = request.target_.get();
-  if (!find_untried(request, now)) return false;
+  release(request);  // while its target is of its pool
+  if (!find_untried(request, now) || !may_retry(request, now)) return false;
   request.lost_once_ = true;
   return true;
 }

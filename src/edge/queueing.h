@@ -186,7 +186,7 @@ class Queues {
   Turn look(QueuedRequest& request, LoopTime now);
   // Its target could not be reached, nothing was sent: another one's, or it rests.
   Turn connect_failed(QueuedRequest& request, bool timed_out, LoopTime now);
-  // Its target ended without an answer. True: it has a second try, is to be released and
+  // Its target ended without an answer. True: it has a second try, is released and to be
   // dispatched. `replayable`: doing it twice does no harm.
   bool lost(QueuedRequest& request, bool replayable, LoopTime now);
   // The head of its answer has come.

@@ -80,13 +80,18 @@ class QueuesTest : public testing::Test {
   int64_t version_ = 0;
   uint64_t ms_ = kBegan;
   std::set<std::string> look_again_;
-  Queues queues_{
-      {},
-      {.given = [](QueuedRequest& of) { tell(of, Turn::kGiven); },
-       .waits = [](QueuedRequest& of) { tell(of, Turn::kWaits); },
-       .refused = [](QueuedRequest& of, Turn why) { tell(of, why); },
-       .unlisted = [](Target&) {},
-       .look_again = [this](const std::string& id) { look_again_.insert(id); }}};
+  std::set<std::string> asked_;  // versions
+  Queues queues_{{},
+                 {.given = [](QueuedRequest& of) { tell(of, Turn::kGiven); },
+                  .waits = [](QueuedRequest& of) { tell(of, Turn::kWaits); },
+                  .refused = [](QueuedRequest& of, Turn why) { tell(of, why); },
+                  .unlisted = [](Target&) {},
+                  .look_again = [this](const std::string& id) { look_again_.insert(id); },
+                  .ask =
+                      [this](const std::shared_ptr<SharedPool>& pool) {
+                        asked_.insert(pool->version);
+                        pool->asked.store(false);
+                      }}};
 };
 
 TEST_F(QueuesTest, FirstComeFirstServed) {
@@ -203,8 +208,7 @@ TEST_F(QueuesTest, WhoRestsOverADeletionOrAPauseIsTold) {
   targets("a");
   EXPECT_EQ(send(paused), Turn::kGiven);
   EXPECT_EQ(queues_.connect_failed(paused, false, now()), Turn::kWaits);
-  link::Route route{
-      .service = "s", .host_names = {"s.local"}, .state = link::RouteState::kPaused};
+  link::Route route{.service = "s", .host_names = {"s.local"}, .state = link::RouteState::kPaused};
   queues_.apply(*book_.compile({.version = ++version_, .routes = {route}}), now());
   EXPECT_EQ(look(paused), Turn::kPaused);
 }
@@ -217,6 +221,50 @@ TEST_F(QueuesTest, WhoWaitsForAServiceThatIsReplacedIsTold) {
   static_cast<void>(book_.compile({.version = ++version_}));
   targets("a");
   EXPECT_EQ(request.told, Turn::kStopped);
+}
+
+TEST_F(QueuesTest, ALostRequestCostsARetryOnlyWhereATargetIsLeft) {
+  targets("a");
+  Request lonely;
+  EXPECT_EQ(send(lonely), Turn::kGiven);
+  EXPECT_FALSE(queues_.lost(lonely, true, now()));
+  EXPECT_EQ(lonely.service_->counts->retries.get(), 0U);
+  targets("ab");
+  Request request;
+  EXPECT_EQ(send(request), Turn::kGiven);
+  const char first = request.at();
+  EXPECT_TRUE(queues_.lost(request, true, now()));
+  EXPECT_EQ(request.at(), '-');
+  EXPECT_EQ(request.service_->counts->retries.get(), 1U);
+  EXPECT_EQ(queues_.dispatch(request, now()), Turn::kGiven);
+  EXPECT_NE(request.at(), first);
+  queues_.release(request);
+}
+
+// The last request of a target that is to sleep was lost: its own version is told, though the
+// request goes to another one's target.
+TEST_F(QueuesTest, AClosedTargetsVersionHearsOfItsLastRequestsLoss) {
+  link::Route route{
+      .service = "s",
+      .host_names = {"s.local"},
+      .max_concurrency = 1,
+      .targets = {{.task = TaskId{"a"}, .address = "198.18.0.10", .port = 80, .version = "old"}},
+      .versions = {{.id = "old", .weight = 1}, {.id = "new", .weight = 0}}};
+  queues_.apply(*book_.compile({.version = ++version_, .routes = {route}}), now());
+  Request request;
+  EXPECT_EQ(send(request), Turn::kGiven);
+  EXPECT_EQ(request.at(), 'a');
+  route.targets.push_back(
+      {.task = TaskId{"b"}, .address = "198.18.0.11", .port = 80, .version = "new"});
+  route.versions[1].weight = 1;
+  queues_.apply(*book_.compile({.version = ++version_, .routes = {route}}), now());
+  shared('a').close();
+  asked_.clear();
+  EXPECT_TRUE(queues_.lost(request, true, now()));
+  EXPECT_EQ(asked_, std::set<std::string>{"old"});
+  EXPECT_EQ(queues_.dispatch(request, now()), Turn::kGiven);
+  EXPECT_EQ(request.at(), 'b');
+  queues_.release(request);
 }
 
 // Two streams of one client, whose connection breaks when the first is given or refused.

@@ -351,7 +351,6 @@ Async<Visit> SimEdge::serve(edge::Queues& queues, Request& request, const Ask& a
     request.unanswered_ = true;
     queues.gateway_failed(request, loop_time());
     if (!queues.lost(request, ask.idempotent, loop_time())) co_return Visit::kFailed;
-    queues.release(request);
     request.count_retry();
     turn = queues.dispatch(request, loop_time());
   }
