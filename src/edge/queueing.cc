@@ -26,6 +26,10 @@ void QueuedRequest::leave_pool(LoopTime now) {
   pool_.reset();
 }
 
+bool QueuedRequest::has_failed(const Target& target) const {
+  return std::ranges::any_of(failed_, [&](const auto& failed) { return failed.get() == &target; });
+}
+
 void QueuedRequest::clear() {
   service_.reset();
   pool_.reset();
@@ -205,10 +209,9 @@ void Queues::recall(QueuedRequest& request, const Destination& destination,
 
 bool Queues::still_prefers(QueuedRequest& request, const Pool& pool, LoopTime now) {
   if (request.sticky_ == nullptr) return false;
-  const bool usable =
-      !request.fail_open_ && !request.sticky_->ejection.ejected(now.ms) &&
-      std::ranges::find(request.failed_, request.sticky_.get()) == std::end(request.failed_) &&
-      std::ranges::find(pool.targets, request.sticky_) != pool.targets.end();
+  const bool usable = !request.fail_open_ && !request.sticky_->ejection.ejected(now.ms) &&
+                      !request.has_failed(*request.sticky_) &&
+                      std::ranges::find(pool.targets, request.sticky_) != pool.targets.end();
   if (!usable) {
     if (request.waiting_) request.sticky_->shared->wanted.fetch_sub(1, std::memory_order_seq_cst);
     request.sticky_.reset();
@@ -225,9 +228,8 @@ bool Queues::try_target(QueuedRequest& request, const std::shared_ptr<Pool>& poo
     return TargetView{
         .in_flight = load,
         .ejected = target.ejection.ejected(now.ms),
-        .excluded = std::find(std::begin(request.failed_), std::end(request.failed_), &target) !=
-                        std::end(request.failed_) ||
-                    (request.fail_open_ && load >= SharedTarget::kClosed),
+        .excluded =
+            request.has_failed(target) || (request.fail_open_ && load >= SharedTarget::kClosed),
         .slots = target.came_ms == 0
                      ? INT_MAX
                      : slow_start_slots(now.ms - target.came_ms, service.route.max_concurrency)};
@@ -280,9 +282,8 @@ bool Queues::try_others(QueuedRequest& request, LoopTime now) {
 
 bool Queues::find_untried(QueuedRequest& request, LoopTime now) {
   const auto untried = [&](const Pool& pool) {
-    return std::ranges::any_of(pool.targets, [&](const auto& target) {
-      return std::ranges::find(request.failed_, target.get()) == std::end(request.failed_);
-    });
+    return std::ranges::any_of(pool.targets,
+                               [&](const auto& target) { return !request.has_failed(*target); });
   };
   if (untried(*request.pool_)) return true;
   if (request.pinned_) return false;
@@ -390,7 +391,7 @@ Turn Queues::connect_failed(QueuedRequest& request, bool timed_out, LoopTime now
   gateway_failed(request, now);
   const auto free = std::ranges::find(request.failed_, nullptr);
   HOB_ASSERT(free != std::end(request.failed_));
-  *free = request.target_.get();
+  *free = request.target_;
   release(request);
   const bool more = free - std::begin(request.failed_) < kConnectRetriesMax;
   // Over budget it is not lost, but comes later: it has cost no target anything yet.
@@ -421,7 +422,7 @@ bool Queues::lost(QueuedRequest& request, bool replayable, LoopTime now) {
   const auto free = std::ranges::find(request.failed_, nullptr);
   if (!replayable || request.lost_once_ || free - std::begin(request.failed_) >= kConnectRetriesMax)
     return false;
-  *free = request.target_.get();
+  *free = request.target_;
   release(request);  // while its target is of its pool
   if (!find_untried(request, now) || !may_retry(request, now)) return false;
   request.lost_once_ = true;

@@ -115,6 +115,7 @@ class QueuedRequest {
   void count_retry() {
     if (retries_ < UINT8_MAX) ++retries_;
   }
+  bool has_failed(const Target& target) const;
   // The version whose request it is now; what became of it there is counted when it leaves.
   void enter_pool(const std::shared_ptr<Pool>& pool, LoopTime now);
   void leave_pool(LoopTime now);
@@ -126,7 +127,7 @@ class QueuedRequest {
   std::shared_ptr<Target> target_;  // of pool_
   std::shared_ptr<Target> sticky_;  // waited for while it can be used; nullptr: any will do
   // Tried and failed, not to be tried again while there are others.
-  const Target* failed_[3] = {};
+  std::shared_ptr<const Target> failed_[3] = {};
   QueuedRequest* next_waiting_ = nullptr;
   QueuedRequest* previous_waiting_ = nullptr;
   uint64_t deadline_ms_ = 0;  // of the whole request; ~0: none

@@ -223,6 +223,19 @@ TEST_F(QueuesTest, WhoWaitsForAServiceThatIsReplacedIsTold) {
   EXPECT_EQ(request.told, Turn::kStopped);
 }
 
+// So long as it is remembered, no other one may take its address.
+TEST_F(QueuesTest, WhatFailedIsKeptUntilTheRequestHasEnded) {
+  targets("a");
+  Request request;
+  EXPECT_EQ(send(request), Turn::kGiven);
+  const std::weak_ptr<Target> target = request.target_;
+  EXPECT_EQ(queues_.connect_failed(request, false, now()), Turn::kWaits);
+  targets("b");
+  EXPECT_FALSE(target.expired());
+  request.clear();
+  EXPECT_TRUE(target.expired());
+}
+
 TEST_F(QueuesTest, ALostRequestCostsARetryOnlyWhereATargetIsLeft) {
   targets("a");
   Request lonely;

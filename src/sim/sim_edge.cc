@@ -325,8 +325,7 @@ void SimEdge::check_own(const Request& request) const {
   if (own == nullptr || own == request.target_ || request.fail_open_) return;
   const auto& targets = request.pool_->targets;
   const bool usable = std::ranges::find(targets, own) != targets.end() &&
-                      own->ejection.until < request.began_ms &&
-                      std::ranges::find(request.failed_, own.get()) == std::end(request.failed_);
+                      own->ejection.until < request.began_ms && !request.has_failed(*own);
   if (usable) ports_.strayed(own->shared->task, request.target_->shared->task);
 }
 
