@@ -241,14 +241,14 @@ TEST_F(QueuesTest, ALostRequestCostsARetryOnlyWhereATargetIsLeft) {
   Request lonely;
   EXPECT_EQ(send(lonely), Turn::kGiven);
   EXPECT_FALSE(queues_.lost(lonely, true, now()));
-  EXPECT_EQ(lonely.service_->counts->retries.get(), 0U);
+  EXPECT_EQ(lonely.service_->counts->retries.value(), 0U);
   targets("ab");
   Request request;
   EXPECT_EQ(send(request), Turn::kGiven);
   const char first = request.at();
   EXPECT_TRUE(queues_.lost(request, true, now()));
   EXPECT_EQ(request.at(), '-');
-  EXPECT_EQ(request.service_->counts->retries.get(), 1U);
+  EXPECT_EQ(request.service_->counts->retries.value(), 1U);
   EXPECT_EQ(queues_.dispatch(request, now()), Turn::kGiven);
   EXPECT_NE(request.at(), first);
   queues_.release(request);
