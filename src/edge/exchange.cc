@@ -30,8 +30,7 @@ void Exchange::start(Front& front, std::shared_ptr<Service> service, const Reque
   } else {
     head_.append(worker_.buffers(), "\r\n");
   }
-  const bool paused = service_->route.state == link::RouteState::kPaused;
-  obey(paused ? Turn::kPaused : worker_.queues().dispatch(*this, worker_.now()));
+  obey(worker_.queues().dispatch(*this, worker_.now()));
 }
 
 void Exchange::obey(Turn turn) {
@@ -176,8 +175,8 @@ void Exchange::upstream_lost(Refusal why) {
   // A target may close a connection that it thinks idle just as we use it: that is no failure of
   // the target's.
   const bool stale = why == Refusal::kTargetClosed && upstream_->reused();
-  if (stale && keeping_ && facts_.idempotent && reuse_retries_ < kReuseRetriesMax &&
-      Queues::may_retry(*this, worker_.now())) {
+  if (stale && keeping_ && facts_.idempotent && reuse_retries_ < kReuseRetriesMax) {
+    if (!Queues::may_retry(*this, worker_.now())) return refuse(why, 502);
     ++reuse_retries_;
     let_go_of_target();
     obey(worker_.queues().dispatch(*this, worker_.now()));
@@ -186,8 +185,8 @@ void Exchange::upstream_lost(Refusal why) {
   if (!stale) worker_.queues().gateway_failed(*this, worker_.now());
   // It ended with our request unanswered.
   const bool replayable = why == Refusal::kTargetClosed && keeping_ && facts_.idempotent;
+  abandon_upstream();
   if (worker_.queues().lost(*this, replayable, worker_.now())) {
-    let_go_of_target();
     count_retry();
     obey(worker_.queues().dispatch(*this, worker_.now()));
     return;
@@ -196,15 +195,15 @@ void Exchange::upstream_lost(Refusal why) {
 }
 
 void Exchange::upstream_refused() {
-  if (!answer_begun_ && keeping_ && refusals_ < kRefusalsMax &&
-      Queues::may_retry(*this, worker_.now())) {
-    ++refusals_;
-    let_go_of_target();
-    service_->counts->retries.add();
-    obey(worker_.queues().dispatch(*this, worker_.now()));
-    return;
+  if (answer_begun_ || !keeping_ || refusals_ >= kRefusalsMax)
+    return upstream_lost(Refusal::kTargetClosed);
+  if (!Queues::may_retry(*this, worker_.now())) {
+    unanswered_ = true;
+    return refuse(Refusal::kTargetClosed, 502);
   }
-  upstream_lost(Refusal::kTargetClosed);
+  ++refusals_;
+  let_go_of_target();
+  obey(worker_.queues().dispatch(*this, worker_.now()));
 }
 
 void Exchange::refuse(Refusal why, int status) {

@@ -26,6 +26,10 @@ void QueuedRequest::leave_pool(LoopTime now) {
   pool_.reset();
 }
 
+bool QueuedRequest::has_failed(const Target& target) const {
+  return std::ranges::any_of(failed_, [&](const auto& failed) { return failed.get() == &target; });
+}
+
 void QueuedRequest::clear() {
   service_.reset();
   pool_.reset();
@@ -49,11 +53,13 @@ Queues::Queues(const Options& options, Calls calls)
 void Queues::apply(const Routes& routes, LoopTime now) {
   by_host_.clear();
   std::vector<std::shared_ptr<Pool>> dropped;
+  std::vector<std::shared_ptr<Service>> gone;
   for (auto& [id, service] : services_) service->listed = false;
   for (auto& [shared, target] : targets_) target->listed = false;
   for (const ServiceRoute& route : routes.services) {
     std::shared_ptr<Service>& service = services_[route.service->id];
     if (service == nullptr || service->shared != route.service) {
+      if (service != nullptr) gone.push_back(std::move(service));
       service = std::make_shared<Service>();
       service->shared = route.service;
       service->counts = route.service->loops[loop_].get();
@@ -82,7 +88,7 @@ void Queues::apply(const Routes& routes, LoopTime now) {
     const std::shared_ptr<Service> service = it->second;
     if (!service->listed) {
       it = services_.erase(it);
-      refuse_waiting(*service, Turn::kStopped, now);
+      gone.push_back(service);
     } else {
       ++it;
       if (service->route.state == link::RouteState::kPaused)
@@ -94,6 +100,10 @@ void Queues::apply(const Routes& routes, LoopTime now) {
     }
   }
   for (const std::shared_ptr<Pool>& pool : dropped) dispatch_waiting(*pool, true, now);
+  for (const std::shared_ptr<Service>& service : gone) {
+    for (const std::shared_ptr<Pool>& pool : service->pools) pool->targets.clear();
+    refuse_waiting(*service, Turn::kStopped, now);
+  }
   applied_ = true;
 }
 
@@ -150,15 +160,15 @@ void Queues::refuse_waiting(Service& service, Turn why, LoopTime now) {
 }
 
 void Queues::dispatch_waiting(Pool& pool, bool pinned, LoopTime now) {
-  for (QueuedRequest* request = pool.first_waiting; request != nullptr;) {
-    QueuedRequest* next = request->next_waiting_;
-    if (pinned || !request->pinned_) {
-      stop_waiting(*request, now);
-      if (!request->pinned_) request->leave_pool(now);
-      tell(*request, dispatch(*request, now));
-    }
-    request = next;
+  size_t left = pool.waiting;  // those that come back to it are at its end
+  for (next_visited_ = pool.first_waiting; left > 0 && next_visited_ != nullptr; --left) {
+    QueuedRequest& request = *std::exchange(next_visited_, next_visited_->next_waiting_);
+    if (!pinned && request.pinned_) continue;
+    stop_waiting(request, now);
+    if (!request.pinned_) request.leave_pool(now);
+    tell(request, dispatch(request, now));
   }
+  next_visited_ = nullptr;
 }
 
 const Destination* Queues::find(std::string_view host) const {
@@ -199,10 +209,9 @@ void Queues::recall(QueuedRequest& request, const Destination& destination,
 
 bool Queues::still_prefers(QueuedRequest& request, const Pool& pool, LoopTime now) {
   if (request.sticky_ == nullptr) return false;
-  const bool usable =
-      !request.fail_open_ && !request.sticky_->ejection.ejected(now.ms) &&
-      std::ranges::find(request.failed_, request.sticky_.get()) == std::end(request.failed_) &&
-      std::ranges::find(pool.targets, request.sticky_) != pool.targets.end();
+  const bool usable = !request.fail_open_ && !request.sticky_->ejection.ejected(now.ms) &&
+                      !request.has_failed(*request.sticky_) &&
+                      std::ranges::find(pool.targets, request.sticky_) != pool.targets.end();
   if (!usable) {
     if (request.waiting_) request.sticky_->shared->wanted.fetch_sub(1, std::memory_order_seq_cst);
     request.sticky_.reset();
@@ -219,9 +228,8 @@ bool Queues::try_target(QueuedRequest& request, const std::shared_ptr<Pool>& poo
     return TargetView{
         .in_flight = load,
         .ejected = target.ejection.ejected(now.ms),
-        .excluded = std::find(std::begin(request.failed_), std::end(request.failed_), &target) !=
-                        std::end(request.failed_) ||
-                    (request.fail_open_ && load >= SharedTarget::kClosed),
+        .excluded =
+            request.has_failed(target) || (request.fail_open_ && load >= SharedTarget::kClosed),
         .slots = target.came_ms == 0
                      ? INT_MAX
                      : slow_start_slots(now.ms - target.came_ms, service.route.max_concurrency)};
@@ -274,9 +282,8 @@ bool Queues::try_others(QueuedRequest& request, LoopTime now) {
 
 bool Queues::find_untried(QueuedRequest& request, LoopTime now) {
   const auto untried = [&](const Pool& pool) {
-    return std::ranges::any_of(pool.targets, [&](const auto& target) {
-      return std::ranges::find(request.failed_, target.get()) == std::end(request.failed_);
-    });
+    return std::ranges::any_of(pool.targets,
+                               [&](const auto& target) { return !request.has_failed(*target); });
   };
   if (untried(*request.pool_)) return true;
   if (request.pinned_) return false;
@@ -307,6 +314,9 @@ void Queues::begin(QueuedRequest& request, LoopTime now) {
 
 Turn Queues::dispatch(QueuedRequest& request, LoopTime now) {
   Service& service = *request.service_;
+  // It may have gone since the request came, or was last tried.
+  if (!service.listed) return Turn::kStopped;
+  if (service.route.state == link::RouteState::kPaused) return Turn::kPaused;
   if (request.pool_ != nullptr && !request.pool_->listed) {
     if (request.pinned_) return Turn::kStopped;
     request.leave_pool(now);
@@ -381,7 +391,7 @@ Turn Queues::connect_failed(QueuedRequest& request, bool timed_out, LoopTime now
   gateway_failed(request, now);
   const auto free = std::ranges::find(request.failed_, nullptr);
   HOB_ASSERT(free != std::end(request.failed_));
-  *free = request.target_.get();
+  *free = request.target_;
   release(request);
   const bool more = free - std::begin(request.failed_) < kConnectRetriesMax;
   // Over budget it is not lost, but comes later: it has cost no target anything yet.
@@ -410,11 +420,11 @@ Turn Queues::connect_failed(QueuedRequest& request, bool timed_out, LoopTime now
 // them.
 bool Queues::lost(QueuedRequest& request, bool replayable, LoopTime now) {
   const auto free = std::ranges::find(request.failed_, nullptr);
-  if (!replayable || request.lost_once_ ||
-      free - std::begin(request.failed_) >= kConnectRetriesMax || !may_retry(request, now))
+  if (!replayable || request.lost_once_ || free - std::begin(request.failed_) >= kConnectRetriesMax)
     return false;
-  *free = request.target_.get();
-  if (!find_untried(request, now)) return false;
+  *free = request.target_;
+  release(request);  // while its target is of its pool
+  if (!find_untried(request, now) || !may_retry(request, now)) return false;
   request.lost_once_ = true;
   return true;
 }
@@ -429,6 +439,7 @@ void Queues::ended_well(QueuedRequest& request) { request.target_->ejection.succ
 void Queues::stop_waiting(QueuedRequest& request, LoopTime now) {
   if (!request.waiting_) return;
   request.waiting_ = false;
+  if (next_visited_ == &request) next_visited_ = request.next_waiting_;
   Service& service = *request.service_;
   Pool& pool = *request.pool_;
   (request.previous_waiting_ != nullptr ? request.previous_waiting_->next_waiting_
@@ -496,16 +507,17 @@ void Queues::serve_waiting(Service& service, LoopTime now) {
   // By number: a request that gets its answer now may let its client's next one change the queues.
   for (size_t i = 0; i < service.pools.size(); ++i) {
     const std::shared_ptr<Pool> pool = service.pools[i];
-    for (QueuedRequest* request = pool->first_waiting; request != nullptr;) {
-      QueuedRequest* next = request->next_waiting_;
-      if (try_target(*request, pool, now) || try_others(*request, now)) {
-        calls_.given(*request);
-      } else if (request->sticky_ == nullptr) {
+    next_visited_ = pool->first_waiting;
+    while (next_visited_ != nullptr) {
+      QueuedRequest& request = *std::exchange(next_visited_, next_visited_->next_waiting_);
+      if (try_target(request, pool, now) || try_others(request, now)) {
+        calls_.given(request);
+      } else if (request.sticky_ == nullptr) {
         break;  // one that waits for its client's own target is in nobody's way
       }
-      request = next;
     }
   }
+  next_visited_ = nullptr;
 }
 
 bool Queues::may_retry(QueuedRequest& request, LoopTime now) {

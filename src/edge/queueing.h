@@ -115,6 +115,7 @@ class QueuedRequest {
   void count_retry() {
     if (retries_ < UINT8_MAX) ++retries_;
   }
+  bool has_failed(const Target& target) const;
   // The version whose request it is now; what became of it there is counted when it leaves.
   void enter_pool(const std::shared_ptr<Pool>& pool, LoopTime now);
   void leave_pool(LoopTime now);
@@ -126,7 +127,7 @@ class QueuedRequest {
   std::shared_ptr<Target> target_;  // of pool_
   std::shared_ptr<Target> sticky_;  // waited for while it can be used; nullptr: any will do
   // Tried and failed, not to be tried again while there are others.
-  const Target* failed_[3] = {};
+  std::shared_ptr<const Target> failed_[3] = {};
   QueuedRequest* next_waiting_ = nullptr;
   QueuedRequest* previous_waiting_ = nullptr;
   uint64_t deadline_ms_ = 0;  // of the whole request; ~0: none
@@ -186,7 +187,7 @@ class Queues {
   Turn look(QueuedRequest& request, LoopTime now);
   // Its target could not be reached, nothing was sent: another one's, or it rests.
   Turn connect_failed(QueuedRequest& request, bool timed_out, LoopTime now);
-  // Its target ended without an answer. True: it has a second try, is to be released and
+  // Its target ended without an answer. True: it has a second try, is released and to be
   // dispatched. `replayable`: doing it twice does no harm.
   bool lost(QueuedRequest& request, bool replayable, LoopTime now);
   // The head of its answer has come.
@@ -252,6 +253,9 @@ class Queues {
   uint64_t random_[2];
   const Calls calls_;
   bool applied_ = false;
+  // Of a walk through a pool's queue. What one is told may end others: a client whose connection
+  // breaks takes all its streams along.
+  QueuedRequest* next_visited_ = nullptr;
   std::unordered_map<std::string, Destination, Hash, std::equal_to<>> by_host_;  // "*.x" as ".x"
   std::unordered_map<std::string, std::shared_ptr<Service>> services_;           // by id
   std::unordered_map<SharedTarget*, std::shared_ptr<Target>> targets_;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <set>
 
 namespace hob::edge {
@@ -11,9 +12,11 @@ namespace {
 constexpr uint64_t kBegan = 1'000'000;  // milliseconds
 
 struct Request final : QueuedRequest {
+  using QueuedRequest::clear;
   using QueuedRequest::service_;
   using QueuedRequest::target_;
   std::optional<Turn> told{};
+  std::function<void()> when_told{};
   char at() const { return target_ == nullptr ? '-' : target_->shared->task.value.front(); }
 };
 
@@ -52,6 +55,17 @@ class QueuesTest : public testing::Test {
     queues_.recall(request, way, {.version = version, .target = shared(own).token});
     return send(request);
   }
+  static void tell(QueuedRequest& of, Turn turn) {
+    auto& request = static_cast<Request&>(of);
+    request.told = turn;
+    if (request.when_told) request.when_told();
+  }
+  // Its client has gone: the object is as good as new.
+  void leave(Request& request) {
+    queues_.stop_waiting(request, now());
+    queues_.release(request);
+    request.clear();
+  }
   // What a loop does after its turn.
   void after() {
     for (const std::string& id : std::exchange(look_again_, {})) queues_.wake_service(id, now());
@@ -66,13 +80,18 @@ class QueuesTest : public testing::Test {
   int64_t version_ = 0;
   uint64_t ms_ = kBegan;
   std::set<std::string> look_again_;
-  Queues queues_{
-      {},
-      {.given = [](QueuedRequest& of) { static_cast<Request&>(of).told = Turn::kGiven; },
-       .waits = [](QueuedRequest& of) { static_cast<Request&>(of).told = Turn::kWaits; },
-       .refused = [](QueuedRequest& of, Turn why) { static_cast<Request&>(of).told = why; },
-       .unlisted = [](Target&) {},
-       .look_again = [this](const std::string& id) { look_again_.insert(id); }}};
+  std::set<std::string> asked_;  // versions
+  Queues queues_{{},
+                 {.given = [](QueuedRequest& of) { tell(of, Turn::kGiven); },
+                  .waits = [](QueuedRequest& of) { tell(of, Turn::kWaits); },
+                  .refused = [](QueuedRequest& of, Turn why) { tell(of, why); },
+                  .unlisted = [](Target&) {},
+                  .look_again = [this](const std::string& id) { look_again_.insert(id); },
+                  .ask =
+                      [this](const std::shared_ptr<SharedPool>& pool) {
+                        asked_.insert(pool->version);
+                        pool->asked.store(false);
+                      }}};
 };
 
 TEST_F(QueuesTest, FirstComeFirstServed) {
@@ -175,6 +194,121 @@ TEST_F(QueuesTest, WhoWaitsForAServiceThatGoesIsTold) {
   EXPECT_EQ(send(request), Turn::kWaits);
   queues_.apply(*book_.compile({.version = ++version_}), now());
   EXPECT_EQ(request.told, Turn::kStopped);
+}
+
+// It rests until its target listens again; meanwhile the service is deleted, or paused.
+TEST_F(QueuesTest, WhoRestsOverADeletionOrAPauseIsTold) {
+  targets("a");
+  Request deleted, paused;
+  EXPECT_EQ(send(deleted), Turn::kGiven);
+  EXPECT_EQ(queues_.connect_failed(deleted, false, now()), Turn::kWaits);
+  queues_.apply(*book_.compile({.version = ++version_}), now());
+  EXPECT_EQ(look(deleted), Turn::kStopped);
+
+  targets("a");
+  EXPECT_EQ(send(paused), Turn::kGiven);
+  EXPECT_EQ(queues_.connect_failed(paused, false, now()), Turn::kWaits);
+  link::Route route{.service = "s", .host_names = {"s.local"}, .state = link::RouteState::kPaused};
+  queues_.apply(*book_.compile({.version = ++version_, .routes = {route}}), now());
+  EXPECT_EQ(look(paused), Turn::kPaused);
+}
+
+// Another service of the same name, as a loop sees it that missed the table between.
+TEST_F(QueuesTest, WhoWaitsForAServiceThatIsReplacedIsTold) {
+  targets("");
+  Request request;
+  EXPECT_EQ(send(request), Turn::kWaits);
+  static_cast<void>(book_.compile({.version = ++version_}));
+  targets("a");
+  EXPECT_EQ(request.told, Turn::kStopped);
+}
+
+// So long as it is remembered, no other one may take its address.
+TEST_F(QueuesTest, WhatFailedIsKeptUntilTheRequestHasEnded) {
+  targets("a");
+  Request request;
+  EXPECT_EQ(send(request), Turn::kGiven);
+  const std::weak_ptr<Target> target = request.target_;
+  EXPECT_EQ(queues_.connect_failed(request, false, now()), Turn::kWaits);
+  targets("b");
+  EXPECT_FALSE(target.expired());
+  request.clear();
+  EXPECT_TRUE(target.expired());
+}
+
+TEST_F(QueuesTest, ALostRequestCostsARetryOnlyWhereATargetIsLeft) {
+  targets("a");
+  Request lonely;
+  EXPECT_EQ(send(lonely), Turn::kGiven);
+  EXPECT_FALSE(queues_.lost(lonely, true, now()));
+  EXPECT_EQ(lonely.service_->counts->retries.value(), 0U);
+  targets("ab");
+  Request request;
+  EXPECT_EQ(send(request), Turn::kGiven);
+  const char first = request.at();
+  EXPECT_TRUE(queues_.lost(request, true, now()));
+  EXPECT_EQ(request.at(), '-');
+  EXPECT_EQ(request.service_->counts->retries.value(), 1U);
+  EXPECT_EQ(queues_.dispatch(request, now()), Turn::kGiven);
+  EXPECT_NE(request.at(), first);
+  queues_.release(request);
+}
+
+// The last request of a target that is to sleep was lost: its own version is told, though the
+// request goes to another one's target.
+TEST_F(QueuesTest, AClosedTargetsVersionHearsOfItsLastRequestsLoss) {
+  link::Route route{
+      .service = "s",
+      .host_names = {"s.local"},
+      .max_concurrency = 1,
+      .targets = {{.task = TaskId{"a"}, .address = "198.18.0.10", .port = 80, .version = "old"}},
+      .versions = {{.id = "old", .weight = 1}, {.id = "new", .weight = 0}}};
+  queues_.apply(*book_.compile({.version = ++version_, .routes = {route}}), now());
+  Request request;
+  EXPECT_EQ(send(request), Turn::kGiven);
+  EXPECT_EQ(request.at(), 'a');
+  route.targets.push_back(
+      {.task = TaskId{"b"}, .address = "198.18.0.11", .port = 80, .version = "new"});
+  route.versions[1].weight = 1;
+  queues_.apply(*book_.compile({.version = ++version_, .routes = {route}}), now());
+  shared('a').close();
+  asked_.clear();
+  EXPECT_TRUE(queues_.lost(request, true, now()));
+  EXPECT_EQ(asked_, std::set<std::string>{"old"});
+  EXPECT_EQ(queues_.dispatch(request, now()), Turn::kGiven);
+  EXPECT_EQ(request.at(), 'b');
+  queues_.release(request);
+}
+
+// Two streams of one client, whose connection breaks when the first is given or refused.
+TEST_F(QueuesTest, WhoIsToldMayTakeTheNextOneAlong) {
+  targets("a");
+  Request holds, first, second, third;
+  first.when_told = [&] { leave(second); };
+  EXPECT_EQ(send(holds), Turn::kGiven);
+  for (Request* request : {&first, &second, &third}) EXPECT_EQ(send(*request), Turn::kWaits);
+  targets("a", 4);
+  EXPECT_EQ(first.told, Turn::kGiven);
+  EXPECT_EQ(second.told, std::nullopt);
+  EXPECT_EQ(third.told, Turn::kGiven);
+  for (Request* request : {&holds, &first, &third}) queues_.release(*request);
+}
+
+TEST_F(QueuesTest, WhoLosesItsVersionMayTakeTheNextOneAlong) {
+  link::Route route{.service = "s",
+                    .host_names = {"s.local"},
+                    .versions = {{.id = "old", .weight = 1}, {.id = "new", .weight = 0}}};
+  queues_.apply(*book_.compile({.version = ++version_, .routes = {route}}), now());
+  Request first, second, third;
+  first.when_told = [&] { leave(second); };
+  for (Request* request : {&first, &second, &third}) EXPECT_EQ(send(*request), Turn::kWaits);
+  std::swap(route.versions[0].weight, route.versions[1].weight);
+  queues_.apply(*book_.compile({.version = ++version_, .routes = {route}}), now());
+  EXPECT_EQ(first.told, Turn::kWaits);
+  EXPECT_EQ(second.told, std::nullopt);
+  EXPECT_EQ(third.told, Turn::kWaits);
+  leave(first);
+  leave(third);
 }
 
 }  // namespace

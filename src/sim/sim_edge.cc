@@ -328,14 +328,12 @@ void SimEdge::check_own(const Request& request) const {
     return;
   const auto& targets = request.pool_->targets;
   const bool usable = std::ranges::find(targets, own) != targets.end() &&
-                      own->ejection.until < request.began_ms &&
-                      std::ranges::find(request.failed_, own.get()) == std::end(request.failed_);
+                      own->ejection.until < request.began_ms && !request.has_failed(*own);
   if (usable) ports_.strayed(own->shared->task, request.target_->shared->task);
 }
 
 Async<Visit> SimEdge::serve(edge::Queues& queues, Request& request, const Ask& ask) {
-  const bool paused = request.service_->route.state == link::RouteState::kPaused;
-  edge::Turn turn = paused ? edge::Turn::kPaused : queues.dispatch(request, loop_time());
+  edge::Turn turn = queues.dispatch(request, loop_time());
   for (;;) {
     turn = co_await placed(queues, request, turn);
     if (turn == edge::Turn::kNoTarget) check_waited(request);
@@ -355,7 +353,6 @@ Async<Visit> SimEdge::serve(edge::Queues& queues, Request& request, const Ask& a
     request.unanswered_ = true;
     queues.gateway_failed(request, loop_time());
     if (!queues.lost(request, ask.idempotent, loop_time())) co_return Visit::kFailed;
-    queues.release(request);
     request.count_retry();
     turn = queues.dispatch(request, loop_time());
   }

@@ -95,6 +95,7 @@ class SimEdge {
     using QueuedRequest::count_retry;
     using QueuedRequest::fail_open_;
     using QueuedRequest::failed_;
+    using QueuedRequest::has_failed;
     using QueuedRequest::leave_pool;
     using QueuedRequest::pool_;
     using QueuedRequest::queued_us_;
