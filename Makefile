@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: deps deps-build deps-run build run stop test test-sanitized test-vm test-microvm fuzz bench bench-% install clean
+.PHONY: deps deps-build deps-run build run stop test test-source test-sanitized test-vm test-microvm fuzz bench bench-% install clean
 
 BUILD ?= build
 PREFIX ?= /usr
@@ -43,6 +43,11 @@ test: deps
 	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
 	@ninja -C $(BUILD) -j $(JOBS) --quiet
 	@/usr/bin/python3 tools/run-tests.py --build $(BUILD)
+
+# Every sample of images/source; `make test` takes some of them each day.
+test-source: export HOB_TEST_ALL_SOURCES = 1
+test-source: build
+	@/usr/bin/python3 tools/run-tests.py --build $(BUILD) --only pytest -k test_source
 
 # So that a report names functions and lines.
 test-sanitized fuzz: export ASAN_SYMBOLIZER_PATH = /usr/lib/llvm-19/bin/llvm-symbolizer

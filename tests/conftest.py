@@ -64,6 +64,31 @@ def no_report(report_folder):
 
 
 @pytest.fixture(scope="session")
+def build_state():
+    """Where all instances of a run keep their base images; one that the caller names stays, to be fast by hand."""
+    if "HOB_BUILD_STATE" in os.environ:
+        yield os.environ["HOB_BUILD_STATE"]
+        return
+    folder = tempfile.mkdtemp(prefix="hob-t-build-", dir="/tmp")
+    os.environ["HOB_BUILD_STATE"] = folder
+    yield folder
+    del os.environ["HOB_BUILD_STATE"]
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def sources_tried(request):
+    """Samples of images/source that were built and answered; told at the end of the run."""
+    request.config.sources_tried = []
+    return request.config.sources_tried
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if tried := getattr(config, "sources_tried", []):
+        terminalreporter.write_line(f"source samples tried: {', '.join(tried)} (all of them: make test-source)")
+
+
+@pytest.fixture(scope="session")
 def hob():
     """One instance for all tests that do not stop it. It must leave nothing behind."""
     instance = Hob()

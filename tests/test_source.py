@@ -12,8 +12,7 @@ FIRST_BUILD_SECONDS_MAX = 900  # Debian's base image is made in it
 
 
 @pytest.fixture(scope="module")
-def source_hob():
-    """An instance of its own, whose base images all tests here share."""
+def source_hob(build_state):
     instance = Hob()
     try:
         instance.up()
