@@ -45,20 +45,25 @@ TEST(ScalePolicy, IsNeverAboveTheMaximumNorBelowTheMinimum) {
   }
 }
 
-// On a seed that the rule was not tuned with.
+// On seed 11, which was looked at while the rule and its figures were chosen, as were "drift" and
+// "long requests"; and on one that was not.
 TEST(ScalePolicy, IsNoWorseThanKnativesFormulas) {
+  constexpr uint64_t kSeeds[] = {11, 23};
   std::vector<std::string_view> traces(std::begin(kTraces), std::end(kTraces));
   traces.insert(traces.end(), std::begin(kHeldOutTraces), std::end(kHeldOutTraces));
   for (const std::string_view trace : traces) {
     for (const double start_time : {0.15, 2.0, 20.0}) {
-      const SimSettings settings{.start_time = start_time};
-      const Outcome ours = play("hob", trace, settings, 11);
-      const Outcome theirs = play("knative", trace, settings, 11);
-      const std::string where = fmt::format("{}, starts of {} s", trace, start_time);
-      EXPECT_LE(ours.awake_seconds, theirs.awake_seconds) << where;
-      EXPECT_LE(ours.p99, theirs.p99 + settings.wake_time) << where;
-      EXPECT_LE(ours.p999, theirs.p999 + settings.wake_time) << where;
-      EXPECT_LE(ours.late, theirs.late + 0.0001) << where;
+      for (const uint64_t seed : kSeeds) {
+        const SimSettings settings{.start_time = start_time};
+        const Outcome ours = play("hob", trace, settings, seed);
+        const Outcome theirs = play("knative", trace, settings, seed);
+        const std::string where =
+            fmt::format("{}, starts of {} s, seed {}", trace, start_time, seed);
+        EXPECT_LE(ours.awake_seconds, theirs.awake_seconds) << where;
+        EXPECT_LE(ours.p99, theirs.p99 + settings.wake_time) << where;
+        EXPECT_LE(ours.p999, theirs.p999 + settings.wake_time) << where;
+        EXPECT_LE(ours.late, theirs.late + 0.0001) << where;
+      }
     }
   }
 }
