@@ -18,8 +18,7 @@ HERE = pathlib.Path(__file__).resolve().parent / "microvm"
 BUILD = pathlib.Path(os.environ.get("HOB_BUILD", "build")).resolve()
 TESTS = os.environ.get("HOB_GUEST_TESTS", "*")
 SECONDS_MAX = 900
-GUEST_MODULES = ["virtio_ring", "virtio", "virtio_mmio", "virtio_blk", "failover", "net_failover", "virtio_net", "virtio_balloon",
-                 "virtio-rng"]
+GUEST_MODULES = ["virtio_ring", "virtio", "virtio_mmio", "virtio_blk", "failover", "net_failover", "virtio_net", "virtio-rng"]
 HOST_MODULES = ["irqbypass", "kvm", "kvm-amd", "tun"]
 
 

@@ -5,7 +5,7 @@ $busybox mkdir -p /proc /sys /dev
 $busybox mount -t proc proc /proc
 $busybox mount -t sysfs sys /sys
 $busybox mount -t devtmpfs dev /dev
-for module in virtio_ring virtio virtio_mmio virtio_blk failover net_failover virtio_net virtio_balloon virtio-rng; do
+for module in virtio_ring virtio virtio_mmio virtio_blk failover net_failover virtio_net virtio-rng; do
   $busybox insmod /modules/$module.ko
 done
 test=$($busybox sed -n 's/.*hob\.test=\([a-z]*\).*/\1/p' /proc/cmdline)
@@ -59,21 +59,6 @@ case "$test" in
     $busybox httpd -p 80 -h /
     echo serving
     $busybox nc -l -p 81
-    ;;
-  balloon)
-    $busybox mkdir /memory
-    $busybox mount -t tmpfs -o size=120m memory /memory
-    $busybox dd if=/dev/zero of=/memory/file bs=1M count=80 2>/dev/null
-    echo filled
-    $busybox sleep 2
-    $busybox rm /memory/file
-    echo freed
-    count=0
-    while :; do
-      count=$((count + 1))
-      echo "tick $count"
-      $busybox sleep 5
-    done
     ;;
   tick)
     count=0

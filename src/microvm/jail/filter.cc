@@ -113,6 +113,7 @@ constexpr Allowed kLoop[] = {
 constexpr Allowed kStart[] = {
     {.number = SYS_clone, .index = 0, .mask = CLONE_THREAD, .value = CLONE_THREAD},
     {.number = SYS_rt_sigaction},
+    {.number = SYS_access},
     {.number = SYS_rseq},
     {.number = SYS_set_robust_list},
     {.number = SYS_prctl},

@@ -45,6 +45,7 @@ TEST(SeccompFilter, AForbiddenCallEndsTheProcessAndIsNamed) {
          syscall(SYS_mmap, 0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
        },
        kExitForbidden},
+      {"looks which KVM there is", ThreadKind::kApi, [] { syscall(SYS_access, "/", F_OK); }, 0},
       {"but opens files", ThreadKind::kApi, [] { syscall(SYS_openat, AT_FDCWD, "/", 0); }, 0},
       {"the machine's loop makes no thread", ThreadKind::kVmm,
        [] { syscall(SYS_clone, CLONE_THREAD, 0, 0, 0, 0); }, kExitForbidden},

@@ -79,8 +79,8 @@ TEST_F(EntropyTest, ItsLimitHoldsItBack) {
 }
 
 TEST_F(EntropyTest, ASnapshotKeepsWhatIsOwed) {
-  const RateLimiterOptions limit{
-      .bandwidth = TokenBucketOptions{.size = 64, .burst = 0, .refill_ms = 640}};
+  const RateLimiterOptions limit{.bandwidth =
+                                     TokenBucketOptions{.size = 64, .burst = 0, .refill_ms = 640}};
   make(limit);
   ask(64);
   const auto state = entropy_->save();
