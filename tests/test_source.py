@@ -52,6 +52,21 @@ def test_the_same_source_is_the_same_image(source_hob, express, tmp_path):
     assert (tmp_path / "0.tar").read_bytes() == (tmp_path / "1.tar").read_bytes()
 
 
+def test_the_version_before_comes_back(source_hob, express):
+    source_hob.run("rollback", "express-app")
+    assert source_hob.get(source_hob.host("express-app"), "/version").text == "1\n"
+
+
+def test_secrets_reach_the_service_which_says_that_it_has_none_yet(source_hob, express):
+    (express / "apprunner.yaml").write_text(
+        "version: 1.0\nruntime: nodejs22\nbuild: {commands: {build: [npm ci]}}\n"
+        "run:\n  command: node server.js\n  secrets: [{name: PASSWORD, value-from: a-parameter}]\n")
+    refused = source_hob.run("deploy", str(express), check=False)
+    (express / "apprunner.yaml").unlink()
+    assert refused.returncode == 1
+    assert "RuntimeEnvironmentSecrets" in refused.stderr
+
+
 def test_what_does_not_build_leaves_the_old_version(source_hob, express):
     package = express / "package.json"
     before = package.read_text()

@@ -243,7 +243,6 @@ class Build {
                        .runtime = title(),
                        .port = recipe().port,
                        .start = recipe().start,
-                       .release = recipe().release,
                        .reasons = recipe().reasons};
     for (const AppSecret& each : recipe().secrets) result.secrets[each.name] = each.value_from;
     return result;

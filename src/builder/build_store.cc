@@ -2,8 +2,11 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -51,14 +54,68 @@ Result<void> rename_into(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
-Result<BuildStore> BuildStore::open(fs::path directory) {
+Result<BuildStore> BuildStore::open(fs::path directory, uint64_t bytes_max) {
   HOB_CHECK(make_directories(directory, 0700));
   BuildStore store(std::move(directory));
   for (const char* name : {"blobs", "trees", "keys", "tmp"}) {
     HOB_CHECK(make_directories(store.directory_ / name, 0700));
   }
   store.clear_temporaries();
+  const fs::path lock = store.directory_ / "lock";
+  store.lock_ = Fd(::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!store.lock_) return fail_errno(errno, "opening " + lock.string());
+  if (::flock(store.lock_.get(), LOCK_EX | LOCK_NB) == 0) HOB_CHECK(store.prune(bytes_max));
+  if (::flock(store.lock_.get(), LOCK_SH) != 0) return fail_errno(errno, "locking the store");
   return store;
+}
+
+// Keys first: what no key leads to is nobody's, so whatever is left of it may be removed later.
+Result<void> BuildStore::prune(uint64_t bytes_max) const {
+  struct Key {
+    fs::file_time_type asked{};
+    fs::path path{};
+    Layer layer{};
+  };
+  std::vector<Key> keys;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(directory_ / "keys", ignored)) {
+    Key key{.asked = entry.last_write_time(ignored), .path = entry.path()};
+    const Result<std::string> text = read_file(key.path, kRecordBytesMax);
+    const Result<Layer> layer = text ? decode_layer(*text) : fail(text.error());
+    if (layer && image::is_digest(layer->diff_id) && image::is_digest(layer->digest)) {
+      key.layer = *layer;
+      keys.push_back(std::move(key));
+    } else {
+      fs::remove(key.path, ignored);
+    }
+  }
+  std::ranges::sort(keys, std::ranges::greater(), &Key::asked);
+  std::set<std::string> trees;
+  std::set<std::string> blobs;
+  uint64_t bytes = 0;
+  for (const Key& key : keys) {
+    if (!trees.contains(hex_of(key.layer.diff_id))) bytes += key.layer.size + key.layer.bytes;
+    if (bytes > bytes_max) {
+      fs::remove(key.path, ignored);
+      continue;
+    }
+    trees.insert(hex_of(key.layer.diff_id));
+    blobs.insert(hex_of(key.layer.digest));
+  }
+  remove_unless("trees", trees);
+  remove_unless("blobs", blobs);
+  return {};
+}
+
+void BuildStore::remove_unless(const char* kind, const std::set<std::string>& names) const {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(directory_ / kind, ignored)) {
+    const std::string name = entry.path().filename();
+    if (names.contains(name)) continue;
+    const fs::path gone = temporary("gone-" + name);  // never half there under its name
+    fs::rename(entry.path(), gone, ignored);
+    static_cast<void>(remove_tree(gone));  // what stays is tried again by the next open()
+  }
 }
 
 // Names begin with the number of the process that made them.
@@ -97,8 +154,8 @@ fs::path BuildStore::blob(const Layer& layer) const {
 }
 
 std::optional<Layer> BuildStore::find(std::string_view key) const {
-  const Result<std::string> text =
-      read_file(directory_ / "keys" / hex(sha256(key)), kRecordBytesMax);
+  const fs::path file = directory_ / "keys" / hex(sha256(key));
+  const Result<std::string> text = read_file(file, kRecordBytesMax);
   if (!text) return std::nullopt;
   const Result<Layer> layer = decode_layer(*text);
   if (!layer || !image::is_digest(layer->diff_id) || !image::is_digest(layer->digest)) {
@@ -106,6 +163,7 @@ std::optional<Layer> BuildStore::find(std::string_view key) const {
   }
   std::error_code ignored;
   if (!fs::exists(tree(*layer), ignored) || !fs::exists(blob(*layer), ignored)) return std::nullopt;
+  ::utimensat(AT_FDCWD, file.c_str(), nullptr, 0);
   return *layer;
 }
 

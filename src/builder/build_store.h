@@ -2,24 +2,32 @@
 // were made from.
 //
 // Under its directory (0700 root): blobs/HEX (compressed layers), trees/HEX (unpacked, by diff id),
-// keys/HEX (which layer a key made), tmp/. Everything is there whole or not at all, also after
+// keys/HEX (which layer a key made; its time is when it was last asked for), tmp/, lock (shared by
+// all that have the store open). Everything is there whole or not at all, also after
 // kill -9; several processes may use one store. Blocking; any thread.
 #pragma once
 
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 
+#include "base/file.h"
 #include "base/result.h"
 #include "builder/layer.h"
 
 namespace hob::builder {
 
+// Packed and unpacked, of all layers. A build may go beyond it; the next one that is alone with the
+// store takes away what was not asked for longest.
+inline constexpr uint64_t kStoreBytesMax = 20ULL << 30;
+
 class BuildStore {
  public:
   // Makes what is missing. Once in a process, before temporary().
-  static Result<BuildStore> open(std::filesystem::path directory);
+  static Result<BuildStore> open(std::filesystem::path directory,
+                                 uint64_t bytes_max = kStoreBytesMax);
 
   // A path for a file or folder of this process, removed by the next open() after its end.
   std::filesystem::path temporary(std::string_view name) const;
@@ -36,7 +44,10 @@ class BuildStore {
   explicit BuildStore(std::filesystem::path directory) : directory_(std::move(directory)) {}
   void clear_temporaries() const;
   Result<void> sync_all() const;
+  Result<void> prune(uint64_t bytes_max) const;
+  void remove_unless(const char* kind, const std::set<std::string>& names) const;
   std::filesystem::path directory_;
+  Fd lock_;
 };
 
 }  // namespace hob::builder

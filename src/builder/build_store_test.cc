@@ -86,6 +86,35 @@ TEST_F(BuildStoreTest, ALayerThatIsNotWhatItsDigestSaysIsRefused) {
   EXPECT_FALSE(store.find("key"));
 }
 
+TEST_F(BuildStoreTest, WhatWasNotAskedForLongestGoes) {
+  const auto older = [&] {
+    for (const auto& key : fs::directory_iterator(directory_ / "keys")) {
+      fs::last_write_time(key, key.last_write_time() - std::chrono::seconds(100));
+    }
+  };
+  {
+    const BuildStore store = open();
+    for (const char* name : {"a", "b", "c"}) {
+      const fs::path file = store.temporary("one.tar");
+      const Layer layer = make(file, std::string(100'000, *name));
+      ASSERT_TRUE(store.put(name, layer, file));
+      older();
+    }
+    ASSERT_TRUE(store.find("a"));
+    place_.write("store/trees/nobodys/file", "");
+    ASSERT_TRUE(BuildStore::open(directory_, 1)) << "while another has it open";
+    EXPECT_EQ(count("keys"), 3U) << "nothing goes";
+  }
+  const Result<BuildStore> store = BuildStore::open(directory_, 250'000);
+  ASSERT_TRUE(store);
+  EXPECT_TRUE(store->find("a"));
+  EXPECT_FALSE(store->find("b"));
+  EXPECT_TRUE(store->find("c"));
+  EXPECT_EQ(count("trees"), 2U);
+  EXPECT_EQ(count("blobs"), 2U);
+  EXPECT_EQ(count("tmp"), 0U);
+}
+
 // Killed at any instant: each key is there whole, or not at all, and the next open() clears the
 // rest.
 TEST_F(BuildStoreTest, KilledBetweenStepsNothingIsHalf) {

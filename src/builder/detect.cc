@@ -147,14 +147,11 @@ Result<const RuntimeVersion*> choose_version(const Runtime& runtime, const Sourc
   return fail(Code::kInvalid, "{}: {}", runtime.title, runtime.versions.front().refused);
 }
 
-struct ProcfileLines {
-  std::string web{};
-  std::string release{};
-};
-
-// Lines NAME: COMMAND; not YAML, whatever some say: a command may hold ": ".
-Result<ProcfileLines> read_procfile(const Source& source) {
-  ProcfileLines found;
+// The command of its line `web`; empty: there is none. Lines are NAME: COMMAND; not YAML, whatever
+// some say: a command may hold ": ". kInvalid: a line is no such, or a release command is asked
+// for.
+Result<std::string> read_procfile(const Source& source) {
+  std::string web;
   HOB_TRY(const std::string text, source.read(kProcfile, kSourceReadBytesMax));
   int number = 0;
   for (const auto part : std::views::split(text, '\n')) {
@@ -170,10 +167,16 @@ Result<ProcfileLines> read_procfile(const Source& source) {
     if (!named || trim(line.substr(colon + 1)).empty()) {
       return fail(Code::kInvalid, "Procfile: line {}: a line is NAME: COMMAND", number);
     }
-    if (line.substr(0, colon) == "web") found.web = trim(line.substr(colon + 1));
-    if (line.substr(0, colon) == "release") found.release = trim(line.substr(colon + 1));
+    if (line.substr(0, colon) == "web") web = trim(line.substr(colon + 1));
+    if (line.substr(0, colon) == "release") {
+      return fail(Code::kInvalid,
+                  "Procfile: line {}: release commands are not run here yet, and without it the "
+                  "application may not be right; take the line away, or begin with it in web: "
+                  "\"web: RELEASE && START\"",
+                  number);
+    }
   }
-  return found;
+  return web;
 }
 
 Result<Recipe> recipe_of_file(const Source& source, const std::vector<Runtime>& runtimes) {
@@ -272,9 +275,7 @@ Result<Recipe> detect(const Source& source, const std::vector<Runtime>& runtimes
   HOB_TRY(const RuntimeVersion* version, choose_version(runtime, source, made.reasons));
   made.runtime = {.runtime = &runtime, .version = version};
   if (source.find(kProcfile) != nullptr) {
-    HOB_TRY(const ProcfileLines lines, read_procfile(source));
-    made.start = lines.web;
-    made.release = lines.release;
+    HOB_TRY(made.start, read_procfile(source));
     if (!made.start.empty()) made.reasons.push_back("Procfile: web: " + shown(made.start));
   }
   HOB_CHECK(add_commands(runtime, source, made));

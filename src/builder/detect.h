@@ -28,7 +28,6 @@ struct Recipe {
   std::vector<std::string> post_build{};  // whether it fails is all that counts of it
   std::vector<std::string> pre_run{};     // in turn, in the image that will run
   std::string start{};
-  std::string release{};  // before a deployment, e.g. a migration; empty: none
   uint16_t port = kAppPortDefault;
   std::vector<AppSecret> secrets{};
   std::map<std::string, std::string> build_environment{};

@@ -61,11 +61,13 @@ TEST(Detect, WithoutALockFileItInstallsAll) {
 TEST(Detect, AProcfileSaysHowItStarts) {
   const Result<Recipe> made = recipe({
       {"package.json", R"({"scripts": {"start": "node a.js"}})"},
-      {"Procfile", "# processes\nrelease: node migrate.js\nweb: node b.js --title 'a: b'\n"},
+      {"Procfile", "# processes\nworker: node migrate.js\nweb: node b.js --title 'a: b'\n"},
   });
   ASSERT_TRUE(made) << made.error().message;
   EXPECT_EQ(made->start, "node b.js --title 'a: b'");
-  EXPECT_EQ(made->release, "node migrate.js");
+  EXPECT_TRUE(
+      refusal({{"package.json", "{}"}, {"Procfile", "web: node x\nrelease: node migrate.js\n"}})
+          .starts_with("Procfile: line 2: release commands are not run here yet"));
 }
 
 TEST(Detect, WhatIsWrongIsSaid) {

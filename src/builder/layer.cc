@@ -39,7 +39,6 @@ struct LayerWriter::State {
   std::unique_ptr<ZSTD_CStream, StreamFree> stream{ZSTD_createCStream()};
   std::string out;
   Layer layer;
-  uint64_t bytes = 0;
   int failed = 0;  // errno of a write that failed
   std::unique_ptr<struct archive, ArchiveFree> archive{archive_write_new()};
 
@@ -115,8 +114,8 @@ Result<void> LayerWriter::add(const Entry& entry) {
   if (++state_->layer.entries > kLayerEntriesMax) {
     return fail(Code::kLimit, "a layer of more than {} files", kLayerEntriesMax);
   }
-  state_->bytes += entry.size;
-  if (state_->bytes > kLayerBytesMax) {
+  state_->layer.bytes += entry.size;
+  if (state_->layer.bytes > kLayerBytesMax) {
     return fail(Code::kLimit, "a layer of more than {} MiB", kLayerBytesMax >> 20);
   }
   const std::unique_ptr<struct archive_entry, EntryFree> made(archive_entry_new());

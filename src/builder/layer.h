@@ -29,6 +29,7 @@ struct Layer {
   std::string diff_id{};  // "sha256:…" of the archive
   std::string digest{};   // of the compressed file
   uint64_t size = 0;      // of it
+  uint64_t bytes = 0;     // of the files in it, unpacked
   uint64_t entries = 0;
 };
 

@@ -4,9 +4,8 @@
 
 namespace hob::builder {
 
-BOOST_DESCRIBE_STRUCT(Layer, (), (diff_id, digest, size, entries))
-BOOST_DESCRIBE_STRUCT(BuildResult, (),
-                      (digest, size, runtime, port, start, release, secrets, reasons))
+BOOST_DESCRIBE_STRUCT(Layer, (), (diff_id, digest, size, bytes, entries))
+BOOST_DESCRIBE_STRUCT(BuildResult, (), (digest, size, runtime, port, start, secrets, reasons))
 
 std::string encode(const Layer& layer) { return record::encode(layer); }
 Result<Layer> decode_layer(std::string_view text) { return record::decode<Layer>(text); }

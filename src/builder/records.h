@@ -20,7 +20,6 @@ struct BuildResult {
   std::string runtime{};  // "Node.js 22"
   uint16_t port = 0;
   std::string start{};
-  std::string release{};                         // before the deployment; empty: nothing
   std::map<std::string, std::string> secrets{};  // variable → where its value comes from
   std::vector<std::string> reasons{};
 };

@@ -76,6 +76,7 @@ Async<Result<std::string>> bring_image(const Context& context, Api& api, DeployO
     HOB_CO_TRY(const SourceBuild built,
                co_await build_source(context, image, directory.path() / "image", progress));
     if (options.port == 0) options.port = built.port;
+    options.secrets = built.secrets;
     HOB_CO_TRY(const ArchiveImage archive, open_archive_image(built.layout));
     co_return co_await push_from(api, archive, options.name, progress);
   }

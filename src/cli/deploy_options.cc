@@ -37,6 +37,12 @@ json::object object_or_empty(const json::object& object, std::string_view name) 
 Result<void> apply(const DeployOptions& options, json::object& image_configuration) {
   if (options.port != 0) image_configuration["Port"] = std::to_string(options.port);
   if (!options.command.empty()) image_configuration["StartCommand"] = options.command;
+  if (options.secrets) {
+    json::object secrets;
+    for (const auto& [name, from] : *options.secrets) secrets[name] = from;
+    image_configuration.erase("RuntimeEnvironmentSecrets");
+    if (!secrets.empty()) image_configuration["RuntimeEnvironmentSecrets"] = std::move(secrets);
+  }
   if (options.environment.empty()) return {};
   json::object variables = object_or_empty(image_configuration, "RuntimeEnvironmentVariables");
   for (const std::string& pair : options.environment) {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <boost/json/fwd.hpp>
+#include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +17,8 @@ struct DeployOptions {
   std::string name{};
   int port = 0;                            // 0: 8080, or what the service has
   std::vector<std::string> environment{};  // "K=V"
+  // From a source's own file, which decides alone: variable → where its value comes from.
+  std::optional<std::map<std::string, std::string>> secrets{};
   std::string cpu{};
   std::string memory{};
   std::string health_path{};  // empty: TCP, or what the service has

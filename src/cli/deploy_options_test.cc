@@ -107,6 +107,24 @@ TEST(DeployOptions, UpdateKeepsWhatWasNotGiven) {
       R"({"Port":"3000","RuntimeEnvironmentVariables":{"A":"1","B":"3"}}}}})");
 }
 
+TEST(DeployOptions, ASourcesSecretsReplaceTheServices) {
+  const json::object service =
+      json::parse(R"({"ServiceArn":"arn","SourceConfiguration":{"ImageRepository":
+      {"ImageConfiguration":{"RuntimeEnvironmentSecrets":{"OLD":"arn:old"}}}}})")
+          .as_object();
+  const auto secrets = [&](std::optional<std::map<std::string, std::string>> given) {
+    const Result<json::object> input = update_input({.secrets = std::move(given)}, "new", service);
+    boost::system::error_code error;
+    const json::value whole = *input;
+    const json::value* found = whole.find_pointer(
+        "/SourceConfiguration/ImageRepository/ImageConfiguration/RuntimeEnvironmentSecrets", error);
+    return found == nullptr ? "none" : json::serialize(*found);
+  };
+  EXPECT_EQ(secrets({}), R"({"OLD":"arn:old"})") << "an image says nothing of them";
+  EXPECT_EQ(secrets({{{"NEW", "parameter"}}}), R"({"NEW":"parameter"})");
+  EXPECT_EQ(secrets(std::map<std::string, std::string>()), "none");
+}
+
 TEST(DeployOptions, SettingsAreTags) {
   EXPECT_TRUE(tags_of({}).empty());
   const DeployOptions options{.request_timeout = "5m",
