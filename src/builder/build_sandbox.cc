@@ -123,7 +123,8 @@ struct BuildSandbox::State {
 
   Result<void> clear(const std::string& step) {
     HOB_CHECK(cgroups.kill_all(step));
-    HOB_CHECK(remove_tree(crun_state() / step));
+    // A crun whose container was just killed removes the same files.
+    if (!remove_tree(crun_state() / step)) HOB_CHECK(remove_tree(crun_state() / step));
     HOB_CHECK(cgroups.remove(step));
     HOB_CHECK(ids.release(step));
     return remove_tree(options.directory / "bundles" / step);

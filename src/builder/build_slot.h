@@ -17,8 +17,10 @@ inline constexpr int kBuildsAtOnce = 4;  // of one state directory
 
 class BuildSlot {
  public:
-  // kLimit: all are taken.
+  // What killed builds left in other slots is cleared, too. kLimit: all are taken.
   static Result<std::unique_ptr<BuildSlot>> take(const std::filesystem::path& state);
+  // Clears what killed builds left in the slots that nobody has. Logs what it cannot.
+  static void clear_idle(const std::filesystem::path& state);
   // Takes the network down.
   ~BuildSlot();
   BuildSlot(const BuildSlot&) = delete;
@@ -33,7 +35,9 @@ class BuildSlot {
 
  private:
   BuildSlot() = default;
-  Result<void> set_up(const std::filesystem::path& state, int number);
+  // Null: somebody has it.
+  static Result<std::unique_ptr<BuildSlot>> lock(const std::filesystem::path& state, int number);
+  Result<void> set_up();
   Fd lock_;
   std::filesystem::path directory_;
   std::string instance_;

@@ -136,7 +136,8 @@ Result<const RuntimeVersion*> choose_version(const Runtime& runtime, const Sourc
       have += (have.empty() ? "" : ", ") + each.known;
     }
     return fail(Code::kInvalid,
-                "{} asks for {} {}, and there are {} here; change it, or use a Dockerfile",
+                "{} asks for {} {}, and there are {} here; change it, or build the image elsewhere "
+                "(podman build) and hob deploy that",
                 where(from), runtime.title, shown(*wanted), have);
   }
   for (const RuntimeVersion& each : runtime.versions) {
@@ -260,10 +261,11 @@ Result<Recipe> detect(const Source& source, const std::vector<Runtime>& runtimes
     if (fits) fitting.push_back(&runtime);
   }
   if (fitting.empty()) {
-    return fail(Code::kInvalid,
-                "the files are of no runtime that is known here ({}); add an {}, or "
-                "a Dockerfile",
-                titles(runtimes), kAppFileName);
+    return fail(
+        Code::kInvalid,
+        "the files are of no runtime that is known here ({}); add an {}, or build the image "
+        "elsewhere (podman build) and hob deploy that",
+        titles(runtimes), kAppFileName);
   }
   const Runtime& runtime = *fitting.front();
   Recipe made;

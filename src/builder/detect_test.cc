@@ -145,7 +145,8 @@ TEST(Detect, EachRuntimesOwn) {
 TEST(Detect, WhatDebianDoesNotHaveIsSaid) {
   EXPECT_TRUE(refusal({{"hello.csproj", ""}}).starts_with(".NET: there is no .NET in Debian 12"));
   EXPECT_EQ(refusal({{"go.mod", "module x\ngo 1.21\n"}}),
-            "go.mod asks for Go >=1.21, and there are 1.19.8 here; change it, or use a Dockerfile");
+            "go.mod asks for Go >=1.21, and there are 1.19.8 here; change it, or build the image "
+            "elsewhere (podman build) and hob deploy that");
   EXPECT_NE(refusal({{"Cargo.toml", "rust-version = \"1.80\""}}).find(">=1.80"), std::string::npos);
 }
 

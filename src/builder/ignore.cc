@@ -127,6 +127,10 @@ Result<void> IgnoreRules::add(std::string_view directory, std::string_view text)
     rule.whole_path = line.find('/') != std::string_view::npos;
     if (line.starts_with('/')) line.remove_prefix(1);
     if (line.empty()) continue;
+    if (static_cast<size_t>(std::ranges::count(line, '*')) > kIgnoreStarsMax) {
+      return fail(Code::kLimit, "a pattern with more than {} '*': {}", kIgnoreStarsMax,
+                  line.substr(0, 60));
+    }
     rule.pattern = line;
     if (rules_.size() == kIgnoreRulesMax) {
       return fail(Code::kLimit, "more than {} rules", kIgnoreRulesMax);

@@ -11,8 +11,9 @@
 namespace hob::builder {
 
 inline constexpr size_t kIgnoreBytesMax = 256 * 1024;  // of one file
-inline constexpr size_t kIgnoreRulesMax = 10'000;      // of all files together
-inline constexpr size_t kIgnorePatternBytesMax = 1024;
+inline constexpr size_t kIgnoreRulesMax = 2'000;       // of all files together
+inline constexpr size_t kIgnorePatternBytesMax = 256;
+inline constexpr size_t kIgnoreStarsMax = 6;  // in one pattern: each may cost a pass over the name
 
 // Whether `path` ("src/app/main.js") fits `pattern`: "*" and "?" and "[a-z]" within a name, "**"
 // for any number of directories. Takes time in the product of both lengths, whatever they hold.

@@ -181,6 +181,12 @@ Result<void> add_source(LayerWriter& writer, const Source& source, const std::st
       continue;
     }
     if (!wanted(file)) continue;
+    if (file.path.substr(file.path.rfind('/') + 1).starts_with(".wh.")) {
+      return fail(Code::kInvalid,
+                  "{}: names that begin with \".wh.\" mean deletions in an image; "
+                  "rename it",
+                  file.path);
+    }
     // Directories above a file that was picked out.
     for (size_t slash = file.path.find('/'); !inputs.empty() && slash != std::string::npos;
          slash = file.path.find('/', slash + 1)) {

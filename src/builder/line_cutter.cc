@@ -8,6 +8,12 @@
 
 namespace hob::builder {
 
+namespace {
+
+constexpr size_t kMarkBytesMax = 24;  // behind what is always told
+
+}  // namespace
+
 LineCutter::LineCutter(uint64_t bytes_max, std::string always,
                        std::function<void(std::string_view)> line)
     : bytes_max_(bytes_max), always_(std::move(always)), line_(std::move(line)) {}
@@ -30,7 +36,8 @@ void LineCutter::feed(std::string_view bytes) {
 }
 
 void LineCutter::emit() {
-  if (!always_.empty() && partial_.starts_with(always_)) {
+  if (!always_.empty() && partial_.size() < always_.size() + kMarkBytesMax &&
+      partial_.starts_with(always_)) {
     line_(partial_);
   } else if (bytes_ + partial_.size() > bytes_max_) {
     left_out_ += partial_.size() + 1;

@@ -2,12 +2,15 @@
 //
 //   hob-build --source DIR --output DIR --state DIR --runtimes DIR [--label NAME=VALUE]…
 //     [--progress-fd N]
+//   hob-build --state DIR --clear       what killed builds left
 //
 // Says what it does as lines of JSON on stdout, or the descriptor it is given: {"stage": …},
 // {"line": …}, and last {"result": …} (builder/records.h) or {"error": …}. SIGTERM and SIGINT
 // cancel it: nothing is left then but what the next build can use. Exit codes: 0 built; 1 the
 // application's fault; 2 ours or the world's.
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <CLI/App.hpp>
@@ -21,6 +24,7 @@
 #include <cerrno>
 #include <thread>
 
+#include "aws/utf8.h"
 #include "base/log.h"
 #include "base/version.h"
 #include "builder/build.h"
@@ -44,12 +48,13 @@ struct Options {
   fs::path runtimes{};
   std::vector<std::string> labels{};
   int progress_fd = STDOUT_FILENO;
+  bool clear = false;
 };
 
 int progress_fd = STDOUT_FILENO;
 
 void say(const json::object& object) {
-  const std::string line = json::serialize(object) + "\n";
+  const std::string line = hob::aws::to_utf8(json::serialize(object)) + "\n";
   for (size_t done = 0; done < line.size();) {
     const ssize_t wrote = ::write(progress_fd, line.data() + done, line.size() - done);
     if (wrote < 0 && errno == EINTR) continue;
@@ -129,19 +134,28 @@ Result<hob::builder::BuildResult> build(const Options& options) {
 int main(int argc, char** argv) {
   hob::log::set_process("build");
   signal(SIGPIPE, SIG_IGN);
-  signal(SIGTERM, on_signal);
-  signal(SIGINT, on_signal);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) signal(number, on_signal);
+  // Whoever asked for the build and was killed wants it no more.
+  const pid_t parent = ::getppid();
+  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (::getppid() != parent) cancelled.store(true);
   Options options;
   CLI::App program("Builds an image from a source folder; hob and hobd start it.", "hob-build");
   program.set_version_flag("--version", std::string("hob-build ") + hob::kVersion);
-  program.add_option("--source", options.source)->required();
-  program.add_option("--output", options.output)->required();
+  CLI::Option* clear = program.add_flag("--clear", options.clear);
   program.add_option("--state", options.state)->required();
-  program.add_option("--runtimes", options.runtimes)->required();
+  program.add_option("--source", options.source)->excludes(clear);
+  program.add_option("--output", options.output)->excludes(clear);
+  program.add_option("--runtimes", options.runtimes)->excludes(clear);
   program.add_option("--label", options.labels);
   program.add_option("--progress-fd", options.progress_fd);
   CLI11_PARSE(program, argc, argv);
   progress_fd = options.progress_fd;
+  ::fcntl(progress_fd, F_SETFD, FD_CLOEXEC);
+  if (options.clear) {
+    hob::builder::BuildSlot::clear_idle(options.state);
+    return 0;
+  }
   const Result<hob::builder::BuildResult> result = build(options);
   if (!result) {
     say({{"error",

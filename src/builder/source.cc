@@ -17,6 +17,8 @@ namespace hob::builder {
 
 namespace {
 
+constexpr std::string_view kArchiveSuffix = ".oci.tar";
+
 struct DirectoryCloser {
   void operator()(DIR* directory) const { ::closedir(directory); }
 };
@@ -92,7 +94,8 @@ class Folder final : public Source {
     std::vector<std::string> folders;
     while (const dirent* entry = ::readdir(directory.get())) {
       const std::string name = entry->d_name;
-      if (name == "." || name == ".." || name == ".git") continue;
+      // What `hob build` leaves beside the source is not part of the next.
+      if (name == "." || name == ".." || name == ".git" || name.ends_with(kArchiveSuffix)) continue;
       HOB_CHECK(add(opened, where.empty() ? name : where + "/" + name, name, folders));
     }
     for (const std::string& folder : folders) HOB_CHECK(walk(folder, depth + 1));

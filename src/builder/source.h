@@ -42,9 +42,10 @@ class Source {
   std::string first_match(std::string_view pattern) const;
 };
 
-// A folder as it is when this is called, without .git and what .gitignore and .hobignore name.
-// Links are kept as text and never followed; sockets, pipes and devices are left out. Blocking.
-// kNotFound: no such folder. kLimit: over a limit above, with what to ignore.
+// A folder as it is when this is called, without .git, image archives (*.oci.tar) and what
+// .gitignore and .hobignore name. Links are kept as text and never followed; sockets, pipes and
+// devices are left out. Blocking. kNotFound: no such folder. kLimit: over a limit above, with what
+// to ignore.
 Result<std::unique_ptr<Source>> open_folder(const std::filesystem::path& folder);
 
 }  // namespace hob::builder

@@ -73,6 +73,12 @@ class Upper {
 
   Result<void> add_one(int parent, const std::string& name, const std::string& path, int depth) {
     if (left_out(path) || unwanted(path)) return {};
+    if (name.starts_with(".wh.")) {
+      return fail(Code::kInvalid,
+                  "{}: names that begin with \".wh.\" mean deletions in an image; "
+                  "rename it",
+                  path);
+    }
     struct stat status {};
     if (::fstatat(parent, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
       return fail_errno(errno, "looking at " + path);
