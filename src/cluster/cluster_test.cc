@@ -26,6 +26,7 @@ class TestSession final : public link::Session {
     down_.push_back(std::move(message));
     return {};
   }
+  Async<Result<void>> flush() override { co_return Result<void>(); }
   Async<Result<link::Message>> receive() override {
     std::optional<link::Message> message = co_await up_.pop();
     if (!message) co_return fail(Code::kUnavailable, "closed");

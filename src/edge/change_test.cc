@@ -2,8 +2,8 @@
 #include <filesystem>
 
 #include "base/ids.h"
+#include "edge/control_test_rig.h"
 #include "edge/test_rig.h"
-#include "link/link.h"
 
 namespace hob::edge {
 namespace {
@@ -108,56 +108,6 @@ TEST_P(ChangeTest, CutsOffWhatOutlastsTheGrace) {
   rig.stop(Duration(50));
   EXPECT_EQ(read_answer(busy).status, 0);
 }
-
-// Control's side of one link, in a thread of its own.
-class Control {
- public:
-  explicit Control(const std::string& path) {
-    auto fd = http::listen_unix(path, 0600);
-    EXPECT_TRUE(fd.has_value());
-    listener_ = std::make_unique<link::Listener>(
-        context_.get_executor(), std::move(*fd), std::set<uid_t>{::getuid()},
-        [this](std::shared_ptr<link::Session> session) -> Async<> {
-          return serve(std::move(session));
-        });
-    listener_->start();
-    thread_ = std::thread([this] { context_.run(); });
-  }
-  ~Control() {
-    std::promise<void> done;
-    AsyncScope scope(context_.get_executor());
-    boost::asio::post(context_, [&] {
-      scope.spawn("stop", [&]() -> Async<> {
-        co_await listener_->stop();
-        done.set_value();
-      });
-    });
-    done.get_future().wait();
-    guard_.reset();
-    thread_.join();
-  }
-  Async<> serve(std::shared_ptr<link::Session> session) {
-    for (;;) {
-      auto message = co_await session->receive();
-      if (!message) co_return;
-      if (message->type == "EdgeHello") {
-        if (auto sent = session->send(link::encode(table)); !sent) co_return;
-      } else if (message->type == "EdgeReport") {
-        link::EdgeReport report;
-        if (link::decode(*message, report)) applied = report.applied_version;
-      }
-    }
-  }
-  link::RouteTable table{};
-  std::atomic<int64_t> applied = -1;
-
- private:
-  boost::asio::io_context context_{1};
-  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> guard_{
-      boost::asio::make_work_guard(context_)};
-  std::unique_ptr<link::Listener> listener_;
-  std::thread thread_;
-};
 
 TEST_P(ChangeTest, ServesFromTheLastTableWhileControlIsDead) {
   Backend backend;

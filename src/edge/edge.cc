@@ -150,12 +150,7 @@ class Edge::Impl {
     post_drain(Draining::kHandOver);
     report_soon_->set();
     while (has_connections()) co_await sleep_for(kDrainPoll);
-    // Else control would wait for it to come back before it stops any task.
-    leaving_told_ = options_.control_socket.empty();
-    report_soon_->set();
-    for (Duration waited{0}; !leaving_told_ && waited < kLeavingToldWithin; waited += kDrainPoll)
-      co_await sleep_for(kDrainPoll);
-    co_await sleep_for(kDrainPoll);
+    if (!options_.control_socket.empty()) co_await tell_leaving(kLeavingToldWithin);
     log::info("edge has handed over");
   }
 
@@ -172,6 +167,7 @@ class Edge::Impl {
       co_await sleep_for(kDrainPoll);
       left -= kDrainPoll;
     }
+    if (handed_over_ && session_ != nullptr) co_await tell_leaving(kCutOffWait);
     for (auto& worker : workers_) worker->loop().stop();
     for (std::thread& thread : threads_) thread.join();
     threads_.clear();
@@ -302,6 +298,22 @@ class Edge::Impl {
   std::string io_name() const { return workers_.empty() ? "" : workers_.front()->loop().name(); }
 
  private:
+  // Until control has been told, with no request in hand, that this edge will not be back: else it
+  // would wait for that before it stops any task. `limit`: control may be away for longer.
+  Async<> tell_leaving(Duration limit) {
+    const auto told = [this]() -> Async<Result<void>> {
+      for (;; co_await sleep_for(kDrainPoll)) {
+        const std::shared_ptr<link::Session> session = session_;
+        const link::EdgeReport last = report();
+        const bool busy = std::ranges::any_of(
+            last.targets, [](const link::TargetLoad& load) { return load.in_flight > 0; });
+        if (session == nullptr || busy || !session->send(link::encode(last))) continue;
+        if (co_await session->flush()) co_return Result<void>{};
+      }
+    };
+    if (!co_await within(limit, told())) log::warn("control has not heard that this edge leaves");
+  }
+
   std::string table_path() const { return options_.directory + "/routes.json"; }
   std::string certificates_path() const { return options_.directory + "/certificates.json"; }
   std::string ticket_keys_path() const { return options_.directory + "/ticket-keys.json"; }
@@ -457,7 +469,6 @@ class Edge::Impl {
         session_ = *session;
         version_ = -1;
         told_of_versions_.clear();  // a new control is told the whole first
-        leaving_told_ = false;
         const link::EdgeHello hello{
             .edge = id_, .zone = options_.zone, .version = options_.version};
         if (session_->send(link::encode(hello))) co_await follow(backoff);
@@ -528,10 +539,7 @@ class Edge::Impl {
       if (soon) co_await sleep_for(Duration(2));
       measure();
       if (session_ != nullptr) {
-        if (session_->send(link::encode(report())))
-          leaving_told_ = handed_over_;
-        else
-          session_->close();
+        if (!session_->send(link::encode(report()))) session_->close();
       }
       if (soon) co_await sleep_for(kReportGap);
     }
@@ -570,7 +578,6 @@ class Edge::Impl {
   std::unique_ptr<HostLink> host_link_;
   int64_t version_ = -1;
   bool handed_over_ = false;
-  bool leaving_told_ = false;  // to the control that is linked now
 };
 
 Edge::Edge(Options options, Executor executor, Metrics& metrics)

@@ -1,6 +1,10 @@
 // An edge that hands its listening sockets over to another one.
 #include <poll.h>
 
+#include <filesystem>
+
+#include "base/ids.h"
+#include "edge/control_test_rig.h"
 #include "edge/test_rig.h"
 
 namespace hob::edge {
@@ -103,6 +107,41 @@ TEST_P(HandOver, ATunnelIsHeldUntilItEnds) {
   EXPECT_EQ(rig.usage().connections, 1u);
   tunnel.close();
   handing.join();
+}
+
+// Control waits for an edge that it takes to come back before it stops any task.
+TEST_P(HandOver, ControlHearsThatItLeavesBeforeTheLinkEnds) {
+  for (const bool cut_short : {false, true}) {
+    SystemRandom random;
+    const std::string socket =
+        std::filesystem::temp_directory_path() / ("hob-edge-test-" + random_hex(random, 16));
+    Backend backend;
+    Control control(socket);
+    const link::Target target{.task = TaskId{"t"}, .address = "127.0.0.1", .port = backend.port()};
+    control.table = {
+        .version = 1,
+        .routes = {{.service = "s1", .host_names = {"test.local"}, .targets = {target}}}};
+    Rig rig(GetParam(), 1, {}, socket);
+    EXPECT_TRUE(Rig::wait_until([&] { return control.applied == 1; }));
+    Connection busy = rig.connect();
+    busy.write("GET /wait HTTP/1.1\r\nHost: test.local\r\n\r\n");
+    EXPECT_TRUE(backend.wait_for_requests(1));
+    if (cut_short) {
+      rig.hand_over(Duration(50));
+      EXPECT_FALSE(control.leaving);
+    } else {
+      std::thread handing([&] { rig.hand_over(); });
+      EXPECT_TRUE(Rig::wait_until([&] { return rig.report().leaving; }));
+      backend.gate.open();
+      EXPECT_EQ(read_answer(busy).body, "waited");
+      busy.close();
+      handing.join();
+    }
+    rig.stop(Duration(0));
+    EXPECT_TRUE(Rig::wait_until([&] { return control.ended.load(); }));
+    EXPECT_TRUE(control.leaving) << cut_short;
+    std::filesystem::remove(socket);
+  }
 }
 
 // An edge that only stops serves whom it has accepted, too.

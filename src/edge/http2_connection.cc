@@ -64,7 +64,7 @@ void Http2Connection::settle() {
 }
 
 void Http2Connection::data_begins(const Http2Frame& frame) {
-  if (frame.stream > last_stream_ || frame.stream % 2 == 0) return end(Http2Error::kProtocol);
+  if (is_idle(frame.stream)) return end(Http2Error::kProtocol);
   if (frame.length > receive_window_) return end(Http2Error::kFlowControl);
   receive_window_ -= frame.length;
   Http2Flow* flow = find(frame.stream);
@@ -142,7 +142,7 @@ void Http2Connection::take_frame(const Http2Frame& frame, std::string_view paylo
 
 void Http2Connection::take_reset(const Http2Frame& frame, std::string_view payload) {
   if (frame.length != 4) return end(Http2Error::kFrameSize);
-  if (frame.stream == 0 || frame.stream > last_stream_) return end(Http2Error::kProtocol);
+  if (frame.stream == 0 || is_idle(frame.stream)) return end(Http2Error::kProtocol);
   Http2Flow* flow = find(frame.stream);
   if (flow == nullptr) {
     spend(1);
@@ -208,7 +208,7 @@ void Http2Connection::take_ping(const Http2Frame& frame, std::string_view payloa
 
 void Http2Connection::take_window_update(const Http2Frame& frame, std::string_view payload) {
   if (frame.length != 4) return end(Http2Error::kFrameSize);
-  if (frame.stream > last_stream_) return end(Http2Error::kProtocol);
+  if (frame.stream != 0 && is_idle(frame.stream)) return end(Http2Error::kProtocol);
   if (!spend(1)) return;
   const uint32_t increment = number(payload) & kHttp2StreamIdMax;
   if (frame.stream == 0) {
@@ -421,6 +421,8 @@ void Http2Connection::relieve() {
 }
 
 // ---- streams ----
+
+bool Http2Connection::is_idle(uint32_t id) const { return id > last_stream_ || id % 2 == 0; }
 
 Http2Flow* Http2Connection::find(uint32_t id) {
   if (over_) return nullptr;

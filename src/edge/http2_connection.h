@@ -107,6 +107,8 @@ class Http2Connection final : private Http2FrameSink {
 
   // ---- streams ----
   Http2Flow* find(uint32_t id);
+  // Nobody has opened it: the peer has not yet, or it would be ours.
+  bool is_idle(uint32_t id) const;
   // A new one: ids only grow.
   Http2Flow& open_flow(uint32_t id);
   void note_id(uint32_t id) { last_stream_ = id; }

@@ -427,9 +427,14 @@ class Rig {
     guard_.reset();
     thread_.join();
   }
-  // To one that has the same listening socket; returns when no connection is left.
-  void hand_over() {
-    await([&]() -> Async<> { co_await edge_->hand_over(); });
+  // To one that has the same listening socket; returns when no connection is left, or after
+  // `limit`.
+  void hand_over(Duration limit = Duration(60'000)) {
+    const auto done = [this]() -> Async<Result<void>> {
+      co_await edge_->hand_over();
+      co_return Result<void>{};
+    };
+    await([&]() -> Async<> { (void)co_await within(limit, done()); });
   }
   Fd listen_too() const { return Fd(::dup(listener_.get())); }
   // What control would tell.

@@ -39,7 +39,8 @@ class SocketSession final : public Session, public std::enable_shared_from_this<
       : socket_(std::move(socket)),
         timing_(timing),
         peer_uid_(uid_of_peer(socket_)),
-        to_send_(socket_.get_executor()) {}
+        to_send_(socket_.get_executor()),
+        written_more_(socket_.get_executor()) {}
 
   // The pointer to give away.
   std::shared_ptr<Session> handle() {
@@ -47,16 +48,28 @@ class SocketSession final : public Session, public std::enable_shared_from_this<
   }
 
   Result<void> send(Message message) override {
-    if (closed_) return fail(Code::kUnavailable, "the link has ended");
+    if (closed_ || broken_) return fail(Code::kUnavailable, "the link has ended");
     if (queue_.size() >= kSendQueueMax) {
       log::warn("link ended: the peer does not read", {{"queued", queue_.size()}});
       close();
       return fail(Code::kUnavailable, "the link's peer does not read");
     }
     HOB_TRY(std::string frame, encode_frame(message));
-    queue_.push_back(std::move(frame));
+    push(std::move(frame));
     to_send_.set();
     return {};
+  }
+
+  Async<Result<void>> flush() override {
+    // Its own pointer: the session may go while this waits.
+    const std::shared_ptr<SocketSession> self = shared_from_this();
+    const uint64_t goal = frames_queued_;
+    while (frames_written_ < goal) {
+      if (closed_ || broken_) co_return fail(Code::kUnavailable, "the link has ended");
+      written_more_.reset();
+      co_await written_more_.wait();
+    }
+    co_return Result<void>();
   }
 
   Async<Result<Message>> receive() override {
@@ -88,32 +101,50 @@ class SocketSession final : public Session, public std::enable_shared_from_this<
     socket_.shutdown(Socket::shutdown_both, ignored);
     socket_.close(ignored);
     to_send_.set();
+    written_more_.set();
   }
 
   // Writes what is queued, and a ping when there is nothing.
   Async<> write() {
-    while (!closed_) {
+    while (!closed_ && !broken_) {
       if (queue_.empty()) {
         to_send_.reset();
         const bool wanted = co_await to_send_.wait_for(timing_.ping);
         if (closed_) co_return;
-        if (!wanted) queue_.push_back(ping_frame());
+        if (!wanted) push(ping_frame());
       }
       std::string bytes = std::move(queue_.front());
       queue_.pop_front();
-      while (!queue_.empty() && bytes.size() + queue_.front().size() <= kWriteBytes) {
+      uint64_t frames = 1;
+      for (; !queue_.empty() && bytes.size() + queue_.front().size() <= kWriteBytes; ++frames) {
         bytes += queue_.front();
         queue_.pop_front();
       }
       const Result<void> written = co_await within(timing_.silence, write_all(std::move(bytes)));
-      if (!written) {
-        if (!closed_) log::warn("link ended", {{"error", written.error().message}});
-        close();
+      if (written) {
+        frames_written_ += frames;
+        written_more_.set();
+        continue;
       }
+      if (!closed_) log::warn("link ended", {{"error", written.error().message}});
+      if (written.error().code == Code::kTimeout) close();
+      give_up_writing();
     }
   }
 
  private:
+  void push(std::string frame) {
+    queue_.push_back(std::move(frame));
+    ++frames_queued_;
+  }
+
+  // The peer has closed its end: receive() gives what it said before that, and then ends the link.
+  void give_up_writing() {
+    broken_ = true;
+    queue_.clear();
+    written_more_.set();
+  }
+
   Async<Result<void>> read_some() {
     std::string bytes(kReadBytes, '\0');
     boost::system::error_code error;
@@ -137,8 +168,12 @@ class SocketSession final : public Session, public std::enable_shared_from_this<
   Timing timing_;
   uid_t peer_uid_;
   Event to_send_;
+  Event written_more_;
   std::deque<std::string> queue_;  // frames
+  uint64_t frames_queued_ = 0;     // ever
+  uint64_t frames_written_ = 0;
   FrameDecoder decoder_;
+  bool broken_ = false;  // nothing can be written any more
   bool closed_ = false;
 };
 

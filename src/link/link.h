@@ -37,6 +37,9 @@ class Session {
   virtual ~Session() = default;
   // Queues; order is kept. kUnavailable: the link has ended.
   virtual Result<void> send(Message message) = 0;
+  // Waits until all that was queued before has been given to the socket: a peer that lives reads it, even if this end
+  // is closed then. Bound it by within(). kUnavailable: the link has ended.
+  virtual Async<Result<void>> flush() = 0;
   // The next message. kUnavailable: the link has ended, once and for all.
   virtual Async<Result<Message>> receive() = 0;
   virtual uid_t peer_uid() const = 0;

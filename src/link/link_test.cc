@@ -10,6 +10,7 @@
 
 #include "base/http.h"
 #include "base/testing_loop.h"
+#include "link/frame.h"
 
 namespace hob::link {
 namespace {
@@ -172,6 +173,80 @@ TEST(Link, EndsAtABadFrame) {
       EXPECT_FALSE(got.has_value());
     });
   }
+}
+
+TEST(Link, WhatWasFlushedIsReadThoughTheLinkIsClosedThen) {
+  constexpr int kCount = 40;
+  int got = 0;
+  Event* ended = nullptr;
+  const auto serve = [&](std::shared_ptr<Session> session) -> Async<> {
+    while (co_await session->receive()) ++got;
+    ended->set();
+  };
+  with_listener({getuid()}, {}, serve, [&](AsyncScope& scope, std::string path) -> Async<> {
+    Event event(scope.executor());
+    ended = &event;
+    const Result<std::shared_ptr<Session>> session = co_await connect(scope, path);
+    // More than a socket takes at once.
+    for (int i = 0; i < kCount; ++i)
+      EXPECT_TRUE((*session)->send({"A", std::string(100'000, 'x')}).has_value());
+    EXPECT_TRUE((co_await (*session)->flush()).has_value());
+    EXPECT_TRUE((co_await (*session)->flush()).has_value());  // of nothing
+    (*session)->close();
+    co_await event.wait();
+    EXPECT_EQ(got, kCount);
+    const Result<void> late = co_await (*session)->flush();
+    EXPECT_TRUE(late.has_value());
+    EXPECT_FALSE((*session)->send({"A", ""}).has_value());
+  });
+}
+
+TEST(Link, FlushWaitsForAPeerThatDoesNotRead) {
+  const auto serve = [](std::shared_ptr<Session> session) -> Async<> {
+    while (co_await session->receive()) co_await sleep_for(1h);
+  };
+  with_listener({getuid()}, {}, serve, [](AsyncScope& scope, std::string path) -> Async<> {
+    const Result<std::shared_ptr<Session>> session = co_await connect(scope, path);
+    for (int i = 0; i < 2; ++i)
+      EXPECT_TRUE((*session)->send({"A", std::string(8'000'000, 'x')}).has_value());
+    const Result<void> early = co_await within(20ms, (*session)->flush());
+    EXPECT_TRUE(!early && early.error().code == Code::kTimeout);
+    (*session)->close();
+    const Result<void> never = co_await (*session)->flush();
+    EXPECT_TRUE(!never && never.error().code == Code::kUnavailable);
+  });
+}
+
+TEST(Link, WhatThePeerSaidBeforeItLeftIsHeardThoughWritingFails) {
+  Result<Message> got;
+  Event* begun = nullptr;
+  Event* left = nullptr;
+  Event* ended = nullptr;
+  const auto serve = [&](std::shared_ptr<Session> session) -> Async<> {
+    begun->set();
+    co_await left->wait();
+    EXPECT_TRUE(session->send({"B", "nobody reads this"}).has_value());
+    EXPECT_FALSE((co_await session->flush()).has_value());
+    EXPECT_FALSE(session->send({"B", ""}).has_value());
+    got = co_await session->receive();
+    EXPECT_FALSE((co_await session->receive()).has_value());
+    ended->set();
+  };
+  with_listener({getuid()}, {}, serve, [&](AsyncScope& scope, std::string path) -> Async<> {
+    Event events[] = {Event(scope.executor()), Event(scope.executor()), Event(scope.executor())};
+    begun = &events[0];
+    left = &events[1];
+    ended = &events[2];
+    Fd peer = raw_peer(path);
+    const Result<std::string> frame = encode_frame({"A", "bye"});
+    EXPECT_EQ(::write(peer.get(), frame->data(), frame->size()),
+              static_cast<ssize_t>(frame->size()));
+    co_await begun->wait();
+    peer.reset();
+    left->set();
+    co_await ended->wait();
+    EXPECT_TRUE(got.has_value() && got->body == "bye");
+  });
 }
 
 TEST(Link, EndsWhenThePeerDoesNotRead) {

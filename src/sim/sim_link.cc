@@ -53,6 +53,12 @@ class WireSession final : public link::Session {
     return {};
   }
 
+  // The network has what was sent at once.
+  Async<Result<void>> flush() override {
+    if (wire_->closed) co_return fail(Code::kUnavailable, "the link has ended");
+    co_return Result<void>();
+  }
+
   Async<Result<link::Message>> receive() override {
     // Its own pointer: the session may go while this waits.
     const std::shared_ptr<Network::Wire> wire = wire_;
