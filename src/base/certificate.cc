@@ -14,6 +14,7 @@
 
 #include "base/assert.h"
 #include "base/pem.h"
+#include "base/server_key.h"
 
 namespace hob {
 namespace {
@@ -236,14 +237,12 @@ Result<CertifiedKey> make_alpn_answer(const std::string& host, const Sha256& aut
                             static_cast<int>(value.size())) != 1) {
     return failed("making a certificate");
   }
-  const Extension identifier(
-      X509_EXTENSION_create_by_OBJ(nullptr, kind.get(), 1, octets.get()));
+  const Extension identifier(X509_EXTENSION_create_by_OBJ(nullptr, kind.get(), 1, octets.get()));
   X509* x509 = certificate.get();
-  const bool made = identifier != nullptr &&
-                    X509_set_issuer_name(x509, X509_get_subject_name(x509)) == 1 &&
-                    add_extension(x509, x509, NID_subject_alt_name, alternative_names({host})) &&
-                    X509_add_ext(x509, identifier.get(), -1) == 1 &&
-                    X509_sign(x509, key.get(), EVP_sha256()) > 0;
+  const bool made =
+      identifier != nullptr && X509_set_issuer_name(x509, X509_get_subject_name(x509)) == 1 &&
+      add_extension(x509, x509, NID_subject_alt_name, alternative_names({host})) &&
+      X509_add_ext(x509, identifier.get(), -1) == 1 && X509_sign(x509, key.get(), EVP_sha256()) > 0;
   if (!made) return failed("making a certificate");
   return written(x509, key.get());
 }
@@ -269,10 +268,20 @@ Result<void> check_chain(const CertifiedKey& chain, Instant now) {
   if (key == nullptr)
     return fail(Code::kInvalid, "there is no private key in it (PEM, without a password)");
   X509* leaf = certificates.front().get();
+  if (X509_get0_pubkey(leaf) == nullptr)
+    return fail(Code::kInvalid, "the certificate's key is of an unknown kind");
+  HOB_CHECK(check_server_key(X509_get0_pubkey(leaf)));
+  HOB_CHECK(check_server_key(key.get()));
   if (X509_check_private_key(leaf, key.get()) != 1) {
     ERR_clear_error();
     return fail(Code::kInvalid,
                 "the key is not the first certificate's: the chain begins with the server's own");
+  }
+  for (size_t i = 0; i < certificates.size(); ++i) {
+    // A root's own signature is looked at by nobody.
+    X509* each = certificates[i].get();
+    if (i > 0 && X509_check_issued(each, each) == X509_V_OK) continue;
+    HOB_CHECK(context(check_signature_kind(each), "certificate {} in it", i + 1));
   }
   for (size_t i = 0; i + 1 < certificates.size(); ++i) {
     X509* above = certificates[i + 1].get();
@@ -289,7 +298,7 @@ Result<void> check_chain(const CertifiedKey& chain, Instant now) {
     return fail(Code::kInvalid, "the certificate names no host (subject alternative names)");
   if (facts.not_after <= now) return fail(Code::kInvalid, "the certificate has expired");
   if (facts.not_before > now) return fail(Code::kInvalid, "the certificate does not hold yet");
-  return {};
+  return try_pair(leaf, key.get());
 }
 
 Result<CertificateFacts> read_certificate(std::string_view pem) {

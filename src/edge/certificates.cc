@@ -16,6 +16,7 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/pem.h"
+#include "base/server_key.h"
 #include "edge/tls.h"
 
 namespace hob::edge {
@@ -78,7 +79,10 @@ int choose_protocol(SSL*, const unsigned char** chosen, unsigned char* chosen_si
 // An ACME server that asks by TLS-ALPN-01 (RFC 8737) offers its protocol alone, and is shown what
 // answers it. Whoever offers it for another name finds no protocol in common.
 int answer_acme(SSL* ssl, int*, void*) {
-  constexpr std::string_view kAcmeAlone("\0\x0b\x0a" "acme-tls/1", 13);
+  constexpr std::string_view kAcmeAlone(
+      "\0\x0b\x0a"
+      "acme-tls/1",
+      13);
   const unsigned char* offered = nullptr;
   size_t size = 0;
   if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation, &offered,
@@ -188,6 +192,7 @@ Result<void> use_certified_key(SSL_CTX* ctx, const CertifiedKey& key) {
   const std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY_free>> private_key(
       PEM_read_bio_PrivateKey(secret.get(), nullptr, no_password, nullptr));
   if (private_key == nullptr) return refused("there is no private key in it");
+  HOB_CHECK(check_server_key(private_key.get()));
   if (SSL_CTX_use_PrivateKey(ctx, private_key.get()) != 1)
     return refused("its private key is another certificate's");
   ERR_clear_error();  // the end of the chain was one
@@ -219,8 +224,8 @@ Result<void> Certificates::add(const CertifiedKey& key, const link::EdgeCertific
     entry.staple_until = told->staple_until;
   }
   for (const std::string& name : told != nullptr ? told->host_names : facts.host_names) {
-    const auto [known, fresh] = by_name_.try_emplace(
-        name.starts_with("*.") ? name.substr(1) : name, entries_.size() - 1);
+    const auto [known, fresh] =
+        by_name_.try_emplace(name.starts_with("*.") ? name.substr(1) : name, entries_.size() - 1);
     if (!fresh && entries_[known->second].not_before < entry.not_before)
       known->second = entries_.size() - 1;
   }
