@@ -13,6 +13,7 @@
 #include <memory>
 
 #include "base/assert.h"
+#include "base/pem.h"
 
 namespace hob {
 namespace {
@@ -67,7 +68,7 @@ std::string pem_of(Write write) {
 }
 
 Certificate certificate_in(std::string_view pem) {
-  Certificate certificate(PEM_read_bio_X509(memory_of(pem).get(), nullptr, nullptr, nullptr));
+  Certificate certificate(PEM_read_bio_X509(memory_of(pem).get(), nullptr, no_password, nullptr));
   ERR_clear_error();
   return certificate;
 }
@@ -151,7 +152,7 @@ std::string alternative_names(const std::vector<std::string>& host_names) {
 }
 
 Key key_in(std::string_view pem) {
-  Key key(PEM_read_bio_PrivateKey(memory_of(pem).get(), nullptr, nullptr, nullptr));
+  Key key(PEM_read_bio_PrivateKey(memory_of(pem).get(), nullptr, no_password, nullptr));
   ERR_clear_error();
   return key;
 }
@@ -164,7 +165,7 @@ Result<CertifiedKey> issue_certificate(const CertifiedKey& authority,
   HOB_ASSERT(!host_names.empty());
   const Certificate issuer = certificate_in(authority.certificate);
   const Key issuer_key(
-      PEM_read_bio_PrivateKey(memory_of(authority.key).get(), nullptr, nullptr, nullptr));
+      PEM_read_bio_PrivateKey(memory_of(authority.key).get(), nullptr, no_password, nullptr));
   if (issuer == nullptr || issuer_key == nullptr) return failed("reading the authority");
   const Key key(EVP_EC_gen("P-256"));
   if (key == nullptr) return failed("making a key");
@@ -255,7 +256,7 @@ Result<void> check_chain(const CertifiedKey& chain, Instant now) {
   const Memory text = memory_of(chain.certificate);
   std::vector<Certificate> certificates;
   for (;;) {
-    Certificate next(PEM_read_bio_X509(text.get(), nullptr, nullptr, nullptr));
+    Certificate next(PEM_read_bio_X509(text.get(), nullptr, no_password, nullptr));
     if (next == nullptr) break;
     if (certificates.size() == kChainCertificatesMax)
       return fail(Code::kInvalid, "there are more than {} certificates in it",
@@ -311,7 +312,7 @@ Result<CertificateFacts> read_certificate(std::string_view pem) {
 
 bool is_pair(const CertifiedKey& pair) {
   const Certificate certificate = certificate_in(pair.certificate);
-  const Key key(PEM_read_bio_PrivateKey(memory_of(pair.key).get(), nullptr, nullptr, nullptr));
+  const Key key(PEM_read_bio_PrivateKey(memory_of(pair.key).get(), nullptr, no_password, nullptr));
   const bool fits = certificate != nullptr && key != nullptr &&
                     X509_check_private_key(certificate.get(), key.get()) == 1;
   ERR_clear_error();

@@ -1,6 +1,8 @@
 #include "base/certificate.h"
 
 #include <gtest/gtest.h>
+#include <openssl/pem.h>
+#include <unistd.h>
 
 namespace hob {
 namespace {
@@ -39,6 +41,31 @@ TEST(Certificate, KnowsItsOwnKey) {
   EXPECT_FALSE(is_pair({.certificate = one.certificate, .key = other.key}));
   EXPECT_FALSE(is_pair({.certificate = one.certificate}));
   EXPECT_FALSE(is_pair({}));
+}
+
+// Ends this process: 0, the pair was refused; 1, it was read with the password that is at stdin,
+// where OpenSSL asks if there is no terminal.
+[[noreturn]] void read_with_encrypted_key(CertifiedKey pair) {
+  BIO* in = BIO_new_mem_buf(pair.key.data(), static_cast<int>(pair.key.size()));
+  EVP_PKEY* key = PEM_read_bio_PrivateKey(in, nullptr, nullptr, nullptr);
+  BIO* out = BIO_new(BIO_s_mem());
+  const unsigned char password[] = {'s', 'e', 'c', 'r', 'e', 't'};
+  const bool encrypted =
+      PEM_write_bio_PrivateKey_traditional(out, key, EVP_aes_128_cbc(), password, sizeof password,
+                                           nullptr, nullptr) == 1;
+  char* data = nullptr;
+  const long size = BIO_get_mem_data(out, &data);
+  pair.key.assign(data, static_cast<size_t>(size));
+  int ends[2] = {-1, -1};
+  const bool ready = encrypted && ::setsid() > 0 && ::pipe(ends) == 0 &&
+                     ::write(ends[1], "secret\n", 7) == 7 &&
+                     ::dup2(ends[0], STDIN_FILENO) == STDIN_FILENO;
+  ::_exit(!ready ? 2 : is_pair(pair) ? 1 : 0);
+}
+
+TEST(Certificate, AsksNobodyForAPassword) {
+  const CertifiedKey pair = make_authority("A", "hob.localhost", kNow, 24h).value();
+  EXPECT_EXIT(read_with_encrypted_key(pair), testing::ExitedWithCode(0), "");
 }
 
 TEST(Certificate, RefusesWhatIsNone) {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/digest.h"
+#include "base/pem.h"
 
 namespace hob::certify {
 namespace {
@@ -85,7 +86,7 @@ Result<AccountKey> AccountKey::read(std::string_view pem) {
       BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
   AccountKey key;
   key.key_ = std::shared_ptr<EVP_PKEY>(
-      PEM_read_bio_PrivateKey(memory.get(), nullptr, nullptr, nullptr), EVP_PKEY_free);
+      PEM_read_bio_PrivateKey(memory.get(), nullptr, no_password, nullptr), EVP_PKEY_free);
   if (key.key_ != nullptr && EVP_PKEY_is_a(key.key_.get(), "EC") == 1 &&
       EVP_PKEY_get_bits(key.key_.get()) == 8 * kCoordinateBytes) {
     const std::string x = coordinate(key.key_.get(), OSSL_PKEY_PARAM_EC_PUB_X);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/certificate.h"
+#include "base/pem.h"
 
 namespace hob::certify {
 namespace {
@@ -44,9 +45,9 @@ struct Pair {
 
 Pair pair_in(std::string_view pem) {
   const Memory text(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  Pair pair{.leaf = Certificate(PEM_read_bio_X509(text.get(), nullptr, nullptr, nullptr))};
+  Pair pair{.leaf = Certificate(PEM_read_bio_X509(text.get(), nullptr, no_password, nullptr))};
   if (pair.leaf != nullptr)
-    pair.issuer.reset(PEM_read_bio_X509(text.get(), nullptr, nullptr, nullptr));
+    pair.issuer.reset(PEM_read_bio_X509(text.get(), nullptr, no_password, nullptr));
   if (pair.issuer != nullptr && X509_check_issued(pair.issuer.get(), pair.leaf.get()) != X509_V_OK)
     pair.issuer.reset();
   ERR_clear_error();

@@ -40,6 +40,8 @@ struct Failure {
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  // No terminal is theirs: Ctrl-C is the supervisor's, and nothing may ask there.
+  setsid();
 
   // First above everything in use, then to their places: a number wanted by one may be another's
   // now.

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/ids.h"
 #include "base/log.h"
+#include "base/pem.h"
 #include "edge/tls.h"
 
 namespace hob::edge {
@@ -176,7 +177,7 @@ Result<void> use_certified_key(SSL_CTX* ctx, const CertifiedKey& key) {
       BIO_new_mem_buf(key.certificate.data(), static_cast<int>(key.certificate.size())));
   for (bool leaf = true;; leaf = false) {
     const std::unique_ptr<X509, Freer<X509_free>> certificate(
-        PEM_read_bio_X509(chain.get(), nullptr, nullptr, nullptr));
+        PEM_read_bio_X509(chain.get(), nullptr, no_password, nullptr));
     if (certificate == nullptr) break;
     const int used = leaf ? SSL_CTX_use_certificate(ctx, certificate.get())
                           : static_cast<int>(SSL_CTX_add1_chain_cert(ctx, certificate.get()));
@@ -185,7 +186,7 @@ Result<void> use_certified_key(SSL_CTX* ctx, const CertifiedKey& key) {
   const std::unique_ptr<BIO, Freer<BIO_free_all>> secret(
       BIO_new_mem_buf(key.key.data(), static_cast<int>(key.key.size())));
   const std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY_free>> private_key(
-      PEM_read_bio_PrivateKey(secret.get(), nullptr, nullptr, nullptr));
+      PEM_read_bio_PrivateKey(secret.get(), nullptr, no_password, nullptr));
   if (private_key == nullptr) return refused("there is no private key in it");
   if (SSL_CTX_use_PrivateKey(ctx, private_key.get()) != 1)
     return refused("its private key is another certificate's");
