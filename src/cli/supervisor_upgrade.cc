@@ -97,7 +97,9 @@ Async<Result<void>> Supervisor::replace(Role& role, DaemonCommand command) {
   while (role.replacing) {
     role.changed.reset();
     co_await role.changed.wait_for(Duration(200));
-    if (role.replacing && std::chrono::steady_clock::now() > deadline) kill(old, SIGKILL);
+    // Once it has been waited for, its number may be another's.
+    if (role.replacing && role.pid == old && std::chrono::steady_clock::now() > deadline)
+      kill(old, SIGKILL);
   }
   co_return co_await await_ready(role, false, 1);
 }
