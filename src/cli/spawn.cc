@@ -134,7 +134,12 @@ Result<Child> spawn_daemon(const DaemonCommand& command) {
     failure.step[sizeof failure.step - 1] = '\0';
     return fail_errno(failure.error, "starting " + command.argv.front() + ": " + failure.step);
   }
-  if (!child.pidfd) return fail_errno(errno, "pidfd_open");
+  if (!child.pidfd) {
+    const int error = errno;
+    kill(pid, SIGKILL);  // nobody would see it end
+    waitpid(pid, nullptr, 0);
+    return fail_errno(error, "pidfd_open");
+  }
   return child;
 }
 

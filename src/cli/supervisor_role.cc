@@ -13,6 +13,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/json.hpp>
 #include <cerrno>
+#include <cstring>
 
 #include "base/ids.h"
 #include "base/log.h"
@@ -24,6 +25,7 @@ namespace asio = boost::asio;
 namespace json = boost::json;
 
 constexpr Duration kStableAfter{30'000};  // a run this long forgives earlier crashes
+constexpr Duration kLookAgain{100};       // for a daemon whose end cannot be waited for
 constexpr int kErrorsFd = 2;              // where a daemon finds it
 
 // The message of a daemon's log line, for people; the line itself where it is none.
@@ -39,6 +41,11 @@ std::string words_of(const std::string& line) {
     words += field.is_string() ? std::string(field.as_string()) : json::serialize(field);
   }
   return words;
+}
+
+void tell_not_started(const std::string& role, LogFile& log, const Error& error) {
+  log.write(error.message + "\n");
+  log::error("daemon not started", {{"role", role}, {"error", error.message}});
 }
 
 // Another descriptor for the same, to read from while this one is kept.
@@ -107,12 +114,14 @@ Async<> Supervisor::keep(Role& role) {
 void Supervisor::start_daemon(Role& role) {
   int errors[2] = {-1, -1};
   int words[2] = {-1, -1};
-  HOB_ASSERT(pipe2(errors, O_CLOEXEC) == 0);
-  HOB_ASSERT(pipe2(words, O_CLOEXEC) == 0);
   // A daemon that logs must never wait for us: when the pipe is full its line is lost (log.cc).
-  HOB_ASSERT(fcntl(errors[1], F_SETFL, O_NONBLOCK) == 0);
-  HOB_ASSERT(fcntl(errors[0], F_SETFL, O_NONBLOCK) == 0);
+  const bool made = pipe2(errors, O_CLOEXEC | O_NONBLOCK) == 0 && pipe2(words, O_CLOEXEC) == 0;
+  const int error = errno;
   Fd errors_in(errors[0]), errors_out(errors[1]), words_in(words[0]), words_out(words[1]);
+  if (!made) {
+    tell_not_started(role.name, *role.log, fail_errno(error, "making a pipe").error());
+    return;
+  }
   DaemonCommand command = role.command;
   command.argv.insert(command.argv.end(), role.first_time.begin(), role.first_time.end());
   role.first_time.clear();
@@ -123,8 +132,7 @@ void Supervisor::start_daemon(Role& role) {
     log::warn("credentials cannot be read again");
   Result<Child> child = spawn_daemon(command);
   if (!child) {
-    role.log->write(child.error().message + "\n");
-    log::error("daemon not started", {{"role", role.name}, {"error", child.error().message}});
+    tell_not_started(role.name, *role.log, child.error());
     return;
   }
   role.pid = child->pid;
@@ -137,11 +145,13 @@ void Supervisor::start_daemon(Role& role) {
 Async<> Supervisor::outlive(Role& role) {
   if (!making_way_) listen_to(role);
   asio::posix::stream_descriptor pidfd(executor_, role.pidfd.release());
-  boost::system::error_code error;
-  co_await pidfd.async_wait(asio::posix::stream_descriptor::wait_read,
-                            asio::redirect_error(asio::use_awaitable, error));
   int status = 0;
-  waitpid(role.pid, &status, 0);
+  while (waitpid(role.pid, &status, WNOHANG) == 0) {
+    boost::system::error_code error;
+    co_await pidfd.async_wait(asio::posix::stream_descriptor::wait_read,
+                              asio::redirect_error(asio::use_awaitable, error));
+    if (error) co_await sleep_for(kLookAgain);
+  }
   role.pid = -1;
   co_await listen_no_more(role);
   role.log->write(std::exchange(role.partial, {}));
@@ -159,8 +169,15 @@ Async<> Supervisor::outlive(Role& role) {
 
 void Supervisor::listen_to(Role& role) {
   role.readers = std::make_shared<AsyncScope>(executor_);
-  role.readers->spawn("log", pump_errors(role, copy_of(role.errors)));
-  role.readers->spawn("ready", watch_ready(role, copy_of(role.words)));
+  Fd errors = copy_of(role.errors), words = copy_of(role.words);
+  if (!errors || !words) {
+    // Unheard it would never be ready.
+    log::error("daemon cannot be listened to", {{"role", role.name}, {"error", strerror(errno)}});
+    kill(role.pid, SIGKILL);
+    return;
+  }
+  role.readers->spawn("log", pump_errors(role, std::move(errors)));
+  role.readers->spawn("ready", watch_ready(role, std::move(words)));
 }
 
 Async<> Supervisor::listen_no_more(Role& role) {
