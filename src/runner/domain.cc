@@ -26,7 +26,13 @@ struct Choice {
   bool complete = true;                               // each name has one
   bool settled = true;             // by given ones alone: the domain needs none of its own
   std::optional<Instant> until{};  // when the first of those given ends
+  // From when on the domain has one of its own ready for that moment.
+  std::optional<Instant> ahead_at{};
 };
+
+Instant ahead_of(const GivenCertificate& given) {
+  return given.not_after - std::min((given.not_after - given.not_before) / 3, kDomainAheadMax);
+}
 
 Choice choose(const DomainView& view, Instant now) {
   Choice choice;
@@ -35,6 +41,7 @@ Choice choose(const DomainView& view, Instant now) {
     if (const GivenCertificate* given = given_for(view.given, host, now)) {
       chosen = given->id;
       choice.until = std::min(choice.until.value_or(given->not_after), given->not_after);
+      choice.ahead_at = std::min(choice.ahead_at.value_or(ahead_of(*given)), ahead_of(*given));
       continue;
     }
     choice.settled = false;
@@ -158,9 +165,9 @@ DomainAction decide_domain(const DomainView& view, Instant now) {
     if (view.shown || now >= until) return put(domain, DomainStatus::kActive);
     return DomainWakeAt{now + kDomainShowLook};
   }
-  if (choice.settled) {
+  if (choice.settled && now < *choice.ahead_at) {
     if (!domain.reason.empty()) return put(domain, domain.status);
-    return DomainWakeAt{*choice.until};
+    return DomainWakeAt{*choice.ahead_at};
   }
   const Instant given_until = choice.until.value_or(Instant::max());
   if (!domain.certificate.empty() && now < domain.renew_at)

@@ -25,6 +25,9 @@ inline constexpr Duration kDomainProofWithin = std::chrono::hours(72);  // as AC
 // After a try to get a certificate that failed; doubled each time. Let's Encrypt allows 5 an hour.
 inline constexpr Duration kDomainRetryMin = std::chrono::minutes(2);
 inline constexpr Duration kDomainRetryMax = std::chrono::hours(6);
+// So long before the end of a given certificate, or a third of its life, one is obtained for what
+// it is shown for: authorities take their time, and may refuse at first.
+inline constexpr Duration kDomainAheadMax = std::chrono::hours(24 * 3);
 inline constexpr Duration kDomainShowWithin{10'000};  // for all edges to show it
 inline constexpr Duration kDomainShowLook{200};
 
