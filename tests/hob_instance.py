@@ -105,6 +105,9 @@ class Hob:
         """kill -9, and returns once the supervisor has started another that is ready."""
         before = self.pid_of(role)
         os.kill(before, signal.SIGKILL)
+        self.wait_until_back(role, before)
+
+    def wait_until_back(self, role, before):
         wait_until(f"another {role}", 30, lambda: self._is_back(role, before))
 
     def _is_back(self, role, before):

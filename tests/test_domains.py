@@ -361,8 +361,26 @@ def test_a_wildcard_beside_acme_wants_a_certificate_from_files(with_authority, t
     assert hob.json("domain", "ls")["Domains"][0]["Reason"] == ""
 
 
-def test_what_an_authority_says_of_a_certificate_is_stapled(hob, service, tmp_path):
-    service("stapled")
+def test_a_certificate_has_nobody_asked_in_the_operators_networks(hob, service, tmp_path):
+    service("curious")
+    issuer = Issuer(tmp_path)
+    responder = Responder(issuer)
+    try:
+        responder.say(s03e9="V")
+        hob.run("certificate", "add", *issuer.issue("curious.test", extensions=responder.extensions), "--name", "curious")
+        hob.run("domain", "add", "curious", "curious.test", "--no-www")
+        wait_until("said", WITHIN, lambda: "OCSP responder gives no answer" in hob.run("certificate", "ls").stdout)
+        assert stapled(hob, "curious.test", issuer.root) == ""
+        assert str(responder.port) not in hob.run("certificate", "ls").stdout
+    finally:
+        responder.close()
+        hob.run("certificate", "rm", "curious")
+
+
+def test_what_an_authority_says_of_a_certificate_is_stapled(new_hob, tmp_path):
+    hob = new_hob("--ocsp-responders", "any")
+    hob.up()
+    hob.deploy("stapled")
     issuer = Issuer(tmp_path)
     responder = Responder(issuer)
     try:

@@ -1,6 +1,8 @@
 """hob up, down, again, after a crash, and two at once."""
 import json
+import os
 import pathlib
+import resource
 import signal
 import subprocess
 import time
@@ -90,6 +92,7 @@ def test_daemons_are_users_of_their_own_and_keys_are_roots(new_hob):
         pid = hob.pid_of(role)
         status = pathlib.Path(f"/proc/{pid}/status").read_text()
         assert f"Uid:\t{uid}\t{uid}\t{uid}\t{uid}" in status, role
+        assert os.getsid(pid) == pid, "it has a terminal"
         if uid:
             assert "CapEff:\t0000000000000000" in status, role
             assert "NoNewPrivs:\t1" in status, role
@@ -103,6 +106,19 @@ def test_daemons_are_users_of_their_own_and_keys_are_roots(new_hob):
     for role in ("control", "edge", "host"):
         assert secret not in pathlib.Path(f"/proc/{hob.pid_of(role)}/cmdline").read_text(errors="replace")
         assert secret not in (hob.data / "log" / f"{role}.log").read_text(errors="replace")
+
+
+def test_the_supervisor_outlives_a_want_of_descriptors(new_hob):
+    hob = new_hob()
+    hob.up()
+    supervisor, edge = hob.status()["pid"], hob.pid_of("edge")
+    soft, hard = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (3, hard))
+    os.kill(edge, signal.SIGKILL)
+    wait_until("said", 10, lambda: "making a pipe" in (hob.data / "log" / "edge.log").read_text(errors="replace"))
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (soft, hard))
+    hob.wait_until_back("edge", edge)
+    assert hob.status()["pid"] == supervisor
 
 
 @pytest.mark.speed

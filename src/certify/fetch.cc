@@ -1,6 +1,7 @@
 #include "certify/fetch.h"
 
 #include <curl/curl.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <cctype>
@@ -8,6 +9,7 @@
 #include <mutex>
 
 #include "base/assert.h"
+#include "certify/public_address.h"
 
 namespace hob::certify {
 namespace {
@@ -31,6 +33,13 @@ size_t on_body(char* data, size_t size, size_t count, void* self) {
   }
   receiving.answer.body.append(data, size * count);
   return size * count;
+}
+
+// As libcurl's own, but to no address of this machine or its networks. After the name was looked up:
+// a name may lead anywhere.
+curl_socket_t open_public(void*, curlsocktype, curl_sockaddr* address) {
+  if (!is_public(address->addr)) return CURL_SOCKET_BAD;
+  return ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
 std::string_view trim(std::string_view text) {
@@ -75,6 +84,7 @@ Result<FetchAnswer> fetch_blocking(const FetchRequest& request) {
   curl_easy_setopt(easy, CURLOPT_URL, request.url.c_str());
   curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, request.https_only ? "https" : "http,https");
   curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+  if (request.public_only) curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_public);
   curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(easy, CURLOPT_PROXY, "");

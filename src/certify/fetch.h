@@ -22,6 +22,7 @@ inline constexpr Duration kFetchWithin{30'000};
 struct FetchRequest {
   std::string url{};
   bool https_only = true;
+  bool public_only = false;  // kUnavailable where its host has no address that everybody reaches
   std::string method = "GET";  // GET, HEAD, POST
   std::string content_type{};
   std::string body{};

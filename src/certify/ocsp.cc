@@ -157,9 +157,10 @@ bool must_staple(std::string_view chain) {
 }
 
 Async<Result<OcspAnswer>> ask_responder(Fetcher& fetcher, Clock& clock, std::string chain,
-                                        OcspQuestion question) {
+                                        OcspQuestion question, Responders allowed) {
   FetchRequest post{.url = question.url,
                     .https_only = false,  // the answer is signed, and authorities use http for it
+                    .public_only = allowed == Responders::kPublic,
                     .method = "POST",
                     .content_type = "application/ocsp-request",
                     .body = std::move(question.request)};

@@ -40,8 +40,12 @@ Result<OcspAnswer> check_ocsp(std::string_view chain, std::string_view response,
 // Whether clients shall not accept the chain's first certificate without such an answer (RFC 7633).
 bool must_staple(std::string_view chain);
 
+// The address is what somebody's certificate says: kPublic keeps it from what only this machine, or
+// its networks, can reach.
+enum class Responders { kPublic, kAny };
+
 // Asks, and checks what is answered. Errors as Fetcher's, and check_ocsp's.
 Async<Result<OcspAnswer>> ask_responder(Fetcher& fetcher, Clock& clock, std::string chain,
-                                        OcspQuestion question);
+                                        OcspQuestion question, Responders allowed);
 
 }  // namespace hob::certify

@@ -49,6 +49,7 @@ struct UpOptions {
   std::string acme_eab_key_file{};
   std::string acme_challenge{};
   std::string resolver{};
+  std::string ocsp_responders{};
   bool is_public = false;
   bool detach = false;
 };
@@ -93,6 +94,7 @@ Result<void> set_domains(const UpOptions& options, Instance& instance) {
   set(options.acme_contact, instance.acme_contact);
   set(options.acme_challenge, instance.acme_challenge);
   set(options.resolver, instance.resolver);
+  set(options.ocsp_responders, instance.ocsp_responders);
   HOB_CHECK(set_external_account(options, instance));
   if (options.acme_ca_file.empty()) return {};
   instance.acme_ca = options.acme_ca_file != "none";
@@ -354,6 +356,11 @@ void add_up(CLI::App& program, Context& context) {
   command->add_option(
       "--resolver", options->resolver,
       "DNS resolver to ask about custom domains (/etc/resolv.conf's): ADDRESS[:PORT]");
+  command
+      ->add_option("--ocsp-responders", options->ocsp_responders,
+                   "Whom certificates may name to be asked about them: public (addresses alone), or "
+                   "any, in your networks, too")
+      ->check(CLI::IsMember({"public", "any"}));
   command->add_flag("--public", options->is_public, "Services on all addresses, ports 80 and 443");
   command->add_flag("--detach", options->detach,
                     "Return when it is ready, run on in the background");

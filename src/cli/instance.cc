@@ -80,6 +80,7 @@ Result<Instance> load_instance(const std::filesystem::path& data) {
   instance.acme_eab_kid = text_of(object, "acmeEabKid", "");
   instance.acme_challenge = text_of(object, "acmeChallenge", "");
   instance.resolver = text_of(object, "resolver", "");
+  instance.ocsp_responders = text_of(object, "ocspResponders", "");
   const json::value* acme_ca = object.if_contains("acmeCa");
   instance.acme_ca = acme_ca != nullptr && acme_ca->is_bool() && acme_ca->as_bool();
   if (instance.id.size() != 6 ||
@@ -107,6 +108,7 @@ Result<void> save_instance(const Instance& instance) {
       {"acmeEabKid", instance.acme_eab_kid},
       {"acmeChallenge", instance.acme_challenge},
       {"resolver", instance.resolver},
+      {"ocspResponders", instance.ocsp_responders},
   };
   return write_file_durably(instance.data / "instance.json", json::serialize(object) + "\n", 0644);
 }

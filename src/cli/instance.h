@@ -50,7 +50,8 @@ struct Instance {
   // Of an account that the authority made (EAB); empty: none. Its key is acme_eab_key_file().
   std::string acme_eab_kid{};
   std::string acme_challenge{};  // http-01 (empty, too), tls-alpn-01
-  std::string resolver{};        // whom to ask about domains; empty: /etc/resolv.conf's
+  std::string resolver{};         // whom to ask about domains; empty: /etc/resolv.conf's
+  std::string ocsp_responders{};  // public (empty, too), any
 
   std::filesystem::path acme_ca_file() const { return data / "tls" / "acme-ca.pem"; }
   std::filesystem::path acme_eab_key_file() const { return data / "control" / "acme-eab.key"; }

@@ -169,7 +169,8 @@ Result<Supervisor::Commands> Supervisor::make_commands() const {
             instance_.acme_directory, "--acme-contact", instance_.acme_contact, "--acme-ca-file",
             instance_.acme_ca ? instance_.acme_ca_file().string() : "", "--acme-challenge",
             instance_.acme_challenge.empty() ? "http-01" : instance_.acme_challenge, "--resolver",
-            instance_.resolver, "--acme-eab-kid", instance_.acme_eab_kid},
+            instance_.resolver, "--acme-eab-kid", instance_.acme_eab_kid, "--ocsp-responders",
+            instance_.ocsp_responders.empty() ? "public" : instance_.ocsp_responders},
            {"api", kLinkSocket, "credentials"}, kControlUid);
   commands.edge = make("edge",
                        {"--http-fd", "4", "--metrics-fd", "5", "--https-fd", "6", "--access-log-fd",

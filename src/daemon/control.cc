@@ -163,6 +163,8 @@ class Control {
     return {.acme = &acme_,
             .dns = &dns_,
             .fetcher = &fetcher_,
+            .responders = options_.ocsp_responders == "any" ? certify::Responders::kAny
+                                                            : certify::Responders::kPublic,
             .way = options_.acme_way == "tls-alpn-01" ? certify::AcmeWay::kTlsAlpn
                                                       : certify::AcmeWay::kHttp,
             .answered =

@@ -66,6 +66,7 @@ int main(int argc, char** argv) {
   program.add_option("--acme-eab-kid", options.acme_eab_kid);
   program.add_option("--acme-challenge", options.acme_way);
   program.add_option("--resolver", options.resolver);
+  program.add_option("--ocsp-responders", options.ocsp_responders);
   program.add_option("--edge-uid", options.edge_uid);
   program.add_option("--cpu-overcommit", options.cpu_overcommit);
   program.add_option("--memory-overcommit", options.memory_overcommit);

@@ -42,6 +42,7 @@ struct Options {
   std::string acme_eab_kid{};
   std::string acme_way = "http-01";  // or tls-alpn-01
   std::string resolver{};            // "127.0.0.1:8053"; empty: /etc/resolv.conf's (control)
+  std::string ocsp_responders = "public";  // or any (control)
   uid_t edge_uid = 0;  // whose links are an edge's (control, host)
   double cpu_overcommit = 0;  // 0: the default
   double memory_overcommit = 0;

@@ -14,6 +14,7 @@
 #include "base/ids.h"
 #include "certify/acme_client.h"
 #include "certify/dns.h"
+#include "certify/ocsp.h"
 #include "link/messages.h"
 #include "runner/domain.h"
 #include "runner/given_certificates.h"
@@ -30,6 +31,7 @@ struct DomainPorts {
   certify::Dns* dns = nullptr;
   certify::Fetcher* fetcher =
       nullptr;  // for what authorities say of certificates; none: nobody asks
+  certify::Responders responders = certify::Responders::kPublic;
   certify::AcmeWay way = certify::AcmeWay::kHttp;
   // Whether all edges do that now (cluster.h).
   std::function<bool(const link::AcmeChallenge& challenge)> answered{};

@@ -15,7 +15,7 @@ class Runner::Parts {
         controller(store, executor, clock, random, images, logs),
         domains(store, executor, clock, random, domain_ports) {
     if (domain_ports.fetcher != nullptr)
-      staples.emplace(store, executor, clock, *domain_ports.fetcher);
+      staples.emplace(store, executor, clock, *domain_ports.fetcher, domain_ports.responders);
   }
 
   Api api;

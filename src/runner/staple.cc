@@ -1,6 +1,7 @@
 #include "runner/staple.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "certify/ocsp.h"
@@ -29,6 +30,23 @@ Instant staple_retry_at(int failures, Instant now) {
   Duration delay = kStapleRetryMin;
   for (int i = 1; i < failures && delay < kStapleRetryMax; ++i) delay *= 2;
   return now + std::min(delay, kStapleRetryMax);
+}
+
+std::vector<std::string> next_staples(const std::set<std::string>& dirty,
+                                      const std::set<std::string>& busy) {
+  const auto account_of = [](const std::string& key) { return key.substr(0, key.rfind('/')); };
+  std::map<std::string, size_t> held;  // by account
+  for (const std::string& key : busy) ++held[account_of(key)];
+  std::vector<std::string> next;
+  for (const std::string& key : dirty) {
+    if (busy.size() + next.size() >= kStaplesAtOnce) break;
+    if (busy.contains(key)) continue;
+    size_t& of_account = held[account_of(key)];
+    if (of_account >= kStaplesOfAccountAtOnce) continue;
+    ++of_account;
+    next.push_back(key);
+  }
+  return next;
 }
 
 void take_place(cluster::Certificate& certificate) {

@@ -2,8 +2,10 @@
 // pure; and how one certificate takes another's place.
 #pragma once
 
+#include <set>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "base/async.h"
 #include "base/result.h"
@@ -23,6 +25,10 @@ inline constexpr Duration kStapleRetryMax = std::chrono::hours(1);
 // about that often.
 inline constexpr Duration kNextStapleWithin = std::chrono::minutes(2);
 inline constexpr Duration kNextStapleRetry{5'000};
+
+// A responder that does not answer holds one for 30 s: no account's hold them all.
+inline constexpr size_t kStaplesAtOnce = 4;
+inline constexpr size_t kStaplesOfAccountAtOnce = 2;
 
 struct StapleView {
   cluster::Certificate certificate{};
@@ -44,6 +50,10 @@ StapleAction decide_staple(const StapleView& view, Instant now);
 // When the authority is asked again, after an answer that is good until then.
 Instant staple_again_at(Instant until, Instant now);
 Instant staple_retry_at(int failures, Instant now);
+
+// Which of the certificates (keys of records) are seen to now, while `busy` are.
+std::vector<std::string> next_staples(const std::set<std::string>& dirty,
+                                      const std::set<std::string>& busy);
 
 // The successor in the place of the one that is shown, with no staple yet.
 void take_place(cluster::Certificate& certificate);

@@ -19,8 +19,13 @@ constexpr Duration kIdleWait = std::chrono::hours(1);
 }  // namespace
 
 StapleController::StapleController(store::Store& store, Executor executor, Clock& clock,
-                                   certify::Fetcher& fetcher)
-    : store_(store), clock_(clock), fetcher_(fetcher), scope_(executor), dirty_event_(executor) {}
+                                   certify::Fetcher& fetcher, certify::Responders responders)
+    : store_(store),
+      clock_(clock),
+      fetcher_(fetcher),
+      responders_(responders),
+      scope_(executor),
+      dirty_event_(executor) {}
 
 void StapleController::start() {
   scope_.spawn("runner: certificates",
@@ -51,13 +56,10 @@ Async<> StapleController::work() {
         ++it;
       }
     }
-    for (auto it = dirty_.begin(); it != dirty_.end() && busy_.size() < kStaplesAtOnce;) {
-      if (!busy_.insert(*it).second) {
-        ++it;
-        continue;
-      }
-      scope_.spawn("runner: staple", process(*it));
-      it = dirty_.erase(it);
+    for (const std::string& key : next_staples(dirty_, busy_)) {
+      busy_.insert(key);
+      dirty_.erase(key);
+      scope_.spawn("runner: staple", process(key));
     }
     co_await dirty_event_.wait_for(wait);
   }
@@ -112,7 +114,7 @@ Async<Result<void>> StapleController::ask(std::string key, store::Entry entry, b
   auto question = certify::ocsp_question(chain);
   if (!question) co_return Result<void>{};
   const auto answer =
-      co_await certify::ask_responder(fetcher_, clock_, chain, std::move(*question));
+      co_await certify::ask_responder(fetcher_, clock_, chain, std::move(*question), responders_);
   const Instant now = clock_.now();
   if (answer) {
     if (next) take_place(certificate);
@@ -126,9 +128,12 @@ Async<Result<void>> StapleController::ask(std::string key, store::Entry entry, b
     if (!next && answer.error().code == Code::kDenied) certificate.staple.clear();
     certificate.staple_again_at =
         next ? now + kNextStapleRetry : staple_retry_at(++certificate.staple_failures, now);
-    if (certificate.staple_error != answer.error().message)
-      log::warn("certificate has no staple", {{"key", key}, {"error", answer.error().message}});
-    certificate.staple_error = answer.error().message;
+    log::warn("certificate has no staple", {{"key", key}, {"error", answer.error().message}});
+    // How its responder cannot be reached would tell the account of networks that are not its own.
+    certificate.staple_error =
+        answer.error().code == Code::kDenied
+            ? answer.error().message
+            : "its authority's OCSP responder gives no answer that holds; control's log says why";
   }
   store::Transaction transaction;
   transaction.expect[key] = entry.revision;

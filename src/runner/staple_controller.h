@@ -8,16 +8,16 @@
 
 #include "base/async.h"
 #include "certify/fetch.h"
+#include "certify/ocsp.h"
 #include "store/store.h"
 
 namespace hob::runner {
 
-inline constexpr size_t kStaplesAtOnce = 4;  // a responder that does not answer holds one for 30 s
-
 class StapleController {
  public:
   // All must outlive it.
-  StapleController(store::Store& store, Executor executor, Clock& clock, certify::Fetcher& fetcher);
+  StapleController(store::Store& store, Executor executor, Clock& clock, certify::Fetcher& fetcher,
+                   certify::Responders responders);
   void start();
   Async<> stop();
 
@@ -30,6 +30,7 @@ class StapleController {
   store::Store& store_;
   Clock& clock_;
   certify::Fetcher& fetcher_;
+  const certify::Responders responders_;
   AsyncScope scope_;
   Event dirty_event_;
   std::set<std::string> dirty_;

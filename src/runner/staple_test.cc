@@ -16,6 +16,15 @@ std::string shown(const StapleAction& action) {
   return "wake at " + std::to_string((std::get<StapleWakeAt>(action).at - t0) / 1s) + " s";
 }
 
+TEST(Staple, NoAccountHoldsUpTheOthers) {
+  using Keys = std::vector<std::string>;
+  EXPECT_EQ(next_staples({"c/a/1", "c/a/2", "c/a/3", "c/b/1"}, {}),
+            (Keys{"c/a/1", "c/a/2", "c/b/1"}));
+  EXPECT_EQ(next_staples({"c/a/1", "c/a/3", "c/b/1"}, {"c/a/1"}), (Keys{"c/a/3", "c/b/1"}));
+  EXPECT_EQ(next_staples({"c/a/3", "c/b/1", "c/c/1"}, {"c/a/1", "c/a/2", "c/b/2"}),
+            (Keys{"c/b/1"}));
+}
+
 TEST(Staple, Decides) {
   const cluster::Certificate fresh{.certificate = "c"};
   const cluster::Certificate told{.certificate = "c", .staple = "s", .staple_again_at = t0 + 60s};
