@@ -37,7 +37,7 @@ run: build deps-run
 
 # Stops what `make run` started, its data too.
 stop:
-	@[ ! -e /var/lib/hob/instance.json ] || $(BUILD)/bin/hob down --purge
+	@data=$${HOB_DATA:-/var/lib/hob}; [ ! -e $$data/instance.json ] || $(BUILD)/bin/hob down --purge --data $$data
 
 test: deps
 	@$(MAKE) --no-print-directory $(BUILD)/build.ninja

@@ -8,6 +8,7 @@
 #include <cstdio>
 
 #include "cli/commands.h"
+#include "cli/source_build.h"
 #include "cli/supervisor.h"
 
 namespace hob::cli {
@@ -57,6 +58,7 @@ Async<Result<void>> down(const Context& options, bool purge) {
     HOB_CO_CHECK(co_await tear_down(instance));
   }
   if (purge) {
+    HOB_CO_CHECK(co_await clear_builds(options));
     HOB_CO_CHECK(check_no_mount_in(instance.data));
     HOB_CO_CHECK(remove_tree(instance.data));
   }

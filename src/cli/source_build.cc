@@ -24,6 +24,7 @@ namespace asio = boost::asio;
 
 constexpr Duration kBuildWithin{2 * 60 * 60 * 1000};  // of all steps, the base images' making too
 constexpr size_t kMessageBytesMax = 1024 * 1024;      // one line of the builder's
+constexpr Duration kClearWithin{60'000};
 constexpr int kProgressFd = 3;
 
 constexpr const char* kStateVariable = "HOB_BUILD_STATE";
@@ -148,6 +149,17 @@ Async<Result<SourceBuild>> build_source(const Context& context, fs::path folder,
   }
   if (!outcome) co_return fail(outcome.error());
   co_return build;
+}
+
+Async<Result<void>> clear_builds(const Context& context) {
+  std::error_code error;
+  const fs::path state = context.data / "builder";
+  if (!fs::exists(state, error)) co_return Result<void>{};
+  HOB_CO_TRY(const fs::path program, beside_us({"hob-build", "../libexec/hob-build"}));
+  Command command{.argv = {program, "--state", state, "--clear"}};
+  HOB_CO_CHECK(
+      hob::context(co_await run_ok(std::move(command), kClearWithin), "clearing what builds left"));
+  co_return Result<void>{};
 }
 
 }  // namespace hob::cli

@@ -33,4 +33,7 @@ bool is_source_folder(const std::filesystem::path& path);
 Async<Result<SourceBuild>> build_source(const Context& context, std::filesystem::path folder,
                                         std::filesystem::path layout, Progress& progress);
 
+// Takes away what builds of this data that were killed left running or mounted.
+Async<Result<void>> clear_builds(const Context& context);
+
 }  // namespace hob::cli
