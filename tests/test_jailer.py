@@ -54,6 +54,15 @@ class Jail:
                 time.sleep(0.02)
         raise AssertionError("the API does not answer")
 
+    def wait_for_number(self):
+        """What the daemon leaves, once its caller has ended: the number file may still be on its way."""
+        deadline = time.monotonic() + 30
+        path = self.root / "hob-vmm.pid"
+        while not (path.exists() and path.read_text()):
+            assert time.monotonic() < deadline, "no number"
+            time.sleep(0.02)
+        return int(path.read_text())
+
     def status(self, task=None):
         text = pathlib.Path(f"/proc/{self.pid}/status").read_text()
         return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
@@ -114,7 +123,7 @@ def test_daemons_and_pid_namespaces_leave_their_number(jails):
     jail = jails(options=["--daemonize", "--new-pid-ns"])
     assert jail.process.wait(timeout=30) == 0
     assert jail.process.stdout.read() == jail.process.stderr.read() == ""
-    jail.pid = int((jail.root / "hob-vmm.pid").read_text())
+    jail.pid = jail.wait_for_number()
     jail.wait_until_ready()
     assert jail.status()["NSpid"].split() == [str(jail.pid), "1"]
     assert os.getsid(jail.pid) != os.getsid(0)
