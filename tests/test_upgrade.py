@@ -107,7 +107,7 @@ def test_the_supervisor_becomes_the_new_program_and_nothing_is_lost(installed, t
     assert hob.remains() == []
 
 
-@pytest.mark.parametrize("name,script", [("hob", "exit 1"), ("hob", 'for word; do [ "$word" = --resume-check ] && exit 0; done; exit 1'),
+@pytest.mark.parametrize("name,script", [("hob", "exit 1"), ("hob", "exit 0"), ("hob", f'for word; do [ "$word" = --resume-check ] && exec {HOB} "$@"; done; exit 1'),
                                          ("hobd", "exit 1"), ("hobd", '[ "$1" = --version ] && exit 0; exit 1')])
 def test_a_new_program_that_does_not_start_changes_nothing(installed, name, script):
     hob, programs = installed

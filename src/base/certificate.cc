@@ -237,12 +237,14 @@ Result<CertifiedKey> make_alpn_answer(const std::string& host, const Sha256& aut
                             static_cast<int>(value.size())) != 1) {
     return failed("making a certificate");
   }
-  const Extension identifier(X509_EXTENSION_create_by_OBJ(nullptr, kind.get(), 1, octets.get()));
+  const Extension identifier(
+      X509_EXTENSION_create_by_OBJ(nullptr, kind.get(), 1, octets.get()));
   X509* x509 = certificate.get();
-  const bool made =
-      identifier != nullptr && X509_set_issuer_name(x509, X509_get_subject_name(x509)) == 1 &&
-      add_extension(x509, x509, NID_subject_alt_name, alternative_names({host})) &&
-      X509_add_ext(x509, identifier.get(), -1) == 1 && X509_sign(x509, key.get(), EVP_sha256()) > 0;
+  const bool made = identifier != nullptr &&
+                    X509_set_issuer_name(x509, X509_get_subject_name(x509)) == 1 &&
+                    add_extension(x509, x509, NID_subject_alt_name, alternative_names({host})) &&
+                    X509_add_ext(x509, identifier.get(), -1) == 1 &&
+                    X509_sign(x509, key.get(), EVP_sha256()) > 0;
   if (!made) return failed("making a certificate");
   return written(x509, key.get());
 }

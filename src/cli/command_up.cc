@@ -235,7 +235,8 @@ Async<Result<void>> supervise(const Instance& instance, Fd lock, bool detached,
 Result<void> check_resumption(const std::filesystem::path& data) {
   HOB_CHECK(load_instance(data));
   HOB_CHECK(find_hobd());
-  HOB_CHECK(read_state(STDIN_FILENO));
+  HOB_TRY(const std::string words, try_state(STDIN_FILENO));
+  say(words);
   return {};
 }
 

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/digest.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "base/version.h"
@@ -77,14 +78,34 @@ Result<std::string> own_path() {
   return path;
 }
 
-Result<SupervisorState> read_state(int fd) {
+namespace {
+
+// What a trial says: words of ours about what it was told, and no other program's.
+std::string could_take_over(std::string_view state) {
+  return "hob could take over " + hex(sha256(state));
+}
+
+Result<std::string> read_state_text(int fd) {
   std::string text;
   char buffer[16 * 1024];
   ssize_t got = 0;
   while ((got = read(fd, buffer, sizeof buffer)) > 0 && text.size() <= kStateBytesMax)
     text.append(buffer, static_cast<size_t>(got));
   if (got < 0) return fail_errno(errno, "reading what is supervised");
+  return text;
+}
+
+}  // namespace
+
+Result<SupervisorState> read_state(int fd) {
+  HOB_TRY(const std::string text, read_state_text(fd));
   return context(decode_supervisor_state(text), "reading what is supervised");
+}
+
+Result<std::string> try_state(int fd) {
+  HOB_TRY(const std::string text, read_state_text(fd));
+  HOB_CHECK(context(decode_supervisor_state(text), "reading what is supervised"));
+  return could_take_over(text);
 }
 
 Error execute(int program, const std::string& path, const std::string& data,
@@ -150,10 +171,14 @@ Async<Result<void>> Supervisor::make_way(Duration drain) {
   HOB_CO_TRY(const std::string path, own_path());
   HOB_CO_TRY(const std::shared_ptr<const Fd> program, open_program(path));
   // By descriptor: what is tried is what will be executed, whatever is put there meanwhile.
+  const std::string told = encode(state(drain));
   Command trial{.argv = {fmt::format("/proc/{}/fd/{}", getpid(), program->get()), "up", "--data",
                          instance_.data.string(), "--resume-check"},
-                .input = encode(state(drain))};
-  HOB_CO_CHECK(context(co_await run_ok(std::move(trial), kTrialWithin), "trying the new hob"));
+                .input = told};
+  HOB_CO_TRY(const std::string said,
+             context(co_await run_ok(std::move(trial), kTrialWithin), "trying the new hob"));
+  if (said != could_take_over(told) + "\n")
+    co_return fail(Code::kInvalid, "trying the new hob: {} is not a hob that can take over", path);
   // What a daemon writes from now on waits in its pipes; nothing may be between them and its log.
   making_way_ = true;
   const std::vector<std::shared_ptr<Role>> roles = roles_;

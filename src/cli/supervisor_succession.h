@@ -25,6 +25,9 @@ Result<std::string> own_path();
 
 // Reads to the end of it. kInvalid, kCorrupt: decode_supervisor_state()'s.
 Result<SupervisorState> read_state(int fd);
+// The same, for a trial: what it prints, by which its supervisor knows that this is a hob, and one
+// that understood what it was told.
+Result<std::string> try_state(int fd);
 
 // What a supervisor is executed with.
 struct Resumption {

@@ -79,10 +79,7 @@ int choose_protocol(SSL*, const unsigned char** chosen, unsigned char* chosen_si
 // An ACME server that asks by TLS-ALPN-01 (RFC 8737) offers its protocol alone, and is shown what
 // answers it. Whoever offers it for another name finds no protocol in common.
 int answer_acme(SSL* ssl, int*, void*) {
-  constexpr std::string_view kAcmeAlone(
-      "\0\x0b\x0a"
-      "acme-tls/1",
-      13);
+  constexpr std::string_view kAcmeAlone("\0\x0b\x0a" "acme-tls/1", 13);
   const unsigned char* offered = nullptr;
   size_t size = 0;
   if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation, &offered,
@@ -224,8 +221,8 @@ Result<void> Certificates::add(const CertifiedKey& key, const link::EdgeCertific
     entry.staple_until = told->staple_until;
   }
   for (const std::string& name : told != nullptr ? told->host_names : facts.host_names) {
-    const auto [known, fresh] =
-        by_name_.try_emplace(name.starts_with("*.") ? name.substr(1) : name, entries_.size() - 1);
+    const auto [known, fresh] = by_name_.try_emplace(
+        name.starts_with("*.") ? name.substr(1) : name, entries_.size() - 1);
     if (!fresh && entries_[known->second].not_before < entry.not_before)
       known->second = entries_.size() - 1;
   }

@@ -1,8 +1,13 @@
 // PUT /snapshot/create and /snapshot/load.
+#include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 
+#include "base/file.h"
 #include "microvm/api/answers.h"
 #include "microvm/api/api.h"
 #include "microvm/api/snapshot_request.h"
@@ -12,6 +17,33 @@ namespace hob::microvm {
 namespace {
 
 constexpr unsigned kStateFileMode = 0600;
+
+Result<void> check_path(const std::string& path) {
+  if (path.contains('\0')) return fail(Code::kInvalid, "the state file's path has a zero byte");
+  return {};
+}
+
+// A FIFO or a device would be waited for, and with it the API.
+Result<std::string> read_state_file(const std::string& path) {
+  HOB_CHECK(check_path(path));
+  const Fd file(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  struct stat status {};
+  if (!file || fstat(file.get(), &status) < 0) return fail_errno(errno, "opening " + path);
+  if (!S_ISREG(status.st_mode)) return fail(Code::kInvalid, "{} is no regular file", path);
+  if (static_cast<uint64_t>(status.st_size) > kStateBytesMax)
+    return fail(Code::kLimit, "{} is over {} bytes", path, kStateBytesMax);
+  std::string content(static_cast<size_t>(status.st_size), ' ');
+  size_t done = 0;
+  while (done < content.size()) {
+    const ssize_t got = read(file.get(), content.data() + done, content.size() - done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return fail_errno(errno, "reading " + path);
+    if (got == 0) break;
+    done += static_cast<size_t>(got);
+  }
+  content.resize(done);
+  return content;
+}
 
 }  // namespace
 
@@ -27,6 +59,7 @@ Result<void> MicrovmApi::create_snapshot(const SnapshotCreation& creation) {
     return fail(Code::kInvalid,
                 "Cannot save the microVM state: Operation not allowed: save/restore unavailable "
                 "while running");
+  HOB_CHECK(check_path(creation.state_path));
   SnapshotState state{.configuration = configuration_, .boot_source = boot_source_};
   for (const OpenDrive& open : drives_) state.drives.push_back(open.drive);
   state.vsock = vsock_;
@@ -60,7 +93,7 @@ MicrovmApi::Answer MicrovmApi::put_snapshot_load(const HttpRequest&, const Json&
 }
 
 Result<void> MicrovmApi::load_snapshot(const SnapshotLoading& loading) {
-  HOB_TRY(const std::string file, read_file(loading.state_path, kStateBytesMax));
+  HOB_TRY(const std::string file, read_state_file(loading.state_path));
   HOB_TRY(SnapshotState state, read_state(file));
   HOB_CHECK(check(state.configuration));
   configuration_ = state.configuration;

@@ -28,7 +28,8 @@ constexpr mode_t kProgramMode = 0755;
 
 // Anew, so that it has nobody else's hard links and no link leads elsewhere.
 Result<void> copy_program(const std::string& from, const std::string& to) {
-  const Fd source(open(from.c_str(), O_RDONLY | O_CLOEXEC));
+  // A FIFO would be waited for.
+  const Fd source(open(from.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   struct stat status {};
   if (!source || fstat(source.get(), &status) < 0) return fail_errno(errno, "opening " + from);
   if (!S_ISREG(status.st_mode)) return fail(Code::kInvalid, "{} is no regular file", from);
@@ -99,7 +100,9 @@ Result<void> enter_root(const std::string& root) {
   HOB_CHECK(mount_slave(nullptr, "/", MS_SLAVE | MS_REC, "making all mounts slaves"));
   HOB_CHECK(mount_slave(root.c_str(), root.c_str(), MS_BIND | MS_REC, "mounting the jail's root"));
   if (chdir(root.c_str()) < 0) return fail_errno(errno, "entering " + root);
-  if (mkdir("old_root", kPrivate) < 0) return fail_errno(errno, "making old_root");
+  // One that was killed half way has left it behind.
+  if (mkdir("old_root", kPrivate) < 0 && errno != EEXIST)
+    return fail_errno(errno, "making old_root");
   if (syscall(SYS_pivot_root, ".", "old_root") < 0) return fail_errno(errno, "pivot_root");
   if (chdir("/") < 0) return fail_errno(errno, "entering the jail's root");
   if (umount2("old_root", MNT_DETACH) < 0) return fail_errno(errno, "leaving the old root");
@@ -162,6 +165,13 @@ Result<void> drop_privileges(const JailerOptions& options) {
   if (setgroups(0, nullptr) < 0) return fail_errno(errno, "leaving supplementary groups");
   if (setresgid(options.gid, options.gid, options.gid) < 0) return fail_errno(errno, "setgid");
   if (setresuid(options.uid, options.uid, options.uid) < 0) return fail_errno(errno, "setuid");
+  uid_t uids[3] = {};
+  gid_t gids[3] = {};
+  if (getresuid(&uids[0], &uids[1], &uids[2]) < 0 || getresgid(&gids[0], &gids[1], &gids[2]) < 0)
+    return fail_errno(errno, "looking who this is");
+  for (int i = 0; i < 3; ++i)
+    if (uids[i] != options.uid || gids[i] != options.gid)
+      return fail(Code::kInternal, "privileges were not dropped");
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return fail_errno(errno, "PR_SET_NO_NEW_PRIVS");
   return {};
 }

@@ -7,6 +7,7 @@ namespace hob::microvm {
 namespace {
 
 constexpr size_t kIdBytesMax = 64;
+constexpr uint32_t kNobodyNamed = UINT32_MAX;
 
 template <class Number>
 Result<Number> read_number(std::string_view name, std::string_view text) {
@@ -87,6 +88,10 @@ Result<void> check(JailerOptions& options, const std::vector<std::string_view>& 
       return fail(Code::kInvalid, "The argument '{}' is required, but was not supplied.", needed);
   HOB_CHECK(check_jail_id(options.id));
   const std::string name = options.file_name();
+  // To the kernel these numbers mean "leave it as it is": nothing would be dropped.
+  if (options.uid == kNobodyNamed || options.gid == kNobodyNamed)
+    return fail(Code::kInvalid, "{} is no user's or group's number", kNobodyNamed);
+  if (options.base.empty()) return fail(Code::kInvalid, "--chroot-base-dir is empty");
   if (name.empty() || name == "." || name == "..")
     return fail(Code::kInvalid, "'{}' is no file", options.file);
   if (options.parent_cgroup.empty()) options.parent_cgroup = name;

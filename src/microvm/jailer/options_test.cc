@@ -55,6 +55,7 @@ TEST(JailerOptions, RefuseTheRest) {
            {"no controller", {"--cgroup", "shares=1"}, "CONTROLLER.FILE=VALUE"},
            {"another version", {"--cgroup-version", "3"}, "is no cgroup version"},
            {"another limit", {"--resource-limit", "core=1"}, "is no resource"},
+           {"no folder", {"--chroot-base-dir", ""}, "--chroot-base-dir is empty"},
            {"no number", {"--resource-limit", "fsize=much"}, "is no number"},
            {"a parent elsewhere", {"--parent-cgroup", "../x"}, "without '..'"},
            {"a parent at the root", {"--parent-cgroup", "/x"}, "without '..'"}}) {
@@ -69,6 +70,12 @@ TEST(JailerOptions, RefuseTheRest) {
       read_jailer_options({"--id", "a", "--exec-file", "/..", "--uid", "1", "--gid", "1"}));
   EXPECT_FALSE(
       read_jailer_options({"--id", "a", "--exec-file", "/f", "--uid", "-1", "--gid", "1"}));
+  for (const auto& [uid, gid] : {std::pair{"4294967295", "1"}, std::pair{"1", "4294967295"}}) {
+    const auto options =
+        read_jailer_options({"--id", "a", "--exec-file", "/f", "--uid", uid, "--gid", gid});
+    ASSERT_FALSE(options) << uid << " " << gid;
+    EXPECT_EQ(options.error().message, "4294967295 is no user's or group's number");
+  }
   EXPECT_NE(read_jailer_options({"--id", "a"}).error().message.find("'--exec-file' is required"),
             std::string::npos);
 }
