@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <ranges>
 
 #include "cli/log_tail.h"
 
@@ -44,6 +45,15 @@ Async<Result<json::object>> find_operation(Api api, std::string arn, std::string
 
 bool has_ended(const std::string& status) {
   return !status.empty() && status != "PENDING" && !status.ends_with("IN_PROGRESS");
+}
+
+// The event that says why an operation failed; the last one where none does: what the application
+// printed may come after it.
+const std::string& reason_in(const std::vector<std::string>& events) {
+  for (const std::string& event : events | std::views::reverse) {
+    if (event.find("Failure reason") != std::string::npos) return event;
+  }
+  return events.back();
 }
 
 }  // namespace
@@ -166,7 +176,7 @@ Async<Result<void>> follow_operation(Api api, ServiceLine service, std::string o
       }
       if (has_ended(status)) {
         if (status == "SUCCEEDED") co_return Result<void>{};
-        const std::string reason = said.empty() ? "" : ": " + printable(said.back());
+        const std::string reason = said.empty() ? "" : ": " + printable(reason_in(said));
         co_return fail(Code::kUnavailable,
                        "{} {} ended with {}{}\nlook at: hob deploys {}, hob logs {} --events, hob "
                        "logs {}",
