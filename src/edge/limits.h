@@ -46,6 +46,9 @@ inline constexpr size_t kQueuedPerServiceMax =
 inline constexpr size_t kSpareExchangesMax = 1'024;  // kept for the next requests, per loop
 inline constexpr int kConnectRetriesMax =
     2;                                      // other targets tried when nothing was sent: 502 or 504
+// Targets that ended while they had a request: two that are killed together may take it one after the
+// other. A request that itself ends targets takes three with it, not all.
+inline constexpr int kLossRetriesMax = 2;
 inline constexpr int kReuseRetriesMax = 1;  // a kept-alive connection found closed: 502
 inline constexpr int kRefusalsMax = 3;      // by targets of HTTP/2, which say that they did nothing
 inline constexpr uint64_t kLingerBytesMax = 256 * 1024;  // read and dropped after a last answer

@@ -38,7 +38,8 @@ void QueuedRequest::clear() {
   std::fill(std::begin(failed_), std::end(failed_), nullptr);
   queued_us_ = rests_since_ms_ = 0;
   retries_ = 0;
-  waiting_ = resting_ = pinned_ = given_ = unanswered_ = fail_open_ = lost_once_ = false;
+  waiting_ = resting_ = pinned_ = given_ = unanswered_ = fail_open_ = false;
+  losses_ = 0;
 }
 
 Queues::Queues(const Options& options, Calls calls)
@@ -420,12 +421,13 @@ Turn Queues::connect_failed(QueuedRequest& request, bool timed_out, LoopTime now
 // them.
 bool Queues::lost(QueuedRequest& request, bool replayable, LoopTime now) {
   const auto free = std::ranges::find(request.failed_, nullptr);
-  if (!replayable || request.lost_once_ || free - std::begin(request.failed_) >= kConnectRetriesMax)
+  if (!replayable || request.losses_ >= kLossRetriesMax ||
+      free - std::begin(request.failed_) >= kConnectRetriesMax)
     return false;
   *free = request.target_;
   release(request);  // while its target is of its pool
   if (!find_untried(request, now) || !may_retry(request, now)) return false;
-  request.lost_once_ = true;
+  ++request.losses_;
   return true;
 }
 

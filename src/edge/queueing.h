@@ -143,7 +143,7 @@ class QueuedRequest {
   bool given_ : 1 = false;    // to a target of pool_
   bool unanswered_ : 1 = false;  // it was the last one's fault that no answer, or a 5xx, came
   bool fail_open_ : 1 = false;   // has waited long enough: takes what failed, or is not its own
-  bool lost_once_ : 1 = false;   // a target ended without answering it
+  uint8_t losses_ = 0;           // targets that ended without answering it
 };
 
 class Queues {
