@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <set>
 
+#include "base/nearest_word.h"
 #include "builder/yaml.h"
 
 namespace hob::builder {
@@ -14,23 +15,7 @@ namespace {
 
 constexpr std::string_view kReservedPrefix = "AWSAPPRUNNER";
 
-// Edits that turn one word into another; both are short.
-size_t distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row[b.size()];
-}
-
-constexpr size_t kWordBytesCompared = 32;
+constexpr size_t kWordBytesShown = 32;
 
 std::string list_of(std::initializer_list<std::string_view> words) {
   std::string list;
@@ -45,12 +30,11 @@ Result<void> check_keys(const YamlNode& map, std::string_view where,
                         std::initializer_list<std::string_view> known) {
   for (const YamlNode& key : map.keys) {
     if (std::ranges::find(known, key.text) != known.end()) continue;
-    const std::string_view shown = std::string_view(key.text).substr(0, kWordBytesCompared);
-    const auto nearest = std::ranges::min_element(
-        known, {}, [&](std::string_view each) { return distance(shown, each); });
-    if (distance(shown, *nearest) <= 2) {
-      return fail_at(key.place, fmt::format("'{}' is no key of {}; did you mean '{}'?", shown,
-                                            where, *nearest));
+    const std::string_view shown = std::string_view(key.text).substr(0, kWordBytesShown);
+    const std::string meant = nearest_word(key.text, {known.begin(), known.end()});
+    if (!meant.empty()) {
+      return fail_at(key.place,
+                     fmt::format("'{}' is no key of {}; did you mean '{}'?", shown, where, meant));
     }
     return fail_at(key.place,
                    fmt::format("'{}' is no key of {}; there are {}", shown, where, list_of(known)));

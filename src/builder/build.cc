@@ -4,6 +4,7 @@
 #include <deque>
 
 #include "builder/oci_layout.h"
+#include "sandbox/command_line.h"
 
 namespace hob::builder {
 
@@ -13,7 +14,6 @@ namespace fs = std::filesystem;
 
 constexpr size_t kLastLines = 20;  // of a failed command, in the error
 constexpr size_t kLastLineBytes = 500;
-constexpr const char* kPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 std::string in_app(const char* path) { return std::string(kApplicationFolder).substr(1) + path; }
 
@@ -228,7 +228,7 @@ class Build {
                    .working_directory = kApplicationFolder,
                    .port = recipe().port,
                    .labels = request_.labels};
-    plan.environment.emplace("PATH", kPath);
+    plan.environment.emplace("PATH", sandbox::kDefaultPath);
     plan.environment.emplace("PORT", std::to_string(recipe().port));
     plan.labels["hob.runtime"] = recipe().runtime.runtime->name;
     plan.labels["hob.runtime.version"] = recipe().runtime.version->name;

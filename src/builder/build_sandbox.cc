@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,9 +19,11 @@
 #include "guest/task_root.h"
 #include "sandbox/bundle.h"
 #include "sandbox/cgroups.h"
+#include "sandbox/command_line.h"
 #include "sandbox/id_ranges.h"
 #include "sandbox/mounts.h"
 #include "sandbox/scratch_disk.h"
+#include "sandbox/task_files.h"
 
 namespace hob::builder {
 
@@ -32,7 +33,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kSharedDirectory = "/run/hob-shared";
 constexpr const char* kCrun = "/usr/bin/crun";
-constexpr const char* kPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 // The authorities that this machine trusts, a company's own among them: steps trust them too, the
 // image does not. Each program has its own way to be told.
 constexpr const char* kAuthorities = "/etc/ssl/certs/ca-certificates.crt";
@@ -41,7 +41,6 @@ constexpr size_t kAuthoritiesBytesMax = 4 * 1024 * 1024;
 constexpr std::array kAuthoritiesVariables = {
     "SSL_CERT_FILE",  "NODE_EXTRA_CA_CERTS", "npm_config_cafile", "PIP_CERT",
     "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE",  "GIT_SSL_CAINFO"};
-constexpr int64_t kOpenFilesMax = 65'535;
 constexpr int kPollMilliseconds = 100;   // how soon a cancellation is seen
 constexpr Duration kDrainWithin{2'000};  // for output that is in the pipe when all have ended
 
@@ -52,17 +51,6 @@ constexpr const char* kScript =
     "mark=$1; shift; n=0; for command do "
     "sh -c \"$command\" </dev/null; code=$?; "
     "if [ $code -ne 0 ]; then echo; echo \"$mark $n $code\"; read _; exit 1; fi; n=$((n+1)); done";
-
-Result<void> write_text(const fs::path& path, std::string_view content, uid_t owner) {
-  const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  if (!file) return fail_errno(errno, "making " + path.string());
-  if (::write(file.get(), content.data(), content.size()) != static_cast<ssize_t>(content.size())) {
-    return fail_errno(errno, "writing " + path.string());
-  }
-  if (::fchown(file.get(), owner, owner) != 0)
-    return fail_errno(errno, "chown of " + path.string());
-  return {};
-}
 
 struct Pipe {
   Fd read;
@@ -84,7 +72,7 @@ Result<pid_t> spawn(const std::vector<std::string>& argv, const Fd& input, const
   std::vector<char*> words;
   for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);
-  std::string path = std::string("PATH=") + kPath;
+  std::string path = std::string("PATH=") + sandbox::kDefaultPath;
   std::array<char*, 2> environment = {path.data(), nullptr};
   pid_t child = 0;
   const int error =
@@ -143,18 +131,19 @@ struct BuildSandbox::State {
     HOB_TRY(const guest::TaskRoot root, guest::TaskRoot::open(plan.mounts.root));
     HOB_CHECK(root.make_directories(spec.working_directory, plan.first_id));
     const fs::path& files = plan.mounts.files;
-    HOB_CHECK(write_text(files / "hosts", "127.0.0.1\tlocalhost build\n", plan.first_id));
-    HOB_CHECK(write_text(files / "hostname", "build\n", plan.first_id));
+    HOB_CHECK(
+        sandbox::write_task_file(files / "hosts", "127.0.0.1\tlocalhost build\n", plan.first_id));
+    HOB_CHECK(sandbox::write_task_file(files / "hostname", "build\n", plan.first_id));
     const std::string resolv = options.name_server.empty()
                                    ? ""
                                    : "nameserver " + options.name_server + "\noptions ndots:0\n";
-    HOB_CHECK(write_text(files / "resolv.conf", resolv, plan.first_id));
+    HOB_CHECK(sandbox::write_task_file(files / "resolv.conf", resolv, plan.first_id));
     plan.arguments = {"/bin/sh", "-c", kScript, "sh", step};
     plan.arguments.insert(plan.arguments.end(), spec.commands.begin(), spec.commands.end());
-    plan.environment = {"PATH=" + std::string(kPath), "HOME=/root", "HOSTNAME=build",
-                        "SOURCE_DATE_EPOCH=315532800"};
+    plan.environment = {"PATH=" + std::string(sandbox::kDefaultPath), "HOME=/root",
+                        "HOSTNAME=build", "SOURCE_DATE_EPOCH=315532800"};
     if (const Result<std::string> authorities = read_file(kAuthorities, kAuthoritiesBytesMax)) {
-      HOB_CHECK(write_text(files / "authorities", *authorities, plan.first_id));
+      HOB_CHECK(sandbox::write_task_file(files / "authorities", *authorities, plan.first_id));
       plan.files[kAuthoritiesInside] = files / "authorities";
       for (const char* name : kAuthoritiesVariables) {
         plan.environment.push_back(fmt::format("{}={}", name, kAuthoritiesInside));
@@ -174,13 +163,10 @@ struct BuildSandbox::State {
     plan.cpu = options.limits.cpu;
     plan.memory_mib = options.limits.memory_mib;
     plan.processes_max = options.limits.processes_max;
-    rlimit open_files{};
-    ::getrlimit(RLIMIT_NOFILE, &open_files);
-    plan.open_files_max =
-        static_cast<int64_t>(std::min<rlim_t>(open_files.rlim_max, kOpenFilesMax));
+    plan.open_files_max = sandbox::open_files_max();
     const fs::path bundle = options.directory / "bundles" / step;
     HOB_CHECK(make_directories(bundle, 0700));
-    HOB_CHECK(write_text(bundle / "config.json", sandbox::bundle_config(plan), 0));
+    HOB_CHECK(sandbox::write_task_file(bundle / "config.json", sandbox::bundle_config(plan), 0));
     return bundle.string();
   }
 

@@ -2,11 +2,11 @@
 #include <csignal>
 
 #include "base/log.h"
+#include "base/nearest_word.h"
 #include "base/version.h"
 #include "cli/commands.h"
 #include "cli/context.h"
 #include "cli/terminal.h"
-#include "cli/words.h"
 
 namespace {
 
@@ -28,7 +28,7 @@ bool refuse_unknown(const CLI::App& program, const std::string& word) {
     if (command->get_name() == word) return false;
     known.push_back(command->get_name());
   }
-  const std::string meant = hob::cli::closest(word, known);
+  const std::string meant = hob::nearest_word(word, known);
   fprintf(stderr, "hob: there is no command '%s'%s; hob --help lists them\n",
           hob::cli::printable(word).c_str(),
           meant.empty() ? "" : (", did you mean 'hob " + meant + "'?").c_str());

@@ -18,16 +18,5 @@ TEST(Words, AgesArePlain) {
     EXPECT_FALSE(parse_age(wrong)) << wrong;
 }
 
-TEST(Words, TheNearestCommandIsSuggested) {
-  const std::vector<std::string> known = {"up", "down", "deploy", "describe", "ps", "logs", "rm"};
-  EXPECT_EQ(closest("depoly", known), "deploy");
-  EXPECT_EQ(closest("log", known), "logs");
-  EXPECT_EQ(closest("descibe", known), "describe");
-  EXPECT_EQ(closest("donw", known), "down");
-  for (const char* far : {"", "ls", "start", "deployments", "pps!!"})
-    EXPECT_EQ(closest(far, known), "") << far;
-  EXPECT_EQ(closest(std::string(1'000'000, 'x'), known), "");
-}
-
 }  // namespace
 }  // namespace hob::cli

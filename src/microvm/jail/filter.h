@@ -3,7 +3,8 @@
 // A filter stays until the thread ends, is inherited by the threads that it makes, and can only be
 // narrowed. Any other call raises SIGSYS, which ends the process with kExitForbidden and names the
 // call. Where a call's arguments make a difference, they are looked at: no memory becomes code, no
-// new process, no socket but of the unix domain.
+// new process, no socket but of the unix domain. What io_uring does for a ring's owner no filter sees:
+// a jail is still needed.
 #pragma once
 
 #include <linux/filter.h>
