@@ -42,4 +42,15 @@ class Event {
   Fd fd_;
 };
 
+// What joins events to a guest: KVM, without an exit to us. Any thread.
+class EventWiring {
+ public:
+  virtual ~EventWiring() = default;
+  // A guest's write of `bytes` (0: any) with `value` at an MMIO address makes `event` readable.
+  virtual Result<void> notify_on_write(uint64_t address, uint32_t bytes, uint32_t value,
+                                       int event) = 0;
+  // Each write to `event` raises the interrupt.
+  virtual Result<void> raise_by(int event, uint32_t gsi) = 0;
+};
+
 }  // namespace hob::microvm

@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "base/result.h"
+#include "microvm/devices/event.h"
 
 namespace hob::microvm {
 
@@ -85,7 +86,7 @@ class KvmVcpu {
   size_t run_bytes_;
 };
 
-class KvmVm {
+class KvmVm final : public EventWiring {
  public:
   static Result<KvmVm> create(const Kvm& kvm);
 
@@ -95,11 +96,9 @@ class KvmVm {
                           bool log_dirty);
   // In the kernel: IOAPIC, PIC, LAPICs.
   Result<void> create_irqchip();
-  // A guest's write of `bytes` (0: any) with `value` at an MMIO address makes `event` readable,
-  // without an exit to us.
-  Result<void> notify_on_write(uint64_t address, uint32_t bytes, uint32_t value, int event);
-  // Each write to `event` raises the interrupt, from any thread, without a call of ours.
-  Result<void> raise_by(int event, uint32_t gsi);
+  Result<void> notify_on_write(uint64_t address, uint32_t bytes, uint32_t value,
+                               int event) override;
+  Result<void> raise_by(int event, uint32_t gsi) override;
   // The pages that the guest wrote since the last call, bit i of word w: page 64 w + i of the slot.
   Result<std::vector<uint64_t>> take_dirty(uint32_t slot, uint64_t bytes);
 

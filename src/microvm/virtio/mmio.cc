@@ -57,14 +57,14 @@ VirtioMmio::VirtioMmio(VirtioDevice& device, GuestMemory& memory, Loop& loop)
 }
 
 Result<std::unique_ptr<VirtioMmio>> VirtioMmio::create(VirtioDevice& device, GuestMemory& memory,
-                                                       KvmVm& vm, Loop& loop, uint64_t base,
-                                                       uint32_t gsi) {
+                                                       EventWiring& wiring, Loop& loop,
+                                                       uint64_t base, uint32_t gsi) {
   std::unique_ptr<VirtioMmio> mmio(new VirtioMmio(device, memory, loop));
   HOB_TRY(mmio->interrupt_, Event::create());
-  HOB_CHECK(vm.raise_by(mmio->interrupt_.fd(), gsi));
+  HOB_CHECK(wiring.raise_by(mmio->interrupt_.fd(), gsi));
   for (size_t i = 0; i < mmio->queues_.size(); ++i) {
     HOB_TRY(Event event, Event::create());
-    HOB_CHECK(vm.notify_on_write(base + kQueueNotify, 4, static_cast<uint32_t>(i), event.fd()));
+    HOB_CHECK(wiring.notify_on_write(base + kQueueNotify, 4, static_cast<uint32_t>(i), event.fd()));
     HOB_CHECK(
         loop.watch(event.fd(), EPOLLIN, [mmio = mmio.get(), i](uint32_t) { mmio->notified(i); }));
     mmio->notifications_.push_back(std::move(event));

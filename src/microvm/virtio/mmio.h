@@ -10,7 +10,6 @@
 #include "microvm/devices/bus.h"
 #include "microvm/devices/event.h"
 #include "microvm/loop.h"
-#include "microvm/machine/kvm.h"
 #include "microvm/memory/guest_memory.h"
 #include "microvm/virtio/device.h"
 
@@ -38,7 +37,7 @@ class VirtioMmio final : public BusDevice, public DeviceInterrupt {
  public:
   // All must outlive it. Notifications of queues come through `loop`.
   static Result<std::unique_ptr<VirtioMmio>> create(VirtioDevice& device, GuestMemory& memory,
-                                                    KvmVm& vm, Loop& loop, uint64_t base,
+                                                    EventWiring& wiring, Loop& loop, uint64_t base,
                                                     uint32_t gsi);
   ~VirtioMmio() override;
 
