@@ -142,6 +142,32 @@ void Loop::drop_unsent(Socket& socket) {
   if (socket.filter_ != nullptr && socket.sending_ == 0) socket.filter_->wire().clear();
 }
 
+void Loop::gather(Socket& socket, Sending& sending) {
+  const Chain& wire = socket.wire();
+  sending.count = std::min(wire.pieces(), std::size(sending.pieces));
+  sending.bytes = 0;
+  for (size_t i = 0; i < sending.count; ++i) {
+    const Slice& piece = wire.piece(i);
+    // The kernel only reads what is sent.
+    sending.pieces[i] = {.iov_base = const_cast<char*>(piece.data()), .iov_len = piece.size()};
+    sending.bytes += piece.size();
+  }
+  // The socket's last bytes and its end, which follows at once, are one packet together.
+  const bool last = socket.shut_wanted_ && sending.count == wire.pieces() &&
+                    (socket.filter_ == nullptr || (socket.finished_ && socket.out_.empty()));
+  sending.flags = last ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL;
+}
+
+ssize_t Loop::send_now(const Socket& socket, const Sending& sending) {
+  const int flags = sending.flags | MSG_DONTWAIT;
+  if (sending.count == 1)
+    return ::send(socket.fd_, sending.pieces[0].iov_base, sending.pieces[0].iov_len, flags);
+  msghdr header{};
+  header.msg_iov = const_cast<iovec*>(sending.pieces);
+  header.msg_iovlen = sending.count;
+  return ::sendmsg(socket.fd_, &header, flags);
+}
+
 void Loop::sent(Socket& socket, size_t count) {
   socket.wire().consume(count);
   if (socket.unsent() > 0 || socket.shut_wanted_) flush(socket);

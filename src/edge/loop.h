@@ -1,11 +1,12 @@
 // A loop: one thread's sockets, by completion. What is read arrives by itself, what is to be sent
-// is queued and goes out with everything else when the loop next waits; io_uring where the kernel
+// is queued and goes out with everything else before the loop next waits; io_uring where the kernel
 // allows it, else epoll.
 //
 // Everything is called from the loop's thread, but for post() and stop().
 #pragma once
 
 #include <netinet/in.h>
+#include <sys/uio.h>
 
 #include <atomic>
 #include <cstdint>
@@ -121,6 +122,7 @@ class Socket {
   bool one_by_one_ : 1 = false;  // io_uring: receive once, not until told otherwise
   bool filled_ : 1 = false;      // io_uring: the last receive took all there was room for
   bool multishot_ : 1 = false;   // io_uring: the receive under way is of that kind
+  bool full_ : 1 = false;        // io_uring: the kernel has no room for more of wire() just now
   bool connecting_ : 1 = false;
   bool queued_ : 1 = false;  // in flush list
   bool held_ : 1 = false;    // in the list of those that are held
@@ -187,7 +189,7 @@ class Loop {
   virtual void pause(Socket& socket) = 0;
   // Expect much: receive buffer by buffer, so that pause() is exact.
   void set_bulk(Socket& socket, bool bulk) { socket.one_by_one_ = bulk; }
-  // Sends what is queued, with the next wait; while a sender's buffers come in full, only when
+  // Sends what is queued, before the next wait; while a sender's buffers come in full, only when
   // there is much of it or no more has come in the next turn: a few large sends cost less than
   // many.
   void flush(Socket& socket) {
@@ -254,12 +256,16 @@ class Loop {
   void sent(Socket& socket, size_t count);
   bool seal(Socket& socket);
   void drop_unsent(Socket& socket);
-  // Whether a send of `pieces` is the socket's last, and its end follows at once: together they
-  // are one packet.
-  static bool last_send(Socket& socket, size_t pieces) {
-    return socket.shut_wanted_ && socket.wire().pieces() <= pieces &&
-           (socket.filter_ == nullptr || (socket.finished_ && socket.out_.empty()));
-  }
+  // What one send is given of wire().
+  struct Sending {
+    iovec pieces[16];
+    size_t count = 0;
+    size_t bytes = 0;
+    int flags = 0;
+  };
+  static void gather(Socket& socket, Sending& sending);
+  // Without waiting: bytes that the kernel took, or -1 and errno.
+  static ssize_t send_now(const Socket& socket, const Sending& sending);
   void ended(Socket& socket, int error);
   // A peer that answers early and closes breaks our sending, but its answer is still to be read.
   void send_failed(Socket& socket, int error);

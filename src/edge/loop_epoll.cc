@@ -3,7 +3,6 @@
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,7 +14,6 @@ namespace {
 constexpr int kEventsAtOnce = 256;
 constexpr int kReadsInATurn = 4;
 constexpr int kAcceptsInATurn = 64;
-constexpr size_t kPiecesAtOnce = 16;
 constexpr uint64_t kWake = 1;
 constexpr uint64_t kAccept = 2;
 constexpr uint64_t kTagMask = 7;
@@ -198,20 +196,9 @@ void EpollLoop::read_some(Socket& socket) {
 
 void EpollLoop::start_send(Socket& socket) {
   if (!socket.writable_) return;
-  Chain& out = socket.wire();
-  iovec pieces[kPiecesAtOnce];
-  size_t count = 0;
-  size_t bytes = 0;
-  for (; count < out.pieces() && count < kPiecesAtOnce; ++count) {
-    const Slice& piece = out.piece(count);
-    pieces[count] = {.iov_base = const_cast<char*>(piece.data()), .iov_len = piece.size()};
-    bytes += piece.size();
-  }
-  msghdr header{};
-  header.msg_iov = pieces;
-  header.msg_iovlen = count;
-  const int more = last_send(socket, kPiecesAtOnce) ? MSG_MORE : 0;
-  const ssize_t done = ::sendmsg(socket.fd_, &header, MSG_NOSIGNAL | more);
+  Sending sending;
+  gather(socket, sending);
+  const ssize_t done = send_now(socket, sending);
   if (done < 0) {
     if (errno == EINTR) {
       flush(socket);
@@ -222,7 +209,7 @@ void EpollLoop::start_send(Socket& socket) {
     }
     return;
   }
-  if (static_cast<size_t>(done) < bytes) socket.writable_ = false;
+  if (static_cast<size_t>(done) < sending.bytes) socket.writable_ = false;
   sent(socket, static_cast<size_t>(done));
 }
 

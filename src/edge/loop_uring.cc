@@ -184,6 +184,7 @@ void UringLoop::complete(const io_uring_cqe& cqe) {
     }
   } else {
     socket.sending_ = 0;
+    socket.full_ = false;
     if (!socket.closing_) {
       if (cqe.res >= 0) {
         sent(socket, static_cast<size_t>(cqe.res));
@@ -282,10 +283,9 @@ void UringLoop::connect(Socket& socket, const sockaddr_in& address) {
   const int one = 1;
   ::setsockopt(socket.fd_, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   io_uring_sqe* entry = sqe();
-  if (messages_used_ == messages_.size()) messages_.push_back(std::make_unique<Message>());
-  Message& message = *messages_[messages_used_++];
-  message.address = address;
-  io_uring_prep_connect(entry, socket.fd_, reinterpret_cast<const sockaddr*>(&message.address),
+  Message& target = message();
+  target.address = address;
+  io_uring_prep_connect(entry, socket.fd_, reinterpret_cast<const sockaddr*>(&target.address),
                         sizeof(sockaddr_in));
   io_uring_sqe_set_data64(entry, tagged(socket, kConnect));
   socket.connecting_ = true;
@@ -322,34 +322,41 @@ void UringLoop::pause(Socket& socket) {
   io_uring_sqe_set_data64(entry, kIgnore);
 }
 
+UringLoop::Message& UringLoop::message() {
+  if (messages_used_ == messages_.size()) messages_.push_back(std::make_unique<Message>());
+  return *messages_[messages_used_++];
+}
+
 void UringLoop::start_send(Socket& socket) {
-  Chain& out = socket.wire();
-  int flags = MSG_NOSIGNAL | MSG_WAITALL;
-  if (last_send(socket, std::size(Message{}.pieces))) flags |= MSG_MORE;
-  io_uring_sqe* entry = sqe();
-  if (out.pieces() == 1) {
-    const Slice& piece = out.piece(0);
-    io_uring_prep_send(entry, socket.fd_, piece.data(), piece.size(), flags);
-    socket.sending_ = static_cast<uint32_t>(piece.size());
-  } else {
-    if (messages_used_ == messages_.size()) messages_.push_back(std::make_unique<Message>());
-    Message& message = *messages_[messages_used_++];
-    size_t count = 0;
-    uint32_t bytes = 0;
-    for (; count < out.pieces() && count < std::size(message.pieces); ++count) {
-      const Slice& piece = out.piece(count);
-      // The kernel only reads what is sent.
-      message.pieces[count] = {.iov_base = const_cast<char*>(piece.data()),
-                               .iov_len = piece.size()};
-      bytes += static_cast<uint32_t>(piece.size());
+  if (!socket.full_) {
+    // Nearly always the kernel takes all of it at once. By the ring that costs more, and its
+    // completion ends the next wait before anything has come.
+    Sending sending;
+    gather(socket, sending);
+    const ssize_t done = send_now(socket, sending);
+    const bool refused = done < 0 && errno != EAGAIN && errno != EINTR;
+    if (refused) {
+      send_failed(socket, errno);
+      return;
     }
-    message.header = {};
-    message.header.msg_iov = message.pieces;
-    message.header.msg_iovlen = count;
-    io_uring_prep_sendmsg(entry, socket.fd_, &message.header, static_cast<unsigned>(flags));
-    socket.sending_ = bytes;
+    socket.full_ = done < 0 || static_cast<size_t>(done) < sending.bytes;
+    if (done > 0) {
+      sent(socket, static_cast<size_t>(done));
+      return;
+    }
   }
+  // The ring waits for room.
+  io_uring_sqe* entry = sqe();
+  Message& rest = message();
+  gather(socket, rest.sending);
+  rest.header = {};
+  rest.header.msg_iov = rest.sending.pieces;
+  rest.header.msg_iovlen = rest.sending.count;
+  io_uring_prep_sendmsg(entry, socket.fd_, &rest.header,
+                        static_cast<unsigned>(rest.sending.flags | MSG_WAITALL));
+  entry->ioprio |= IORING_RECVSEND_POLL_FIRST;
   io_uring_sqe_set_data64(entry, tagged(socket, kSend));
+  socket.sending_ = static_cast<uint32_t>(rest.sending.bytes);
   ++socket.ops_;
 }
 

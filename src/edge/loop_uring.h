@@ -51,9 +51,10 @@ class UringLoop final : public Loop {
   // What a sendmsg or connect points to until it has been submitted.
   struct Message {
     msghdr header{};
-    iovec pieces[16]{};
+    Sending sending{};
     sockaddr_in address{};
   };
+  Message& message();
 
   io_uring ring_{};
   bool open_ = false;
