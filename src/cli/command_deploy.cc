@@ -146,10 +146,6 @@ Async<Result<void>> deploy(const Context& context, DeployOptions options) {
                      options.name);
     }
     HOB_CO_TRY(input, update_input(options, identifier, service->as_object()));
-    if (json::array tags = tags_of(options); !tags.empty()) {
-      json::object settings = {{"ResourceArn", existing->arn}, {"Tags", std::move(tags)}};
-      HOB_CO_CHECK(co_await api.call("apprunner", "AppRunner.TagResource", std::move(settings)));
-    }
     target = "AppRunner.UpdateService";
   } else {
     HOB_CO_TRY(input, create_input(options, identifier));

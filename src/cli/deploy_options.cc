@@ -211,6 +211,8 @@ Result<json::object> update_input(const DeployOptions& options, std::string_view
       source(identifier, std::move(image_configuration), options.auto_deploy || was_automatic);
   HOB_CHECK(apply_size(options, input));
   apply_health(options, input);
+  // Not before: they are the new version's, the one that serves keeps its own.
+  if (json::array tags = tags_of(options); !tags.empty()) input["Tags"] = std::move(tags);
   return input;
 }
 

@@ -105,6 +105,8 @@ TEST(DeployOptions, UpdateKeepsWhatWasNotGiven) {
       R"({"ServiceArn":"arn","SourceConfiguration":{"AutoDeploymentsEnabled":true,"ImageRepository":)"
       R"({"ImageIdentifier":"new","ImageRepositoryType":"ECR","ImageConfiguration":)"
       R"({"Port":"3000","RuntimeEnvironmentVariables":{"A":"1","B":"3"}}}}})");
+  EXPECT_EQ(json::serialize(update_input({.sticky = "1h"}, "new", service)->at("Tags")),
+            R"([{"Key":"hob:sticky","Value":"1h"}])");
 }
 
 TEST(DeployOptions, ASourcesSecretsReplaceTheServices) {

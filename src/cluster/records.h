@@ -82,13 +82,15 @@ struct Deployment {
   bool promoted = false;  // somebody wants it to have all requests now, and to succeed
   // Since when it is no more than the way back: ready, asleep as far as nobody asks for it.
   std::optional<Instant> kept_since{};
+  std::optional<link::RequestSettings> settings{};  // absent: an older version's, routing's
 };
 BOOST_DESCRIBE_STRUCT(Deployment, (),
                       (id, task, rollout, reason, last_lines, failed_tasks, created_at, ended_at,
                        image_digest, revision, host_names, configuration, step, step_at, promoted,
-                       kept_since))
+                       kept_since, settings))
 
-// How a service's requests are routed; nothing of it makes a deployment.
+// How a service's requests are routed; nothing of it makes a deployment. Its time-outs, `sticky`
+// and `protocol` hold for deployments without settings of their own.
 struct Routing {
   std::vector<std::string> host_names{};
   std::string service_name{};
@@ -191,8 +193,7 @@ struct Host {
   bool connected = false;
   Instant last_seen{};
 };
-BOOST_DESCRIBE_STRUCT(Host, (),
-                      (id, zone, version, cpu, memory_mib, microvm, connected, last_seen))
+BOOST_DESCRIBE_STRUCT(Host, (), (id, zone, version, cpu, memory_mib, microvm, connected, last_seen))
 
 // An edge that may be routing requests: after a restart control waits for it before it takes a task
 // away.

@@ -36,7 +36,8 @@ std::vector<link::RouteVersion> versions_of(const Service& service,
     versions.push_back({.id = deployment.id.value,
                         .weight = weight,
                         .host_names = deployment.host_names,
-                        .awake_min = awake_min_of(service, deployment, weight)});
+                        .awake_min = awake_min_of(service, deployment, weight),
+                        .settings = settings_of(service, deployment)});
   }
   if (versions.size() < 2 && !named) versions.clear();
   return versions;
@@ -64,7 +65,27 @@ std::vector<link::Target> targets_of(const Service& service,
   return targets;
 }
 
+link::RequestSettings settings_of(const Routing& routing) {
+  return {.protocol = routing.protocol,
+          .request_timeout = routing.request_timeout,
+          .idle_timeout = routing.idle_timeout,
+          .sticky = routing.sticky};
+}
+
+// Of the version that serves: what edges of an older version go by for all of them.
+link::RequestSettings settings_of(const Service& service) {
+  if (service.deployments.empty()) return settings_of(service.routing);
+  const auto serves =
+      std::ranges::find(service.deployments, RolloutState::kCompleted, &Deployment::rollout);
+  return settings_of(service,
+                     serves != service.deployments.end() ? *serves : service.deployments.front());
+}
+
 }  // namespace
+
+link::RequestSettings settings_of(const Service& service, const Deployment& deployment) {
+  return deployment.settings.value_or(settings_of(service.routing));
+}
 
 std::vector<link::Route> decide_routes(
     const std::map<std::string, const Service*>& services,
@@ -73,19 +94,20 @@ std::vector<link::Route> decide_routes(
   for (const auto& [key, each] : services) {
     const Service& service = *each;
     const auto mine = tasks.find(key);
+    const link::RequestSettings settings = settings_of(service);
     link::Route route{.account = service.account,
                       .service = service.name,
                       .service_name = service.routing.service_name,
                       .host_names = service.routing.host_names,
                       .state = service.routing.state,
                       .max_concurrency = service.routing.max_concurrency,
-                      .request_timeout = service.routing.request_timeout,
-                      .idle_timeout = service.routing.idle_timeout,
+                      .request_timeout = settings.request_timeout,
+                      .idle_timeout = settings.idle_timeout,
                       .awake_min = service.routing.awake_min,
                       .sleep_after = service.routing.sleep_after,
                       .queue_timeout = service.routing.queue_timeout,
-                      .protocol = service.routing.protocol,
-                      .sticky = service.routing.sticky};
+                      .protocol = settings.protocol,
+                      .sticky = settings.sticky};
     if (mine != tasks.end()) route.targets = targets_of(service, mine->second);
     route.versions = versions_of(service, route.targets);
     if (route.versions.empty()) {

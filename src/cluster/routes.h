@@ -21,6 +21,9 @@ std::vector<link::Route> decide_routes(
     const std::map<std::string, const Service*>& services,
     const std::map<std::string, std::vector<const Task*>>& tasks);
 
+// How requests to this deployment's tasks are served.
+link::RequestSettings settings_of(const Service& service, const Deployment& deployment);
+
 // The id by which edges know an account's certificate.
 std::string shown_id(std::string_view account, std::string_view certificate);
 

@@ -58,5 +58,33 @@ TEST(DecideRoutes, HealthyAndDrainingTargetsInOrder) {
   EXPECT_TRUE(decide_routes({{"k", &service}}, {}).empty());
 }
 
+TEST(DecideRoutes, EachVersionIsServedAsItsOwnSettingsSay) {
+  Service service{.name = "s",
+                  .deployments = {{.id = DeploymentId{"new"},
+                                   .rollout = RolloutState::kInProgress,
+                                   .settings = {{.protocol = link::TargetProtocol::kHttp2}}},
+                                  {.id = DeploymentId{"d"}, .rollout = RolloutState::kCompleted}},
+                  .routing = {.host_names = {"s.localhost"}, .request_timeout = 9s}};
+  const Task old = task("a");
+  Task fresh = task("b");
+  fresh.deployment = DeploymentId{"new"};
+  const auto route = [&](const std::vector<const Task*>& tasks) {
+    return decide_routes({{"k", &service}}, {{"k", tasks}}).at(0);
+  };
+  link::Route seen = route({&old, &fresh});
+  ASSERT_EQ(seen.versions.size(), 2u);
+  EXPECT_EQ(seen.versions[0].settings->protocol, link::TargetProtocol::kHttp2);
+  EXPECT_EQ(seen.versions[0].settings->request_timeout, 120s);
+  EXPECT_EQ(seen.versions[1].settings->protocol, link::TargetProtocol::kHttp1);
+  EXPECT_EQ(seen.versions[1].settings->request_timeout, 9s) << "an older control's: the service's";
+  // Whoever knows nothing of versions' settings, or is told of one version only.
+  EXPECT_EQ(seen.request_timeout, 9s);
+  service.deployments.pop_back();
+  seen = route({&fresh});
+  EXPECT_TRUE(seen.versions.empty());
+  EXPECT_EQ(seen.protocol, link::TargetProtocol::kHttp2);
+  EXPECT_EQ(seen.request_timeout, 120s);
+}
+
 }  // namespace
 }  // namespace hob::cluster

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "cluster/deployment_failure.h"
+#include "cluster/routes.h"
 #include "cluster/task_state.h"
 
 namespace hob::cluster {
@@ -48,6 +49,14 @@ class Decision {
   }
   bool lost(const Task& task) const {
     return !task.host.empty() && view_.lost_hosts.contains(task.host);
+  }
+  // The longest that a request may take which it still has.
+  Duration drain_max(const Task& task) const {
+    const auto of = std::ranges::find(service_.deployments, task.deployment, &Deployment::id);
+    const Duration timeout = of != service_.deployments.end()
+                                 ? settings_of(service_, *of).request_timeout
+                                 : service_.routing.request_timeout;
+    return timeout == Duration(0) ? kDrainMax : std::min(timeout, kDrainMax);
   }
   // Told to stop, or ended, in this decision too.
   bool wanted(const Task& task) const { return is_wanted(task) && !ended_.contains(task.id); }
@@ -235,13 +244,11 @@ class Decision {
   }
 
   void end_drained() {
-    const Duration timeout = service_.routing.request_timeout;
-    const Duration wait_max = timeout == Duration(0) ? kDrainMax : std::min(timeout, kDrainMax);
     for (const Task* task : tasks_) {
       if (!is_present(*task) || task->desired != link::DesiredStatus::kRunning ||
           !task->draining_since)
         continue;
-      const Instant deadline = *task->draining_since + wait_max;
+      const Instant deadline = *task->draining_since + drain_max(*task);
       if (traffic(*task).gone || now_ >= deadline)
         stop(*task, scaling_reason(*task));
       else

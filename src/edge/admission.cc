@@ -45,21 +45,19 @@ bool asks_for_h2c(const http::RequestHead& head) {
 // Whether a request's upgrade is passed on, and what is to be known of it.
 struct Switch {
   bool asked = false;
-  std::string key{};     // ours; empty: none is needed
-  std::string accept{};  // the one that opens it, where that is ours to tell or to check
+  std::string key{};  // ours; empty: none is needed
+  // The one that opens it, if it is a WebSocket: ours to check where the client does not, and to
+  // tell where the target does not. What the target speaks is not known yet.
+  std::string accept{};
 };
 
-Switch switch_of(Worker& worker, const http::RequestHead& head, const Origin& origin,
-                 link::TargetProtocol protocol) {
+Switch switch_of(Worker& worker, const http::RequestHead& head, const Origin& origin) {
   Switch result;
   if (!head.upgrade || head.minor != 1 || asks_for_h2c(head)) return result;
   if (origin.connect) {
     result.key = websocket_key(worker.random(), worker.random());
     result.accept = websocket_accept(result.key);
-  } else if (protocol == link::TargetProtocol::kHttp2) {
-    // Targets of HTTP/2 know no other upgrade.
-    const std::string_view key = websocket_key_of(head);
-    if (key.empty()) return result;
+  } else if (const std::string_view key = websocket_key_of(head); !key.empty()) {
     result.accept = websocket_accept(key);
   }
   result.asked = true;
@@ -126,10 +124,10 @@ Admission admit(Worker& worker, std::string_view raw, const Origin& origin) {
   admission.exchange = worker.take_exchange();
   Exchange& exchange = *admission.exchange;
   if (destination->pool != nullptr) exchange.pin(destination->pool);
-  if (admission.service->route.sticky_seconds > 0) worker.recall(exchange, *destination);
+  if (admission.service->sticky) worker.recall(exchange, *destination);
   const std::array<char, 35> trace =
       new_trace(worker.unix_seconds(), worker.random(), worker.random());
-  Switch to = switch_of(worker, head, origin, admission.service->route.protocol);
+  Switch to = switch_of(worker, head, origin);
   const RequestRewrite how{.forwarded = origin.forwarded,
                            .new_trace = {trace.data(), trace.size()},
                            .upgrade = to.asked,

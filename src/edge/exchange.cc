@@ -17,7 +17,7 @@ void Exchange::start(Front& front, std::shared_ptr<Service> service, const Reque
   service_ = std::move(service);
   facts_ = facts;
   started_us_ = worker_.loop().now_us();
-  started_ms_ = last_progress_ms_ = worker_.loop().now_ms();
+  last_progress_ms_ = worker_.loop().now_ms();
   keeping_ = true;
   worker_.queues().begin(*this, worker_.now());
   if (facts.framing == http::Framing::kLength) {
@@ -36,7 +36,7 @@ void Exchange::start(Front& front, std::shared_ptr<Service> service, const Reque
 void Exchange::obey(Turn turn) {
   switch (turn) {
     case Turn::kGiven:
-      return attach(worker_.upstream_to(target_, service_->route.protocol));
+      return attach(worker_.upstream_to(target_, pool_->settings.protocol));
     case Turn::kWaits:
       return set_deadline();
     case Turn::kPaused:
@@ -58,8 +58,8 @@ void Exchange::set_deadline() {
   uint64_t due = deadline_ms_;
   if (held()) {
     due = worker_.queues().due(*this);
-  } else if (service_->route.idle_timeout_ms > 0) {
-    due = std::min(due, last_progress_ms_ + service_->route.idle_timeout_ms);
+  } else if (const uint64_t idle = pool_->settings.idle_timeout_ms; idle > 0) {
+    due = std::min(due, last_progress_ms_ + idle);
   }
   worker_.loop().set_alarm(*this, due);
 }
@@ -71,7 +71,7 @@ void Exchange::on_alarm() {
     return;
   }
   const uint64_t now = worker_.loop().now_ms();
-  const uint64_t idle = service_->route.idle_timeout_ms;
+  const uint64_t idle = pool_->settings.idle_timeout_ms;
   const bool late = now >= deadline_ms_ && !upgraded_;
   if (late || (idle > 0 && now >= last_progress_ms_ + idle)) {
     if (!request_ended_ && wants_body() && !late) {
@@ -276,7 +276,7 @@ void Exchange::upstream_head(const http::ResponseHead& head, std::string_view ra
   }
   if (head.code == 101) {
     if (!facts_.upgrade || !head.upgrade ||
-        (!websocket_accept_.empty() && !opens_websocket(head, websocket_accept_))) {
+        (facts_.connect && !opens_websocket(head, websocket_accept_))) {
       upstream_lost(Refusal::kBadResponse);
       return;
     }
@@ -296,7 +296,7 @@ void Exchange::upstream_head(const http::ResponseHead& head, std::string_view ra
   trailers_.clear();
   head_.clear();
   status_ = head.code;
-  if (const uint64_t seconds = service_->route.sticky_seconds; seconds > 0) {
+  if (const uint64_t seconds = pool_->settings.sticky_seconds; seconds > 0) {
     answer_lines_ = sticky_line({.version = pool_->shared->token, .target = target_->shared->token},
                                 seconds, facts_.secure);
   }

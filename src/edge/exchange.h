@@ -82,8 +82,8 @@ class Exchange final : public QueuedRequest, public Alarm {
   // The canonical head goes here before start(): request line and fields, without framing and the
   // last empty line.
   Chain& head() { return head_; }
-  // A 101 must be a WebSocket's, with this Sec-WebSocket-Accept; empty: that is the client's
-  // matter. Before start().
+  // The Sec-WebSocket-Accept that opens the WebSocket which is asked for; empty: it is another
+  // upgrade. Before start().
   void expect_websocket(std::string accept) { websocket_accept_ = std::move(accept); }
   const std::string& websocket_accept() const { return websocket_accept_; }
   // From here the front hears its answer. It may come within the call.
@@ -156,7 +156,6 @@ class Exchange final : public QueuedRequest, public Alarm {
   std::string trailers_;  // likewise
   std::string log_prefix_;
   uint64_t started_us_ = 0;
-  uint64_t started_ms_ = 0;
   uint64_t last_progress_ms_ = 0;
   uint64_t sent_bytes_ = 0;      // of the answer's body
   uint64_t received_bytes_ = 0;  // of the request's

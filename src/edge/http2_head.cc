@@ -267,10 +267,9 @@ void write_request_block(std::string_view text, bool websocket, std::string& blo
           http::equal_without_case(name, "transfer-encoding")) {
         continue;
       }
-      if (websocket && (http::equal_without_case(name, "upgrade") ||
-                        http::equal_without_case(name, "sec-websocket-key"))) {
+      if (http::equal_without_case(name, "upgrade") ||
+          (websocket && http::equal_without_case(name, "sec-websocket-key")))
         continue;
-      }
       hpack_field(name, value, block);
     }
   }

@@ -27,7 +27,8 @@ void Http2Call::begin(Exchange& exchange) {
 bool Http2Call::connected() const { return connection_.connected_; }
 
 bool Http2Call::send_head(const Chain& head) {
-  const bool upgrade = exchange_->facts().upgrade;
+  // Of others than WebSockets HTTP/2 knows none: asked in vain, as a server may let it be.
+  const bool upgrade = exchange_->facts().upgrade && !exchange_->websocket_accept().empty();
   if (upgrade && !connection_.settings_taken_) {
     connection_.waiting_ = this;
     return true;

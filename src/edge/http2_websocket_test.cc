@@ -472,5 +472,45 @@ TEST_P(WebSocket, HasAnIdleTimeAndNoOther) {
 
 INSTANTIATE_TEST_SUITE_P(Io, WebSocket, ::testing::ValuesIn(available_io()), io_test_name);
 
+// While one follows the other: which of them a request goes to is known after its head was read.
+TEST_P(WebSocket, VersionsMaySpeakEachItsOwn) {
+  Backend first(serve_http1), second(serve_http2);
+  rig_.emplace(GetParam(), 1, Times{});
+  link::Route route = rig_->route({&first, &second});
+  route.targets[0].version = "old";
+  route.targets[1].version = "new";
+  route.max_concurrency = 1000;
+  route.versions = {{.id = "old",
+                     .weight = 1,
+                     .host_names = {"old.local"},
+                     .settings = link::RequestSettings{.protocol = kHttp1}},
+                    {.id = "new",
+                     .weight = 1,
+                     .host_names = {"new.local"},
+                     .settings = link::RequestSettings{.protocol = kHttp2}}};
+  rig_->apply({route});
+  for (int i = 0; i < 20; ++i) {
+    Connection client = rig_->connect();
+    EXPECT_EQ(open_by_http1(client, "/").status, 101);
+    H2Client h2(rig_->port());
+    open(h2, 1, "/");
+    expect_echo(h2, 1);
+  }
+  EXPECT_GT(first.connections(), 0);
+  EXPECT_GT(second.connections(), 0);
+  // Another upgrade than to WebSockets: HTTP/2 has none, and what is asked for is answered without.
+  for (const auto& [host, status] : {std::pair("old.local", 101), std::pair("new.local", 200)}) {
+    Connection client = rig_->connect();
+    client.write(
+        fmt::format("GET /upgrade HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\n"
+                    "Upgrade: echo\r\n\r\n",
+                    host));
+    http::ResponseHead head;
+    while (http::parse(client.buffer(), head, "GET") == http::Parsed::kMore && client.fill()) {
+    }
+    EXPECT_EQ(head.code, status) << host;
+  }
+}
+
 }  // namespace
 }  // namespace hob::edge

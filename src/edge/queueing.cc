@@ -14,6 +14,7 @@ void QueuedRequest::enter_pool(const std::shared_ptr<Pool>& pool, LoopTime now) 
   leave_pool(now);
   pool_ = pool;
   pool_->counts->in_flight.begin(now.us);
+  set_deadline_of(*pool_);
 }
 
 void QueuedRequest::leave_pool(LoopTime now) {
@@ -112,6 +113,7 @@ void Queues::apply_pools(Service& service, const ServiceRoute& route,
                          std::vector<std::shared_ptr<Pool>>& dropped, LoopTime now) {
   std::vector<std::shared_ptr<Pool>> before = std::exchange(service.pools, {});
   service.shares = 0;
+  service.sticky = false;
   for (const PoolRoute& from : route.pools) {
     const auto known = std::ranges::find_if(
         before, [&](const auto& pool) { return pool != nullptr && pool->shared == from.pool; });
@@ -121,6 +123,8 @@ void Queues::apply_pools(Service& service, const ServiceRoute& route,
       pool->shared = from.pool;
       pool->counts = from.pool->loops[loop_].get();
     }
+    pool->settings = from.settings;
+    service.sticky |= from.settings.sticky_seconds > 0;
     pool->share = from.share;
     pool->sleeps = from.awake_min >= 0;
     service.shares += static_cast<uint64_t>(from.share);
@@ -201,6 +205,7 @@ void Queues::recall(QueuedRequest& request, const Destination& destination,
     // A way by name is to that version alone; one without a share has no claim on its clients.
     if (destination.pool != nullptr ? pool != destination.pool : pool->share == 0) continue;
     if (pool->shared->token != tokens.version) continue;
+    if (pool->settings.sticky_seconds == 0) return;
     const auto known = std::ranges::find_if(
         pool->targets, [&](const auto& target) { return target->shared->token == tokens.target; });
     request.prefer(pool, known != pool->targets.end() ? *known : nullptr);
@@ -306,11 +311,12 @@ bool Queues::any_free(const Service& service, const Pool& pool) {
 
 void Queues::begin(QueuedRequest& request, LoopTime now) {
   Service& service = *request.service_;
-  const uint64_t limit = service.route.request_timeout_ms;
-  request.deadline_ms_ = limit == 0 ? ~uint64_t{0} : now.ms + limit;
+  request.begun_ms_ = now.ms;
   service.counts->in_flight.begin(now.us);
   service.budget.request(now.ms / 1'000);
-  if (request.pool_ != nullptr) request.pool_->counts->in_flight.begin(now.us);
+  if (request.pool_ == nullptr) return request.enter_pool(choose_pool(service), now);
+  request.pool_->counts->in_flight.begin(now.us);
+  request.set_deadline_of(*request.pool_);
 }
 
 Turn Queues::dispatch(QueuedRequest& request, LoopTime now) {

@@ -41,6 +41,7 @@ struct Target {
 struct Pool {
   std::shared_ptr<SharedPool> shared{};
   PoolCounts* counts = nullptr;
+  PoolSettings settings{};
   int share = 0;        // of the requests that name no version
   bool sleeps = false;  // some of its targets may sleep
   bool listed = true;
@@ -61,6 +62,7 @@ struct Service {
   bool listed = true;
   std::vector<std::shared_ptr<Pool>> pools{};  // at least one
   uint64_t shares = 1;                         // of all pools
+  bool sticky = false;                         // one of them is
   size_t waiting = 0;                          // in all pools
   RetryBudget budget{};
 };
@@ -109,6 +111,10 @@ class QueuedRequest {
   ~QueuedRequest() = default;
   QueuedRequest(const QueuedRequest&) = delete;
   QueuedRequest& operator=(const QueuedRequest&) = delete;
+  void set_deadline_of(const Pool& pool) {
+    const uint64_t limit = pool.settings.request_timeout_ms;
+    deadline_ms_ = limit == 0 ? ~uint64_t{0} : begun_ms_ + limit;
+  }
   // No target has it, and one still may.
   bool held() const { return waiting_ || resting_; }
   uint64_t waiting_since_ms() const { return waiting_since_us_ / 1'000; }
@@ -116,20 +122,22 @@ class QueuedRequest {
     if (retries_ < UINT8_MAX) ++retries_;
   }
   bool has_failed(const Target& target) const;
-  // The version whose request it is now; what became of it there is counted when it leaves.
+  // The version whose request it is now, and whose time it has, from its beginning on; what became
+  // of it there is counted when it leaves.
   void enter_pool(const std::shared_ptr<Pool>& pool, LoopTime now);
   void leave_pool(LoopTime now);
   // As good as new.
   void clear();
 
   std::shared_ptr<Service> service_;
-  std::shared_ptr<Pool> pool_;      // from the first dispatch on
+  std::shared_ptr<Pool> pool_;      // from begin() on, but while it rests
   std::shared_ptr<Target> target_;  // of pool_
   std::shared_ptr<Target> sticky_;  // waited for while it can be used; nullptr: any will do
   // Tried and failed, not to be tried again while there are others.
   std::shared_ptr<const Target> failed_[3] = {};
   QueuedRequest* next_waiting_ = nullptr;
   QueuedRequest* previous_waiting_ = nullptr;
+  uint64_t begun_ms_ = 0;
   uint64_t deadline_ms_ = 0;  // of the whole request; ~0: none
   uint64_t waiting_since_us_ = 0;
   uint64_t queued_us_ = 0;       // in all
@@ -178,7 +186,7 @@ class Queues {
   static void recall(QueuedRequest& request, const Destination& destination,
                      const StickyTokens& tokens);
 
-  // Counts a request that has its service, and its deadline.
+  // Counts a request that has its service; its version is chosen, and by it its deadline.
   void begin(QueuedRequest& request, LoopTime now);
   // Finds a target for it, or lets it wait.
   Turn dispatch(QueuedRequest& request, LoopTime now);

@@ -13,6 +13,7 @@ constexpr uint64_t kBegan = 1'000'000;  // milliseconds
 
 struct Request final : QueuedRequest {
   using QueuedRequest::clear;
+  using QueuedRequest::deadline_ms_;
   using QueuedRequest::service_;
   using QueuedRequest::target_;
   std::optional<Turn> told{};
@@ -309,6 +310,75 @@ TEST_F(QueuesTest, WhoLosesItsVersionMayTakeTheNextOneAlong) {
   EXPECT_EQ(third.told, Turn::kWaits);
   leave(first);
   leave(third);
+}
+
+TEST_F(QueuesTest, ARequestHasTheTimeOfItsVersion) {
+  const auto version = [](std::string id, int weight, int64_t request_timeout) {
+    return link::RouteVersion{
+        .id = std::move(id),
+        .weight = weight,
+        .settings = link::RequestSettings{.request_timeout = Duration(request_timeout)}};
+  };
+  link::Route route{.service = "s",
+                    .host_names = {"s.local"},
+                    .request_timeout = Duration(9),
+                    .queue_timeout = Duration(50'000),
+                    .versions = {version("old", 1, 3'000), version("new", 0, 0)}};
+  const auto apply = [&] {
+    queues_.apply(*book_.compile({.version = ++version_, .routes = {route}}), now());
+  };
+  apply();
+  Request request;
+  EXPECT_EQ(send(request), Turn::kWaits);
+  EXPECT_EQ(request.deadline_ms_, kBegan + 3'000);
+  // It goes over, and has waited for a second by then.
+  ms_ += 1'000;
+  std::swap(route.versions[0].weight, route.versions[1].weight);
+  apply();
+  EXPECT_EQ(request.deadline_ms_, ~uint64_t{0});
+  ms_ += 1'000;
+  std::swap(route.versions[0].weight, route.versions[1].weight);
+  apply();
+  EXPECT_EQ(request.deadline_ms_, kBegan + 3'000) << "from its beginning on";
+  leave(request);
+  // An older control says nothing of versions: as the route says.
+  for (link::RouteVersion& each : route.versions) each.settings.reset();
+  apply();
+  EXPECT_EQ(send(request), Turn::kWaits);
+  EXPECT_EQ(request.deadline_ms_, ms_ + 9);
+  leave(request);
+}
+
+// Of two versions one alone keeps its clients.
+TEST_F(QueuesTest, AVersionThatIsNotStickyHasNoClientsOfItsOwn) {
+  link::Route route{
+      .service = "s",
+      .host_names = {"s.local"},
+      .max_concurrency = 100,
+      .targets = {{.task = TaskId{"a"}, .address = "198.18.0.10", .port = 80, .version = "old"},
+                  {.task = TaskId{"b"}, .address = "198.18.0.11", .port = 80, .version = "new"}},
+      .versions = {{.id = "old", .weight = 1, .settings = link::RequestSettings{}},
+                   {.id = "new",
+                    .weight = 1,
+                    .settings = link::RequestSettings{.sticky = Duration(60'000)}}}};
+  queues_.apply(*book_.compile({.version = ++version_, .routes = {route}}), now());
+  const Destination& way = *queues_.find("s.local");
+  EXPECT_TRUE(way.service->sticky);
+  std::set<char> of_old, of_new;
+  for (int i = 0; i < 50; ++i) {
+    for (const auto& pool : way.service->pools) {
+      const bool old = pool->shared->version == "old";
+      Request request;
+      request.service_ = way.service;
+      queues_.recall(request, way,
+                     {.version = pool->shared->token, .target = shared(old ? 'a' : 'b').token});
+      EXPECT_EQ(send(request), Turn::kGiven);
+      (old ? of_old : of_new).insert(request.at());
+      queues_.release(request);
+    }
+  }
+  EXPECT_EQ(of_old.size(), 2U);
+  EXPECT_EQ(of_new, std::set<char>{'b'});
 }
 
 }  // namespace

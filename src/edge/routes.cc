@@ -29,6 +29,14 @@ namespace {
 uint64_t milliseconds(Duration duration) {
   return static_cast<uint64_t>(std::max<int64_t>(duration.count(), 0));
 }
+
+PoolSettings compiled_settings(const link::RequestSettings& settings) {
+  return {.protocol = settings.protocol,
+          .request_timeout_ms = milliseconds(settings.request_timeout),
+          .idle_timeout_ms = milliseconds(settings.idle_timeout),
+          .sticky_seconds =
+              std::min<uint64_t>(milliseconds(settings.sticky) / 1'000, kStickyMaxSeconds)};
+}
 }  // namespace
 
 // What the table being compiled names.
@@ -96,21 +104,22 @@ std::shared_ptr<const Routes> RouteBook::compile(const link::RouteTable& table) 
                           .host_names = route.host_names,
                           .state = route.state,
                           .max_concurrency = std::clamp(route.max_concurrency, 1, kConcurrencyMax),
-                          .request_timeout_ms = milliseconds(route.request_timeout),
-                          .idle_timeout_ms = milliseconds(route.idle_timeout),
                           .queue_timeout_ms = milliseconds(route.queue_timeout),
-                          .protocol = route.protocol,
-                          .sleep_after_ms = milliseconds(route.sleep_after),
-                          .sticky_seconds = std::min<uint64_t>(milliseconds(route.sticky) / 1'000,
-                                                               kStickyMaxSeconds)};
+                          .sleep_after_ms = milliseconds(route.sleep_after)};
+    const link::RequestSettings common{.protocol = route.protocol,
+                                       .request_timeout = route.request_timeout,
+                                       .idle_timeout = route.idle_timeout,
+                                       .sticky = route.sticky};
     std::vector<int> weights;
     if (route.versions.empty()) {
-      compiled.pools.push_back(
-          {.pool = pool_of(service, "", next), .awake_min = std::max(route.awake_min, -1)});
+      compiled.pools.push_back({.pool = pool_of(service, "", next),
+                                .settings = compiled_settings(common),
+                                .awake_min = std::max(route.awake_min, -1)});
       weights.push_back(1);
     }
     for (const link::RouteVersion& version : route.versions) {
       compiled.pools.push_back({.pool = pool_of(service, version.id, next),
+                                .settings = compiled_settings(version.settings.value_or(common)),
                                 .host_names = version.host_names,
                                 .awake_min = std::max(version.awake_min, -1)});
       weights.push_back(std::clamp(version.weight, 0, kWeightMax));

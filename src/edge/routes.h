@@ -156,8 +156,17 @@ struct SharedTarget {
   void open() { load.fetch_sub(kClosed, std::memory_order_seq_cst); }
 };
 
+// How a version's requests are served (link::RequestSettings).
+struct PoolSettings {
+  link::TargetProtocol protocol = link::TargetProtocol::kHttp1;
+  uint64_t request_timeout_ms = 0;  // 0: none
+  uint64_t idle_timeout_ms = 0;     // 0: none
+  uint64_t sticky_seconds = 0;      // 0: not sticky
+};
+
 struct PoolRoute {
   std::shared_ptr<SharedPool> pool{};
+  PoolSettings settings{};
   int share = 0;  // of requests to the service's names, of the sum of all shares
   std::vector<std::string> host_names{};                 // its own
   int awake_min = -1;                                    // -1: all are awake
@@ -170,13 +179,9 @@ struct ServiceRoute {
   std::string name{};
   std::vector<std::string> host_names{};
   link::RouteState state = link::RouteState::kServing;
-  int max_concurrency = 100;        // 1..kConcurrencyMax
-  uint64_t request_timeout_ms = 0;  // 0: none
-  uint64_t idle_timeout_ms = 0;     // 0: none
+  int max_concurrency = 100;  // 1..kConcurrencyMax
   uint64_t queue_timeout_ms = 0;
-  link::TargetProtocol protocol = link::TargetProtocol::kHttp1;
   uint64_t sleep_after_ms = 0;
-  uint64_t sticky_seconds = 0;     // 0: not sticky
   std::vector<PoolRoute> pools{};  // at least one
 };
 

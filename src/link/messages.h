@@ -4,10 +4,10 @@
 // Order of a host's stream: HostHello up; HostWelcome down (the whole of what it should run);
 // TaskReport up for every task it has, and then again at each change; AssignmentChange down at each
 // change. An edge's: EdgeHello up; RouteTable and CertificateTable down (the whole, again at each
-// change: versions only grow); EdgeReport up every second and when a drained target is idle. Between an edge and a host,
-// without control: EdgeHello up; TargetHold up (the whole at first, then changes); TargetsAwake
-// down in answer (docs/decisions/sleep.md). Fields are only added, each with a default that means
-// what its absence meant (style.md §12).
+// change: versions only grow); EdgeReport up every second and when a drained target is idle.
+// Between an edge and a host, without control: EdgeHello up; TargetHold up (the whole at first,
+// then changes); TargetsAwake down in answer (docs/decisions/sleep.md). Fields are only added, each
+// with a default that means what its absence meant (style.md §12).
 #pragma once
 
 #include <boost/describe.hpp>
@@ -115,14 +115,14 @@ struct HostHello {
   HostId host{};
   std::string zone{};  // "us-east-1a"
   std::string version{};
-  int cpu = 0;         // units that tasks' sizes may add up to (overcommit applied)
-  int memory_mib = 0;  // likewise
+  int cpu = 0;           // units that tasks' sizes may add up to (overcommit applied)
+  int memory_mib = 0;    // likewise
   bool microvm = false;  // tasks start in microVMs: each needs microvm_overhead_mib() as well
 };
 BOOST_DESCRIBE_STRUCT(HostHello, (), (host, zone, version, cpu, memory_mib, microvm))
 
-// What a task's microVM takes of its host's memory beside the task's own, both in MiB: a kernel, its
-// tables, and the monitor. The host's sandbox limits it so.
+// What a task's microVM takes of its host's memory beside the task's own, both in MiB: a kernel,
+// its tables, and the monitor. The host's sandbox limits it so.
 constexpr int microvm_overhead_mib(int task_mib) { return 64 + task_mib / 32; }
 
 struct HostWelcome {
@@ -237,6 +237,16 @@ BOOST_DESCRIBE_STRUCT(Target, (), (task, address, port, state, zone, version))
 enum class TargetProtocol { kHttp1, kHttp2 };
 BOOST_DESCRIBE_ENUM(TargetProtocol, kHttp1, kHttp2)
 
+// How a version's requests are served.
+struct RequestSettings {
+  TargetProtocol protocol = TargetProtocol::kHttp1;
+  Duration request_timeout{120'000};  // whole request; 0: none
+  Duration idle_timeout{60'000};      // between bytes
+  Duration sticky{0};  // a client returns to its target for so long, by cookie; 0: it does not
+  bool operator==(const RequestSettings&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(RequestSettings, (), (protocol, request_timeout, idle_timeout, sticky))
+
 // One of the versions of a service that have targets at the same time: being rolled out, serving,
 // or kept for a way back. Each is balanced and put to sleep on its own.
 struct RouteVersion {
@@ -246,9 +256,10 @@ struct RouteVersion {
   int weight = 0;
   std::vector<std::string> host_names{};  // that lead to this version alone; lower case, no port
   int awake_min = -1;                     // as the route's, in its stead
+  std::optional<RequestSettings> settings{};  // likewise; absent: an older control's, the route's
   bool operator==(const RouteVersion&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(RouteVersion, (), (id, weight, host_names, awake_min))
+BOOST_DESCRIBE_STRUCT(RouteVersion, (), (id, weight, host_names, awake_min, settings))
 
 // What a service does with requests: kPaused and kFailed answer 503 with a page that says so.
 enum class RouteState { kServing, kPaused, kDeploying };
@@ -261,8 +272,8 @@ struct Route {
   std::vector<std::string> host_names{};  // lower case, no port
   RouteState state = RouteState::kServing;
   int max_concurrency = 100;          // requests a target takes at once
-  Duration request_timeout{120'000};  // whole request; 0: none
-  Duration idle_timeout{60'000};      // between bytes
+  Duration request_timeout{120'000};  // this, the next, `protocol` and `sticky`: RequestSettings
+  Duration idle_timeout{60'000};
   std::vector<Target> targets{};
   // Targets that stay awake without visitors; those beyond sleep when they are not needed. -1: none
   // ever sleeps.
@@ -271,7 +282,7 @@ struct Route {
   Duration queue_timeout{10'000};  // how long a request waits for a free target; then 503
   std::vector<RouteVersion> versions{};  // empty: its targets are all of one
   TargetProtocol protocol = TargetProtocol::kHttp1;
-  Duration sticky{0};  // a client returns to its target for so long, by cookie; 0: it does not
+  Duration sticky{0};
   bool operator==(const Route&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Route, (),
@@ -286,7 +297,8 @@ struct EdgeHello {
 };
 BOOST_DESCRIBE_STRUCT(EdgeHello, (), (edge, zone, version))
 
-// An answer to an ACME server's HTTP-01 question (RFC 8555 section 8.3), which the edge gives itself.
+// An answer to an ACME server's HTTP-01 question (RFC 8555 section 8.3), which the edge gives
+// itself.
 struct AcmeChallenge {
   std::string host_name{};  // lower case, no port
   std::string token{};
@@ -363,8 +375,7 @@ struct EdgeReport {
   int64_t certificates_version = 0;  // new connections are shown this table's; 0: none came
 };
 BOOST_DESCRIBE_STRUCT(EdgeReport, (),
-                      (applied_version, targets, services, versions, leaving,
-                       certificates_version))
+                      (applied_version, targets, services, versions, leaving, certificates_version))
 
 // ---- edge and host ----
 
@@ -396,8 +407,9 @@ struct Message {
   X(HostWelcome)             \
   X(AssignmentChange)        \
   X(TaskReport)              \
-  X(LogBatch) X(LogAck) X(EdgeHello) X(RouteTable) X(EdgeReport) X(TargetHold) X(TargetsAwake) \
-  X(CertificateTable)
+  X(LogBatch)                \
+  X(LogAck)                  \
+  X(EdgeHello) X(RouteTable) X(EdgeReport) X(TargetHold) X(TargetsAwake) X(CertificateTable)
 #define HOB_LINK_DECLARE(T)         \
   Message encode(const T& message); \
   Result<void> decode(const Message& message, T& into);

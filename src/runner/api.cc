@@ -5,6 +5,7 @@
 #include "aws/apprunner/errors.h"
 #include "base/log.h"
 #include "runner/configuration.h"
+#include "runner/extensions.h"
 #include "runner/keys.h"
 #include "runner/operations.h"
 #include "runner/paging.h"
@@ -224,19 +225,30 @@ Async<Result<UpdateServiceResponse>> Api::update_service(UpdateServiceRequest re
       .health = value_or_null(request.health_check_configuration),
       .network = value_or_null(request.network_configuration),
       .observability = value_or_null(request.observability_configuration)};
-  const Change change = [this, &parts, &scaling, max_size](RunnerService& service) -> Result<void> {
+  const Change change = [&](RunnerService& service) -> Result<void> {
     if (service.status != ServiceStatus::kRunning &&
         service.status != ServiceStatus::kCreateFailed) {
       return wrong_state("updated", service);
     }
+    auto tags = service.tags;
+    if (request.tags) {
+      HOB_TRY(tags, apply_tags(std::move(tags), *request.tags, TaggedKind::kService));
+      const ScalingReference& uses = service.configuration.scaling;
+      for (const Stored<AutoScalingConfiguration>& each : known.all) {
+        if (!scaling && each.value.name == uses.name && each.value.id == uses.id)
+          HOB_CHECK(check_minimum(tags, each.value.max_size));
+      }
+    }
     HOB_TRY(Configuration configuration, apply_request(service.configuration, parts, images_));
     if (scaling) {
-      HOB_CHECK(check_minimum(service.tags, max_size));
+      HOB_CHECK(check_minimum(tags, max_size));
       configuration.scaling = *scaling;
     }
     service.previous = std::move(service.configuration);
     service.digest_tried_previous = service.digest_tried;
+    service.version_tags_previous = version_tags(service.tags);
     service.configuration = std::move(configuration);
+    service.tags = std::move(tags);
     return {};
   };
   HOB_CO_TRY(const Begun begun, co_await begin(request.service_arn, OperationType::kUpdateService,

@@ -9,6 +9,7 @@
 #include "cluster/task_state.h"
 #include "cluster/traffic_decision.h"
 #include "runner/api.h"
+#include "runner/extensions.h"
 #include "runner/keys.h"
 #include "runner/rollout.h"
 #include "runner/strategy.h"
@@ -176,7 +177,9 @@ Async<Result<Operation>> Api::roll_back(std::string arn, std::optional<int> to,
     }
     service.previous = std::move(service.configuration);
     service.digest_tried_previous = service.digest_tried;
+    service.version_tags_previous = version_tags(service.tags);
     service.configuration = chosen->configuration;
+    if (chosen->settings) replace_version_tags(service.tags, version_tags(*chosen->settings));
     // How it scales is not of a version: what was set since then stays.
     service.configuration.scaling = service.previous->scaling;
     return {};

@@ -599,6 +599,48 @@ TEST_F(ApiTest, AnEarlierRevisionComesBackWithItsImageAndConfiguration) {
   stop();
 }
 
+TEST_F(ApiTest, ARevisionComesBackWithItsSettings) {
+  runner_->start();
+  CreateServiceRequest first = request();
+  first.tags = {{{"hob:idle-timeout", "5m"}, {"team", "web"}}};
+  const std::string arn = create_running(std::move(first));
+  const auto tags = [&] {
+    std::string all;
+    for (const Tag& tag : run(api().list_tags_for_resource({.resource_arn = arn}, caller()))
+                              ->tags.value_or(std::vector<Tag>{}))
+      all += tag.key.value() + "=" + tag.value.value() + " ";
+    return all;
+  };
+  // Of the version that serves, as nothing is being deployed: it is its revision's, too.
+  ASSERT_TRUE(run(api().tag_resource(
+      {.resource_arn = arn, .tags = {{"hob:sticky", "1h"}, {"hob:min-size", "1"}}}, caller())));
+  wait([&] {
+    const auto lines = run(api().list_revisions(arn, caller()));
+    return lines->at(0).revision.settings->sticky == Duration(3'600'000);
+  });
+  UpdateServiceRequest update{.service_arn = arn, .tags = {{{"hob:protocol", "http2"}}}};
+  UpdateServiceRequest bad{.service_arn = arn, .tags = {{{"hob:protocol", "spdy"}}}};
+  EXPECT_EQ(run(api().update_service(bad, caller())).error().aws_code, "InvalidRequestException");
+  ASSERT_TRUE(run(api().update_service(update, caller())));
+  wait([&] { return cluster_service(id_of(arn))->deployments.size() == 2; });
+  EXPECT_EQ(cluster_service(id_of(arn))->deployments[1].settings->protocol,
+            link::TargetProtocol::kHttp1);
+  ASSERT_TRUE(run(api().cancel_operation(arn, caller())));
+  wait_status(arn, "RUNNING");
+  const std::string before = "hob:idle-timeout=5m hob:min-size=1 hob:sticky=1h team=web ";
+  EXPECT_EQ(tags(), before) << "what was cancelled took its setting along";
+  update.tags->push_back({"hob:sticky", "off"});
+  ASSERT_TRUE(run(api().update_service(update, caller())));
+  wait([&] { return cluster_service(id_of(arn))->deployments.size() == 3; });
+  end_rollout(id_of(arn), RolloutState::kCompleted);
+  wait_status(arn, "RUNNING");
+  EXPECT_EQ(tags(),
+            "hob:idle-timeout=5m hob:min-size=1 hob:protocol=http2 hob:sticky=off team=web ");
+  ASSERT_TRUE(run(api().roll_back(arn, 1, caller())));
+  EXPECT_EQ(tags(), before);
+  stop();
+}
+
 TEST_F(ApiTest, ACancelledOperationLeavesWhatWasThere) {
   runner_->start();
   const auto service = create(request());

@@ -63,14 +63,13 @@ cluster::Routing routing_of(const Service& service,
   for (const auto& [host, certificate] : service.custom_hosts) routing.host_names.push_back(host);
   routing.certificates = service.custom_hosts;
   if (scaling) routing.max_concurrency = scaling->max_concurrency;
-  // Tags are checked when they are set; what an older version let through is left out.
-  const auto extensions = parse_extensions(service.tags);
-  if (extensions && extensions->request_timeout)
-    routing.request_timeout = *extensions->request_timeout;
-  if (extensions && extensions->idle_timeout) routing.idle_timeout = *extensions->idle_timeout;
-  if (extensions && extensions->sticky) routing.sticky = *extensions->sticky;
-  if (extensions && extensions->protocol) routing.protocol = *extensions->protocol;
+  const link::RequestSettings settings = request_settings(service.tags);
+  routing.protocol = settings.protocol;
+  routing.request_timeout = settings.request_timeout;
+  routing.idle_timeout = settings.idle_timeout;
+  routing.sticky = settings.sticky;
 
+  const auto extensions = parse_extensions(service.tags);
   const bool may_stop = limits_of(service, scaling).min_size == 0;
   const auto asked = extensions ? extensions->sleep_after : std::nullopt;
   routing.awake_min = may_stop || asked ? 0 : 1;
@@ -84,8 +83,6 @@ cluster::Routing routing_of(const Service& service,
     const auto starts = std::chrono::duration_cast<Duration>(service.start_time * kQueueStarts);
     routing.queue_timeout = std::max(starts, kQueueTimeoutStoppable);
   }
-  if (routing.request_timeout > Duration(0))
-    routing.queue_timeout = std::min(routing.queue_timeout, routing.request_timeout);
   return routing;
 }
 

@@ -359,6 +359,16 @@ Async<Result<void>> Controller::process(ServiceRef ref) {
     HOB_CO_CHECK(co_await drop_old_revisions(store_, account, id, serves, put->revision.number,
                                              transaction));
   }
+  if (const auto* amend = find<AmendRevision>(actions)) {
+    const std::string path = revision_key(account, id, amend->number);
+    std::optional<store::Entry> entry;
+    HOB_CO_TRY(auto revision, co_await read<Revision>(store_, path, decode_revision, &entry));
+    if (revision) {
+      revision->settings = amend->settings;
+      transaction.expect[path] = entry->revision;
+      transaction.put[path] = encode_over(*revision, entry->value);
+    }
+  }
   if (find<ReleaseName>(actions) != nullptr) {
     transaction.remove.push_back(name_key(account, view.service.name));
     transaction.remove.push_back(subdomain_key(view.service.subdomain));

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "cluster/routes.h"
 #include "cluster/service_decision.h"
 #include "runner/cluster_service.h"
+#include "runner/extensions.h"
 #include "runner/rollout.h"
 
 namespace hob::runner {
@@ -120,6 +122,7 @@ class Decision {
   std::optional<Operation> operation_;
   std::optional<cluster::Service> cluster_{};  // to be written
   std::optional<Revision> revision_{};         // likewise
+  std::optional<AmendRevision> amended_{};
   LogLines lines_{};
   bool changed_ = false;  // the service and its operation are to be written
   bool resolve_ = false;
@@ -180,11 +183,21 @@ void Decision::keep_in_step() {
   if (!view_.cluster) return;
   cluster::Service wanted = *view_.cluster;
   const bool rolling_out = operation_ && !operation_->ended_at;
+  bool changed = settle_settings(wanted);
+  if (rolling_out) {
+    changed |= follow_tags(wanted, deployment_of(*operation_), request_settings(service_.tags));
+  } else if (const cluster::Deployment* serves = last_that_ran(wanted); serves != nullptr) {
+    if (follow_tags(wanted, serves->id, request_settings(service_.tags))) {
+      changed = true;
+      if (serves->revision > 0)
+        amended_ = AmendRevision{.number = serves->revision, .settings = *serves->settings};
+    }
+  }
   wanted.desired_count = desired_count(rolling_out);
   wanted.routing = routing_of(service_, view_.scaling, link::RouteState::kServing);
   wanted.keep_previous = keep_previous_of(service_);
   set_bounds(wanted, strategy_of(service_, operation_.value_or(Operation{})));
-  if (wanted.routing == view_.cluster->routing &&
+  if (!changed && wanted.routing == view_.cluster->routing &&
       wanted.desired_count == view_.cluster->desired_count &&
       wanted.keep_previous == view_.cluster->keep_previous &&
       wanted.minimum_healthy_percent == view_.cluster->minimum_healthy_percent &&
@@ -306,7 +319,9 @@ void Decision::apply_rollout() {
   const cluster::Deployment* serving = view_.cluster ? last_that_ran(*view_.cluster) : nullptr;
   const bool unchanged = serving != nullptr && serving->rollout == RolloutState::kCompleted &&
                          view_.cluster->status == cluster::ServiceStatus::kActive &&
-                         same_template(serving->task, *task);
+                         same_template(serving->task, *task) &&
+                         cluster::settings_of(*view_.cluster, *serving).protocol ==
+                             request_settings(service_.tags).protocol;
   if (operation_->type == OperationType::kUpdateService && service_.ever_ran && unchanged) {
     // Only routing or scaling changed: what runs is what is wanted.
     detail("What runs already is what the update asks for: no instance is replaced.");
@@ -349,11 +364,14 @@ void Decision::put_deployment(cluster::TaskTemplate task, std::string image_dige
   begin_step(*operation_, "SCALE_UP", now_);
   // After a pause every task is gone: the old deployments have nothing left to serve with.
   if (operation_->type == OperationType::kResumeService) wanted.deployments.clear();
+  const link::RequestSettings tags = request_settings(service_.tags);
+  settle_settings(wanted);
   const cluster::Deployment* kept = operation_->rolls_back_to != 0
                                         ? kept_deployment(wanted, task, operation_->rolls_back_to)
                                         : nullptr;
   if (kept != nullptr) {
     operation_->deployment = kept->id.value;
+    follow_tags(wanted, kept->id, tags);
     bring_back(wanted, kept->id, strategy.configuration);
     detail("Its instances were kept: they are woken.");
   } else {
@@ -362,7 +380,12 @@ void Decision::put_deployment(cluster::TaskTemplate task, std::string image_dige
                              .created_at = now_,
                              .image_digest = std::move(image_digest),
                              .revision = operation_->revision,
-                             .configuration = strategy.configuration};
+                             .configuration = strategy.configuration,
+                             .settings = tags};
+    // It runs what ran before.
+    if (operation_->type == OperationType::kResumeService)
+      made.settings->protocol =
+          cluster::settings_of(*view_.cluster, *last_that_ran(*view_.cluster)).protocol;
     if (made.revision > 0) made.host_names = {revision_host_name(service_, made.revision)};
     wanted.deployments.insert(wanted.deployments.begin(), std::move(made));
   }
@@ -420,6 +443,7 @@ void Decision::cancel() {
 }
 
 void Decision::put_revision(RevisionState state, std::string digest) {
+  const cluster::Deployment* mine = own_deployment();
   revision_ = Revision{.number = operation_->revision,
                        .account = service_.account,
                        .service = service_.id,
@@ -427,7 +451,9 @@ void Decision::put_revision(RevisionState state, std::string digest) {
                        .digest = std::move(digest),
                        .operation = operation_->id,
                        .created_at = operation_->started_at,
-                       .state = state};
+                       .state = state,
+                       .settings = mine != nullptr ? cluster::settings_of(*view_.cluster, *mine)
+                                                   : request_settings(service_.tags)};
 }
 
 void Decision::make_revision(const cluster::Deployment& serves) {
@@ -563,6 +589,8 @@ void Decision::fail_rollout(const std::string& reason, const std::vector<std::st
     if (service_.previous) {
       service_.configuration = *service_.previous;
       service_.digest_tried = service_.digest_tried_previous;
+      if (service_.version_tags_previous)
+        replace_version_tags(service_.tags, *service_.version_tags_previous);
     }
     set_status(ServiceStatus::kRunning);
     end_operation(OperationStatus::kRollbackSucceeded, reason);
@@ -590,6 +618,7 @@ void Decision::end_operation(OperationStatus status, const std::string& reason) 
   service_.operation.clear();
   service_.previous.reset();
   service_.digest_tried_previous.clear();
+  service_.version_tags_previous.reset();
   service_.updated_at = now_;
   changed_ = true;
 }
@@ -609,6 +638,7 @@ std::vector<RunnerAction> Decision::actions() {
   }
   if (cluster_) actions.emplace_back(PutCluster{*cluster_});
   if (revision_) actions.emplace_back(PutRevision{*revision_});
+  if (amended_) actions.emplace_back(*amended_);
   if (release_name_) actions.emplace_back(ReleaseName{});
   if (watch_) actions.emplace_back(*watch_);
   if (wake_at_) actions.emplace_back(WakeAt{*wake_at_});

@@ -64,6 +64,11 @@ struct PutCluster {
 struct PutRevision {
   Revision revision{};
 };
+// The revision that serves is served otherwise now; nothing if there is no record of it.
+struct AmendRevision {
+  int number = 0;
+  link::RequestSettings settings{};
+};
 struct ReleaseName {};  // the name and the subdomain are free
 struct Forget {};       // the service's, its operations' and its revisions' records go
 // Lines for the event log, and for the operation's deployment log. Their position is the record's
@@ -84,7 +89,7 @@ struct WakeAt {
 };
 // All puts and removals of one decision are one transaction; LogLines are written before it.
 using RunnerAction = std::variant<ResolveImage, PutService, PutOperation, PutCluster, PutRevision,
-                                  ReleaseName, Forget, LogLines, WatchLoad, WakeAt>;
+                                  AmendRevision, ReleaseName, Forget, LogLines, WatchLoad, WakeAt>;
 
 std::vector<RunnerAction> decide_runner(const RunnerView& view, Instant now);
 

@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "runner/cluster_service.h"
+#include "runner/extensions.h"
 
 namespace hob::runner {
 namespace {
@@ -60,7 +61,8 @@ cluster::Deployment deployment(const std::string& id, RolloutState rollout, cons
   return {.id = DeploymentId{id},
           .task = task_template(of, runs).value(),
           .rollout = rollout,
-          .created_at = t0};
+          .created_at = t0,
+          .settings = request_settings(of.tags)};
 }
 
 cluster::Service cluster_of(const Service& of, std::vector<cluster::Deployment> deployments) {
@@ -94,6 +96,13 @@ RunnerView running() {
   return view;
 }
 
+// "http1 120s 60s 0s"
+std::string served(const link::RequestSettings& settings) {
+  return fmt::format(
+      "{} {}s {}s {}s", settings.protocol == link::TargetProtocol::kHttp2 ? "http2" : "http1",
+      settings.request_timeout / 1s, settings.idle_timeout / 1s, settings.sticky / 1s);
+}
+
 // "service RUNNING; operation SUCCEEDED; cluster 1 SERVING active [new*]; wake 60s"
 std::string show(const std::vector<RunnerAction>& actions) {
   std::string all;
@@ -121,6 +130,8 @@ std::string show(const std::vector<RunnerAction>& actions) {
           (put->revision.state == RevisionState::kInProgress ? " begun"
            : put->revision.state == RevisionState::kFailed   ? " failed"
                                                              : ""));
+    if (const auto* amend = std::get_if<AmendRevision>(&action))
+      add(fmt::format("amend {} {}", amend->number, served(amend->settings)));
     if (std::holds_alternative<ReleaseName>(action)) add("release");
     if (std::holds_alternative<Forget>(action)) add("forget");
     if (const auto* wake = std::get_if<WakeAt>(&action))
@@ -596,6 +607,99 @@ TEST(Decide, AResumedServiceRunsTheImageItRan) {
   EXPECT_EQ(after.deployments.at(0).image_digest, "sha256:found");
 }
 
+// "old:http1 120s 60s 0s"
+std::string served(const cluster::Service& service) {
+  std::string all;
+  for (const cluster::Deployment& each : service.deployments) {
+    all += fmt::format("{}{}:{}", all.empty() ? "" : ", ", each.id.value.substr(0, 3),
+                       each.settings ? served(*each.settings) : "-");
+  }
+  return all;
+}
+
+TEST(Decide, HowRequestsAreServedBelongsToAVersion) {
+  const auto tags = [](RunnerView& view) {
+    view.service.tags = {{"hob:protocol", "http2"}, {"hob:sticky", "9s"}};
+  };
+  const auto of_an_older_release = [](RunnerView& view) {
+    view.cluster->routing.request_timeout = 77s;
+    for (cluster::Deployment& each : view.cluster->deployments) each.settings.reset();
+  };
+  const auto deploying = [](OperationType type) {
+    RunnerView view = accepted(type);
+    view.cluster =
+        cluster_of(view.service, {deployment("old", RolloutState::kCompleted, view.service)});
+    view.image = image("sha256:two");
+    return view;
+  };
+  RunnerView rolling = applied(OperationType::kUpdateService, RolloutState::kInProgress);
+  rolling.cluster->deployments.push_back(
+      deployment("old", RolloutState::kCompleted, rolling.service));
+  RunnerView same = deploying(OperationType::kUpdateService);
+  same.image = image("sha256:one");
+  struct Case {
+    const char* name;
+    RunnerView view;
+    const char* want;
+  };
+  for (const Case& c : {
+           Case{"a deployment has the tags', what serves keeps its own",
+                with(deploying(OperationType::kUpdateService), tags),
+                "111:http2 120s 60s 9s, old:http1 120s 60s 0s"},
+           Case{"while it runs tags are the new one's, but for what it speaks", with(rolling, tags),
+                "111:http1 120s 60s 9s, old:http1 120s 60s 0s"},
+           Case{"at other times the one's that serves", with(running(), tags),
+                "old:http1 120s 60s 9s"},
+           Case{"an update that changes nothing but what it speaks is a deployment",
+                with(same, tags), "111:http2 120s 60s 9s, old:http1 120s 60s 0s"},
+           Case{"one that changes the rest is none",
+                with(same, [](RunnerView& view) { view.service.tags["hob:sticky"] = "9s"; }),
+                "old:http1 120s 60s 9s"},
+           Case{"who resumes speaks what it spoke",
+                with(deploying(OperationType::kResumeService), tags), "111:http1 120s 60s 9s"},
+           Case{"versions of an older release are served as they were",
+                with(with(deploying(OperationType::kUpdateService), tags), of_an_older_release),
+                "111:http2 120s 60s 9s, old:http1 77s 60s 0s"},
+       }) {
+    EXPECT_EQ(served(only<PutCluster>(decide_runner(c.view, t0)).service), c.want) << c.name;
+  }
+}
+
+TEST(Decide, ARevisionKnowsHowItWasServed) {
+  RunnerView view = running();
+  view.cluster->deployments[0].revision = 4;
+  view.service.tags["hob:idle-timeout"] = "5m";
+  EXPECT_EQ(decide(view), "cluster 1 serving old:done; amend 4 http1 120s 300s 0s");
+  view.cluster = only<PutCluster>(decide_runner(view, t0)).service;
+  EXPECT_EQ(decide(view), "nothing");
+  // What it speaks was set meanwhile, for the next one.
+  view = applied(OperationType::kUpdateService, RolloutState::kCompleted);
+  view.service.tags = {{"hob:protocol", "http2"}};
+  EXPECT_EQ(served(*only<PutRevision>(decide_runner(view, t0)).revision.settings),
+            "http1 120s 60s 0s");
+}
+
+TEST(Decide, AFailedDeploymentTakesItsTagsAlong) {
+  RunnerView view = applied(OperationType::kUpdateService, RolloutState::kFailed);
+  view.service.tags = {{"hob:protocol", "http2"}, {"hob:min-size", "2"}, {"team", "web"}};
+  view.service.previous = view.service.configuration;
+  view.service.version_tags_previous.emplace().emplace("hob:sticky", "off");
+  const Service after = only<PutService>(decide_runner(view, t0)).service;
+  EXPECT_EQ(after.tags, (std::map<std::string, std::string>{
+                            {"hob:sticky", "off"}, {"hob:min-size", "2"}, {"team", "web"}}));
+  EXPECT_FALSE(after.version_tags_previous);
+}
+
+TEST(VersionTags, AreWrittenAndReadBack) {
+  for (const link::RequestSettings& settings :
+       {link::RequestSettings{}, link::RequestSettings{.protocol = link::TargetProtocol::kHttp2,
+                                 .request_timeout = 0s,
+                                 .idle_timeout = 1500ms,
+                                 .sticky = 24h}})
+    EXPECT_EQ(request_settings(version_tags(settings)), settings);
+  EXPECT_TRUE(version_tags(link::RequestSettings{}).empty());
+}
+
 TEST(Decide, AFailureIsToldWithItsReasonAndTheLastLines) {
   RunnerView view = applied(OperationType::kCreateService, RolloutState::kFailed);
   view.cluster->deployments[0].reason = "the task exited with 1";
@@ -638,14 +742,8 @@ TEST(ClusterService, WhoSleepsAndHowLongRequestsWait) {
                 0,
                 2s,
                 30s},
-           Case{"never longer than a request may take",
+           Case{"how long a request may take is its version's matter",
                 {{"hob:min-size", "0"}, {"hob:request-timeout", "5s"}},
-                20s,
-                0,
-                60s,
-                5s},
-           Case{"no request timeout",
-                {{"hob:min-size", "0"}, {"hob:request-timeout", "0"}},
                 20s,
                 0,
                 60s,

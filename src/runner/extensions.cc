@@ -26,6 +26,9 @@ constexpr std::array kDurationTags = {
     DurationTag{"hob:sticky", &Extensions::sticky, kSecond, kStickyMax, true},
 };
 
+constexpr std::array<std::string_view, 4> kVersionTags = {"hob:protocol", "hob:request-timeout",
+                                                          "hob:idle-timeout", "hob:sticky"};
+
 Result<Duration> parse_value(const DurationTag& tag, const std::string& value) {
   if (tag.may_be_off && value == "off") return Duration(0);
   HOB_TRY(const Duration duration,
@@ -102,6 +105,44 @@ Result<Extensions> parse_extensions(const std::map<std::string, std::string>& ta
     }
   }
   return extensions;
+}
+
+link::RequestSettings request_settings(const std::map<std::string, std::string>& tags) {
+  link::RequestSettings settings;
+  // Tags are checked when they are set; what an older version let through is left out.
+  const auto extensions = parse_extensions(tags);
+  if (!extensions) return settings;
+  settings.protocol = extensions->protocol.value_or(settings.protocol);
+  settings.request_timeout = extensions->request_timeout.value_or(settings.request_timeout);
+  settings.idle_timeout = extensions->idle_timeout.value_or(settings.idle_timeout);
+  settings.sticky = extensions->sticky.value_or(settings.sticky);
+  return settings;
+}
+
+std::map<std::string, std::string> version_tags(const std::map<std::string, std::string>& tags) {
+  std::map<std::string, std::string> mine;
+  for (const std::string_view key : kVersionTags) {
+    if (const auto found = tags.find(std::string(key)); found != tags.end()) mine.insert(*found);
+  }
+  return mine;
+}
+
+std::map<std::string, std::string> version_tags(const link::RequestSettings& settings) {
+  constexpr link::RequestSettings kUnset;
+  std::map<std::string, std::string> tags;
+  if (settings.protocol == link::TargetProtocol::kHttp2) tags["hob:protocol"] = "http2";
+  if (settings.request_timeout != kUnset.request_timeout)
+    tags["hob:request-timeout"] = show(settings.request_timeout);
+  if (settings.idle_timeout != kUnset.idle_timeout)
+    tags["hob:idle-timeout"] = show(settings.idle_timeout);
+  if (settings.sticky != kUnset.sticky) tags["hob:sticky"] = show(settings.sticky);
+  return tags;
+}
+
+void replace_version_tags(std::map<std::string, std::string>& tags,
+                          const std::map<std::string, std::string>& with) {
+  for (const std::string_view key : kVersionTags) tags.erase(std::string(key));
+  tags.insert(with.begin(), with.end());
 }
 
 Result<void> check_sizes(const std::map<std::string, std::string>& tags, int max_size) {

@@ -42,6 +42,16 @@ Result<Duration> parse_duration(std::string_view text);
 // Tags without the prefix are not looked at. kInvalid, with the reason for people: a key that is
 // not known, a value out of its range.
 Result<Extensions> parse_extensions(const std::map<std::string, std::string>& tags);
+
+// How requests are served, as the tags say it. It belongs to a version: what a roll-back brings
+// back, and a deployment changes for its own tasks alone.
+link::RequestSettings request_settings(const std::map<std::string, std::string>& tags);
+// The tags of that.
+std::map<std::string, std::string> version_tags(const std::map<std::string, std::string>& tags);
+std::map<std::string, std::string> version_tags(const link::RequestSettings& settings);
+void replace_version_tags(std::map<std::string, std::string>& tags,
+                          const std::map<std::string, std::string>& with);
+
 // kInvalid: a minimum that is over the maximum of the service's auto scaling configuration.
 Result<void> check_sizes(const std::map<std::string, std::string>& tags, int max_size);
 

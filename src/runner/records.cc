@@ -26,6 +26,9 @@ std::string encode_over(const Service& service, std::string_view previous) {
 std::string encode_over(const Operation& operation, std::string_view previous) {
   return record::encode_over(operation, previous);
 }
+std::string encode_over(const Revision& revision, std::string_view previous) {
+  return record::encode_over(revision, previous);
+}
 std::string encode_over(const AutoScalingConfiguration& configuration, std::string_view previous) {
   return record::encode_over(configuration, previous);
 }

@@ -104,10 +104,13 @@ struct Service {
   // The digest the image's tag had when it was last deployed or tried: only another one deploys by
   // itself, so an image that fails is tried once.
   std::string digest_tried{};
-  std::string digest_tried_previous{};  // goes with `previous`
-  bool ever_ran = false;                // false: a failed update has nothing to go back to
-  int revision = 0;                     // the one that serves, or served last; 0: none yet
-  int revisions_made = 0;               // the highest number given
+  std::string digest_tried_previous{};  // this and the next go with `previous`
+  // The tags that belong to a version (extensions.h), of the one before; absent: they have not been
+  // changed with it.
+  std::optional<std::map<std::string, std::string>> version_tags_previous{};
+  bool ever_ran = false;   // false: a failed update has nothing to go back to
+  int revision = 0;        // the one that serves, or served last; 0: none yet
+  int revisions_made = 0;  // the highest number given
   // Custom domains' host names that lead here, each with the id of the certificate shown for it.
   std::map<std::string, std::string> custom_hosts{};
   std::map<std::string, std::string> tags{};
@@ -123,7 +126,7 @@ BOOST_DESCRIBE_STRUCT(Service, (),
                       (account, region, id, name, subdomain, url, status, configuration, previous,
                        operation, digest_tried, digest_tried_previous, ever_ran, tags, start_time,
                        starts_failing, events_logged, created_at, updated_at, deleted_at, revision,
-                       revisions_made, custom_hosts))
+                       revisions_made, custom_hosts, version_tags_previous))
 
 // What an operation did, or does.
 struct OperationStep {
@@ -177,10 +180,11 @@ struct Revision {
   std::string operation{};  // that made it
   Instant created_at{};
   RevisionState state = RevisionState::kSucceeded;
+  std::optional<link::RequestSettings> settings{};  // absent: an older version's, not known
 };
 BOOST_DESCRIBE_STRUCT(Revision, (),
                       (number, account, service, configuration, digest, operation, created_at,
-                       state))
+                       state, settings))
 
 enum class DomainStatus {
   kCreating,
@@ -211,14 +215,14 @@ struct Domain {
   DomainStatus status = DomainStatus::kCreating;
   std::string reason{};  // why it is not further, for people
   std::vector<DomainProof> proofs{};
-  bool proven = false;           // it is the owner's, by one way or another
-  std::string certificate{};     // its own one's id in cluster; empty: none yet
-  Instant renew_at{};            // of that
-  std::string order_url{};       // ACME's, under way; empty: none
-  std::string order_key{};       // PEM, goes with it: secret
-  std::string authority{};       // of its own, where there is no ACME: PEM
-  std::string authority_key{};   // secret
-  int attempts = 0;              // to get a certificate that failed, in a row
+  bool proven = false;          // it is the owner's, by one way or another
+  std::string certificate{};    // its own one's id in cluster; empty: none yet
+  Instant renew_at{};           // of that
+  std::string order_url{};      // ACME's, under way; empty: none
+  std::string order_key{};      // PEM, goes with it: secret
+  std::string authority{};      // of its own, where there is no ACME: PEM
+  std::string authority_key{};  // secret
+  int attempts = 0;             // to get a certificate that failed, in a row
   std::optional<Instant> next_attempt_at{};
   std::optional<Instant> next_look_at{};  // into the DNS
   std::optional<Instant> bound_at{};
@@ -283,6 +287,7 @@ std::string encode(const GivenCertificate& certificate);
 // Over what was read, so that fields a newer version wrote are kept.
 std::string encode_over(const Service& service, std::string_view previous);
 std::string encode_over(const Operation& operation, std::string_view previous);
+std::string encode_over(const Revision& revision, std::string_view previous);
 std::string encode_over(const AutoScalingConfiguration& configuration, std::string_view previous);
 std::string encode_over(const Domain& domain, std::string_view previous);
 std::string encode_over(const GivenCertificate& certificate, std::string_view previous);

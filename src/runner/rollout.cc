@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cluster/routes.h"
 #include "cluster/service_decision.h"
 #include "runner/cluster_service.h"
 #include "runner/extensions.h"
@@ -99,6 +100,28 @@ void undo(cluster::Service& service, const Operation& operation, const std::stri
     std::rotate(at, at + 1, service.deployments.end());
     return;
   }
+}
+
+bool settle_settings(cluster::Service& service) {
+  bool settled = false;
+  for (cluster::Deployment& deployment : service.deployments) {
+    if (deployment.settings) continue;
+    deployment.settings = cluster::settings_of(service, deployment);
+    settled = true;
+  }
+  return settled;
+}
+
+bool follow_tags(cluster::Service& service, const DeploymentId& deployment,
+                 const link::RequestSettings& tags) {
+  const auto found = std::ranges::find(service.deployments, deployment, &cluster::Deployment::id);
+  if (found == service.deployments.end()) return false;
+  link::RequestSettings wanted = tags;
+  const link::RequestSettings has = cluster::settings_of(service, *found);
+  wanted.protocol = has.protocol;
+  if (found->settings == wanted) return false;
+  found->settings = wanted;
+  return wanted != has;
 }
 
 std::string step_name(const cluster::Deployment& deployment) {

@@ -44,6 +44,14 @@ void bring_back(cluster::Service& service, const DeploymentId& deployment,
 void undo(cluster::Service& service, const Operation& operation, const std::string& reason,
           Instant now);
 
+// From here on each deployment has settings of its own: those that an older version made have the
+// routing's. Before that is changed. True: one had none.
+bool settle_settings(cluster::Service& service);
+// One that runs is served as the tags say now; what it speaks stays, that is its program's. True:
+// that is news.
+bool follow_tags(cluster::Service& service, const DeploymentId& deployment,
+                 const link::RequestSettings& tags);
+
 // What a deployment is at: "SCALE_UP", "PRODUCTION_TRAFFIC_SHIFT 10%", "BAKE_TIME".
 std::string step_name(const cluster::Deployment& deployment);
 // What a person is told of it; empty: nothing.

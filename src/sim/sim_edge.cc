@@ -266,7 +266,7 @@ Async<Visit> SimEdge::visit(Ask ask) {
   Request request(executor_);
   request.service_ = way->service;
   if (way->pool) request.pin(way->pool);
-  const bool sticky = way->service->route.sticky_seconds > 0;
+  const bool sticky = way->service->sticky;
   if (sticky && ask.cookie->until_us > virtual_time::now_us())
     queues.recall(request, *way, {.version = ask.cookie->version, .target = ask.cookie->target});
   request.own = request.sticky_;
@@ -358,7 +358,7 @@ Async<Visit> SimEdge::serve(edge::Queues& queues, Request& request, const Ask& a
   }
   queues.answered(request);
   queues.ended_well(request);
-  if (const auto seconds = static_cast<int64_t>(request.service_->route.sticky_seconds)) {
+  if (const auto seconds = static_cast<int64_t>(request.pool_->settings.sticky_seconds)) {
     *ask.cookie = {.version = request.pool_->shared->token,
                    .target = request.target_->shared->token,
                    .until_us = virtual_time::now_us() + seconds * 1'000'000};
