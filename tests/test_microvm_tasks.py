@@ -18,7 +18,7 @@ HERE = pathlib.Path(__file__).resolve().parent / "microvm"
 SECONDS_MAX = 1500
 PROGRAMS = ["mkfs.erofs", "mkfs.ext4", "nft", "ip", "ps", "pgrep", "grep", "ls", "find", "losetup"]
 PARTS = ["ServesHttpToTheVpc", "TellsHowATaskEnded", "RunsAsTheImageSays", "GivesTheEnvironmentTheFilesAndTheDirectory",
-         "ConfinesAsDockerDoes", "SignalsReachTheTask", "OutlivesItsAgent", "FillsItsMemory", "AFrozenTaskOutlivesItsAgent"]
+         "ConfinesAsDockerDoes", "SignalsReachTheTask", "OutlivesItsAgent", "FillsItsMemory", "AFrozenTaskOutlivesItsAgent", "AMachineHasWhatItNeedsAndNothingElse"]
 MODULES = ["arch/x86/kvm", "virt", "fs/overlayfs", "drivers/net/tun.ko", "drivers/net/veth.ko", "net/netfilter", "net/ipv4/netfilter",
            "net/ipv6/netfilter", "lib/libcrc32c.ko", "drivers/block/loop.ko", "net/bridge", "net/802", "net/llc", "net/sched",
            "drivers/net/tap.ko", "drivers/virtio", "drivers/block/virtio_blk.ko"]
@@ -62,7 +62,7 @@ def make_host(root, package, script, programs):
     for name in programs:
         (root / "bin" / name).unlink(missing_ok=True)
         copy_with_libraries(shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin"), root, f"bin/{name}")
-    for name in ("hob-vmm", "hob-vm-run", "hob-monitor"):
+    for name in ("hob-vmm", "hob-jailer", "hob-vm-run", "hob-monitor"):
         shutil.copy(BUILD / "bin" / name, root / "bin" / name)
     shutil.copy(HERE / "kvm_host_init.sh", root / "init")
     (root / "init").chmod(0o755)

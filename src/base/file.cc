@@ -76,8 +76,10 @@ Result<void> write_file_durably(const std::filesystem::path& path, std::string_v
 Result<void> make_directories(const std::filesystem::path& path, unsigned mode) {
   std::error_code error;
   if (std::filesystem::is_directory(path, error)) return {};
-  if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path(), error);
-  if (error) return fail(Code::kUnavailable, "creating {}: {}", path.string(), error.message());
+  if (path.has_parent_path()) {
+    std::filesystem::create_directories(path.parent_path(), error);
+    if (error) return fail(Code::kUnavailable, "creating {}: {}", path.string(), error.message());
+  }
   if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST) {
     return fail_errno(errno, "creating " + path.string());
   }

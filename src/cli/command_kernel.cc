@@ -1,8 +1,10 @@
 // hob kernel install: the kernel of microVMs, from Debian's package.
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <unistd.h>
 
 #include <CLI/App.hpp>
+#include <cerrno>
 #include <cstdio>
 #include <filesystem>
 
@@ -62,8 +64,8 @@ Result<fs::path> find_guest() {
               own.string());
 }
 
-// From the unpacked package to what microVMs start from; both are replaced whole.
-Result<std::string> put_kernel(const fs::path& unpacked, const fs::path& into) {
+// From the unpacked package to what microVMs start from.
+Result<std::string> make_kernel(const fs::path& unpacked, const fs::path& into) {
   HOB_TRY(const fs::path image, entry_that_begins(unpacked / "boot", "vmlinuz-"));
   HOB_TRY(const fs::path modules, entry_that_begins(unpacked / "lib/modules", ""));
   HOB_TRY(const fs::path guest, find_guest());
@@ -74,9 +76,20 @@ Result<std::string> put_kernel(const fs::path& unpacked, const fs::path& into) {
   return modules.filename().string();
 }
 
+// Both files at once: a kernel with another's modules starts nothing, and a task may start at any
+// moment. What was there before is at `made` then.
+Result<void> put_in_place(const fs::path& made, const fs::path& place) {
+  std::error_code error;
+  const bool replaces = fs::exists(place, error);
+  if (::renameat2(AT_FDCWD, made.c_str(), AT_FDCWD, place.c_str(),
+                  replaces ? RENAME_EXCHANGE : RENAME_NOREPLACE) != 0)
+    return fail_errno(errno, "renaming " + made.string() + " to " + place.string());
+  return sync_directory(place.parent_path());
+}
+
 Async<Result<void>> install(const Context& context, std::string package_file) {
   const fs::path into = fs::path(context.data) / "kernel";
-  const fs::path work = into / "new";
+  const fs::path work = fs::path(context.data) / "kernel.new";
   HOB_CO_CHECK(remove_tree(work));
   HOB_CO_CHECK(make_directories(work, 0755));
   if (package_file.empty()) {
@@ -90,7 +103,9 @@ Async<Result<void>> install(const Context& context, std::string package_file) {
   }
   HOB_CO_CHECK(
       co_await run_ok({.argv = {"dpkg-deb", "-x", package_file, work / "files"}}, kCommandTimeout));
-  HOB_CO_TRY(const std::string version, put_kernel(work / "files", into));
+  HOB_CO_CHECK(make_directories(work / "kernel", 0755));
+  HOB_CO_TRY(const std::string version, make_kernel(work / "files", work / "kernel"));
+  HOB_CO_CHECK(put_in_place(work / "kernel", into));
   HOB_CO_CHECK(remove_tree(work));
   printf("microVMs start Linux %s, from %s\n", version.c_str(), into.c_str());
   if (const Result<void> tools = check_image_tools(); !tools)

@@ -17,28 +17,27 @@ namespace {
 
 constexpr std::string_view kBridge = "br0";
 
-// One that stays when we close it. In the calling thread's namespace.
-Result<void> make_tap() {
+// One that stays when we close it, or the one that is there. In the calling thread's namespace.
+Result<void> make_tap(uid_t owner) {
   const Fd tun(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
   if (!tun) return fail_errno(errno, "opening /dev/net/tun (is the tun module loaded?)");
   ifreq request{};
   kMachineTap.copy(request.ifr_name, IFNAMSIZ - 1);
   request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
-  if (::ioctl(tun.get(), TUNSETIFF, &request) != 0 || ::ioctl(tun.get(), TUNSETPERSIST, 1) != 0)
+  if (::ioctl(tun.get(), TUNSETIFF, &request) != 0 || ::ioctl(tun.get(), TUNSETPERSIST, 1) != 0 ||
+      ::ioctl(tun.get(), TUNSETOWNER, owner) != 0)
     return fail_errno(errno, "making a tap");
   return {};
 }
 
 }  // namespace
 
-Result<void> link_machine(const std::filesystem::path& handle) {
+Result<void> link_machine(const std::filesystem::path& handle, uid_t owner) {
   HOB_TRY(Links links, Links::of(handle));
-  HOB_TRY(const std::optional<Link> present, links.find(kMachineTap));
-  if (present && present->up) return {};
   HOB_CHECK(in_namespace(handle, [&]() -> Result<void> {
     // The address is on eth0 still; the machine alone shall say where it is (8: answer for none).
     HOB_CHECK(set_sysctl("ipv4/conf/all/arp_ignore", "8"));
-    return present ? Result<void>() : make_tap();
+    return make_tap(owner);
   }));
   HOB_TRY(std::optional<Link> bridge, links.find(kBridge));
   if (!bridge) {
@@ -52,7 +51,7 @@ Result<void> link_machine(const std::filesystem::path& handle) {
   HOB_CHECK(links.set_master(inner->index, bridge->index));
   HOB_CHECK(links.set_master(tap->index, bridge->index));
   HOB_CHECK(links.set_up(bridge->index));
-  return links.set_up(tap->index);  // last: it marks the whole
+  return links.set_up(tap->index);
 }
 
 std::string machine_hardware_address(std::string_view address) {

@@ -48,21 +48,6 @@ Result<void> write_control(const fs::path& path, std::string_view value) {
   return {};
 }
 
-// By its flags, the seventh field after the name in parentheses (proc_pid_stat(5)).
-bool is_kernel_thread(pid_t process) {
-  constexpr unsigned kKernelThread = 0x0020'0000;  // PF_KTHREAD
-  constexpr int kFlags = 7;
-  const auto stat = read_file(fmt::format("/proc/{}/stat", process), kControlFileBytesMax);
-  if (!stat || process <= 0) return false;  // 0: one of a process namespace above ours
-  size_t at = stat->rfind(')');
-  for (int field = 0; field < kFlags && at != std::string::npos; ++field)
-    at = stat->find(' ', at + 1);
-  if (at == std::string::npos) return false;
-  unsigned flags = 0;
-  std::from_chars(stat->data() + at + 1, stat->data() + stat->size(), flags);
-  return (flags & kKernelThread) != 0;
-}
-
 // "oom_kill 3" on a line of its own.
 int64_t counter_in(const std::string& text, std::string_view name) {
   for (size_t at = 0; at < text.size();) {
@@ -248,10 +233,24 @@ void Cgroups::adopt_monitor(pid_t process) const {
   }
 }
 
+bool is_kernel_thread(std::string_view stat) {
+  constexpr unsigned kKernelThread = 0x0020'0000;  // PF_KTHREAD
+  constexpr int kFlags = 7;  // the flags are the seventh field after the name in parentheses
+  size_t at = stat.rfind(')');
+  for (int field = 0; field < kFlags && at != std::string_view::npos; ++field)
+    at = stat.find(' ', at + 1);
+  if (at == std::string_view::npos) return false;
+  unsigned flags = 0;
+  std::from_chars(stat.data() + at + 1, stat.data() + stat.size(), flags);
+  return (flags & kKernelThread) != 0;
+}
+
 Result<void> Cgroups::part_kernel_threads(const std::string& task) const {
   if (version_ == CgroupVersion::kV1) return {};  // its freezer leaves them out
   for (const pid_t process : processes(task)) {
-    if (!is_kernel_thread(process)) continue;
+    // 0: one of a process namespace above ours. One that has ended has no file.
+    const auto stat = read_file(fmt::format("/proc/{}/stat", process), kControlFileBytesMax);
+    if (process <= 0 || !stat || !is_kernel_thread(*stat)) continue;
     const fs::path path = fs::path(kRoot) / root_ / kMonitors;
     HOB_CHECK(make_directories(path, 0755));
     HOB_CHECK(write_control(path / "cgroup.procs", std::to_string(process)));

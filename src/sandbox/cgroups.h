@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -69,5 +70,8 @@ class Cgroups {
   std::filesystem::path hybrid_tree_{};
   std::filesystem::path processes_{};  // the hierarchy where we look for processes
 };
+
+// Whether /proc/PID/stat (proc_pid_stat(5)) is a thread's of the kernel's own.
+bool is_kernel_thread(std::string_view stat);
 
 }  // namespace hob::sandbox

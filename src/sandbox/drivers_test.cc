@@ -8,6 +8,7 @@
 
 #include "sandbox/sandbox.h"
 #include "sandbox/sandbox_suite_hostile.h"
+#include "sandbox/sandbox_suite_jail.h"
 #include "sandbox/sandbox_suite_life.h"
 #include "sandbox/sandbox_suite_sleep.h"
 
@@ -30,18 +31,19 @@ std::unique_ptr<Sandbox> make_microvm(const SandboxPlace& place, const Executor&
   return make_microvm_sandbox({.directory = place.directory,
                                .instance = place.instance,
                                .kernel = kernel / "vmlinuz",
-                               .initrd = kernel / "initrd"},
+                               .initrd = kernel / "initrd",
+                               .shared_directory = place.shared_directory},
                               executor, pool);
 }
 
-const auto drivers = testing::Values(Driver{.name = "Container", .make = make_container},
-                                     Driver{.name = "Microvm", .make = make_microvm, .here = [] {
-                                              return kernel_directory() != nullptr;
-                                            }});
+const Driver microvm{
+    .name = "Microvm", .make = make_microvm, .here = [] { return kernel_directory() != nullptr; }};
+const auto drivers = testing::Values(Driver{.name = "Container", .make = make_container}, microvm);
 const auto name = [](const auto& info) { return std::string(info.param.name); };
 INSTANTIATE_TEST_SUITE_P(Sandbox, SandboxSuite, drivers, name);
 INSTANTIATE_TEST_SUITE_P(Sandbox, SleepSuite, drivers, name);
 INSTANTIATE_TEST_SUITE_P(Sandbox, HostileSuite, drivers, name);
+INSTANTIATE_TEST_SUITE_P(Sandbox, JailSuite, testing::Values(microvm), name);
 
 }  // namespace
 }  // namespace hob::sandbox

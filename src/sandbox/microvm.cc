@@ -1,11 +1,18 @@
-// The microVM driver: hob-vmm with hob-guest in it, under hob-vm-run and hob-monitor.
+// The microVM driver: hob-vmm in hob-jailer's jail with hob-guest in it, under hob-vm-run and
+// hob-monitor.
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <chrono>
 
+#include "base/file.h"
 #include "network/machine_link.h"
 #include "network/subnets.h"
 #include "sandbox/command_line.h"
 #include "sandbox/erofs_images.h"
 #include "sandbox/guest_order.h"
+#include "sandbox/id_ranges.h"
 #include "sandbox/launchers.h"
 #include "sandbox/limits.h"
 #include "sandbox/microvm_layout.h"
@@ -27,17 +34,30 @@ int64_t wall_clock_nanoseconds() {
       .count();
 }
 
+// Files that are every task's. The folders above them are root's.
+Result<void> let_all_read(const fs::path& file) {
+  struct stat status {};
+  if (::stat(file.c_str(), &status) != 0) return fail_errno(errno, file.string());
+  constexpr mode_t kAllRead = S_IRUSR | S_IRGRP | S_IROTH;
+  if ((status.st_mode & kAllRead) != kAllRead &&
+      ::chmod(file.c_str(), (status.st_mode & 07777) | kAllRead) != 0)
+    return fail_errno(errno, "letting microVMs read " + file.string());
+  return {};
+}
+
 class MicrovmLauncher final : public Launcher {
  public:
   MicrovmLauncher(MicrovmOptions options, Cgroups cgroups, VmmPrograms programs, fs::path monitor)
       : options_(std::move(options)),
         cgroups_(std::move(cgroups)),
+        ids_(options_.shared_directory, options_.instance),
         programs_(std::move(programs)),
         monitor_(std::move(monitor)),
         disks_(options_.directory / "disks"),
         images_(options_.directory / "images") {}
 
-  Result<void> open(const std::vector<std::string>&) override {
+  Result<void> open(const std::vector<std::string>& kept) override {
+    HOB_CHECK(ids_.release_others(kept));
     HOB_CHECK(disks_.open());
     return images_.open();
   }
@@ -53,7 +73,7 @@ class MicrovmLauncher final : public Launcher {
     std::error_code ignored;
     return fs::exists(bundle / kOutOfMemoryFile, ignored) || cgroups_.was_out_of_memory(task);
   }
-  Result<void> release(const std::string&) override { return {}; }
+  Result<void> release(const std::string& task) override { return ids_.release(task); }
   void remove_common() override {}
 
  private:
@@ -61,6 +81,7 @@ class MicrovmLauncher final : public Launcher {
 
   const MicrovmOptions options_;
   const Cgroups cgroups_;
+  IdRanges ids_;
   const VmmPrograms programs_;
   const fs::path monitor_;
   ScratchDisks disks_;
@@ -95,17 +116,24 @@ Result<guest::Order> MicrovmLauncher::start_order(const TaskSpec& spec) const {
 
 Result<MonitorPlan> MicrovmLauncher::prepare(const TaskSpec& spec, const fs::path& bundle) {
   HOB_TRY(const guest::Order order, start_order(spec));
-  HOB_CHECK(disks_.make_file(bundle / kScratchFile, spec.storage_mib));
-  HOB_TRY(const fs::path image, images_.image_of(spec.image.layers));
-  HOB_TRY(const std::vector<fs::path> cgroups,
-          cgroups_.make(spec.task, spec.cpu, host_memory_mib(spec.memory_mib)));
-  VmmPlan machine{.kernel = options_.kernel,
-                  .initrd = options_.initrd,
-                  .image = image,
-                  .vcpus = std::max(1, (spec.cpu + kCpuUnitsPerCpu - 1) / kCpuUnitsPerCpu),
+  VmmJail jail{.file_mib_max = spec.storage_mib,
+               .network_namespace = spec.network_namespace,
+               .kernel = options_.kernel,
+               .initrd = options_.initrd};
+  HOB_TRY(jail.user, ids_.claim(spec.task));
+  const fs::path scratch = bundle / kScratchFile;
+  HOB_CHECK(disks_.make_file(scratch, spec.storage_mib));
+  if (::chown(scratch.c_str(), jail.user, jail.user) != 0)
+    return fail_errno(errno, "chown of " + scratch.string());
+  HOB_TRY(jail.image, images_.image_of(spec.image.layers));
+  for (const fs::path* file : {&jail.kernel, &jail.initrd, &jail.image})
+    HOB_CHECK(let_all_read(*file));
+  HOB_TRY(jail.cgroups, cgroups_.make(spec.task, spec.cpu, host_memory_mib(spec.memory_mib)));
+  VmmPlan machine{.vcpus = std::max(1, (spec.cpu + kCpuUnitsPerCpu - 1) / kCpuUnitsPerCpu),
                   .memory_mib = machine_memory_mib(spec.memory_mib)};
   if (!spec.network_namespace.empty()) {
-    HOB_CHECK(context(network::link_machine(spec.network_namespace), "connecting the microVM"));
+    HOB_CHECK(context(network::link_machine(spec.network_namespace, jail.user),
+                      "connecting the microVM"));
     machine.tap = network::kMachineTap;
     machine.mac = network::machine_hardware_address(spec.address);
   }
@@ -114,8 +142,7 @@ Result<MonitorPlan> MicrovmLauncher::prepare(const TaskSpec& spec, const fs::pat
   const MonitorFiles files = monitor_files(bundle, spec.task);
   return MonitorPlan{.task = spec.task,
                      .monitor = monitor_,
-                     .runtime = vmm_runtime(programs_, bundle, files.container_pid,
-                                            spec.network_namespace, cgroups),
+                     .runtime = vmm_runtime(programs_, bundle, files.container_pid, jail),
                      .bundle = bundle,
                      .patience = kMicrovmStartTimeout};
 }
@@ -127,6 +154,7 @@ Result<std::unique_ptr<Launcher>> make_microvm_launcher(MicrovmOptions options,
   HOB_CHECK(context(find_program("mkfs.erofs"), "microVMs need erofs-utils"));
   VmmPrograms programs;
   HOB_TRY(programs.run, find_own_program("hob-vm-run"));
+  HOB_TRY(programs.jailer, find_own_program("hob-jailer"));
   HOB_TRY(programs.vmm, find_own_program("hob-vmm"));
   HOB_TRY(fs::path monitor, find_own_program("hob-monitor"));
   return std::make_unique<MicrovmLauncher>(std::move(options), cgroups, std::move(programs),

@@ -115,6 +115,8 @@ struct MicrovmOptions {
   std::string instance{};             // 6 hex, names the cgroup root "hob-<instance>"
   std::filesystem::path kernel{};     // as `hob kernel install` leaves them
   std::filesystem::path initrd{};
+  // Where instances of this machine agree on ranges of user ids.
+  std::filesystem::path shared_directory = "/run/hob-shared";
 };
 // The microVM driver: a task is a virtual machine of its own. KVM must work. The pool must outlive
 // it.

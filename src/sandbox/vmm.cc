@@ -15,7 +15,7 @@ constexpr const char* kBootArguments =
     "console=ttyS0 8250.nr_uarts=1 reboot=k panic=-1 quiet loglevel=1 i8042.noaux i8042.nomux "
     "i8042.dumbkbd";
 
-json::object drive(const char* id, const std::string& path, bool read_only) {
+json::object drive(const char* id, const char* path, bool read_only) {
   return {{"drive_id", id},
           {"is_root_device", false},
           {"path_on_host", path},
@@ -27,12 +27,12 @@ json::object drive(const char* id, const std::string& path, bool read_only) {
 std::string vmm_configuration(const VmmPlan& plan) {
   json::object configuration = {
       {"boot-source",
-       {{"kernel_image_path", plan.kernel.string()},
-        {"initrd_path", plan.initrd.string()},
+       {{"kernel_image_path", kKernelFile},
+        {"initrd_path", kInitrdFile},
         {"boot_args", kBootArguments}}},
       {"machine-config", {{"vcpu_count", plan.vcpus}, {"mem_size_mib", plan.memory_mib}}},
-      {"drives", json::array{drive("scratch", kScratchFile, false),
-                             drive("image", plan.image.string(), true)}},
+      {"drives",
+       json::array{drive("scratch", kScratchFile, false), drive("image", kImageFile, true)}},
       {"vsock", {{"guest_cid", guest::kGuestCid}, {"uds_path", kVsockFile}}}};
   if (!plan.tap.empty()) {
     configuration["network-interfaces"] = json::array{
@@ -43,12 +43,19 @@ std::string vmm_configuration(const VmmPlan& plan) {
 
 std::vector<std::string> vmm_runtime(const VmmPrograms& programs,
                                      const std::filesystem::path& bundle,
-                                     const std::filesystem::path& pid_file,
-                                     const std::filesystem::path& network_namespace,
-                                     const std::vector<std::filesystem::path>& cgroups) {
-  std::vector<std::string> words = {programs.run, bundle, pid_file, programs.vmm,
-                                    network_namespace.empty() ? "-" : network_namespace};
-  words.insert(words.end(), cgroups.begin(), cgroups.end());
+                                     const std::filesystem::path& pid_file, const VmmJail& jail) {
+  std::vector<std::string> words = {programs.run,
+                                    bundle,
+                                    pid_file,
+                                    programs.jailer,
+                                    programs.vmm,
+                                    std::to_string(jail.user),
+                                    std::to_string(int64_t{jail.file_mib_max} << 20),
+                                    jail.network_namespace.empty() ? "-" : jail.network_namespace,
+                                    jail.kernel,
+                                    jail.initrd,
+                                    jail.image};
+  words.insert(words.end(), jail.cgroups.begin(), jail.cgroups.end());
   return words;
 }
 

@@ -6,19 +6,15 @@ namespace hob::sandbox {
 namespace {
 
 TEST(Vmm, AMachinesConfigurationIsFirecrackers) {
-  const std::string text = vmm_configuration({.kernel = "/k",
-                                              .initrd = "/i",
-                                              .image = "/image.erofs",
-                                              .vcpus = 2,
-                                              .memory_mib = 500,
-                                              .tap = "tap0",
-                                              .mac = "06:00:c6:12:00:11"});
+  const std::string text =
+      vmm_configuration({.vcpus = 2, .memory_mib = 500, .tap = "tap0", .mac = "06:00:c6:12:00:11"});
   for (
       const char* part :
-      {R"("kernel_image_path":"/k","initrd_path":"/i")", R"("vcpu_count":2,"mem_size_mib":500)",
+      {R"("kernel_image_path":"kernel","initrd_path":"initrd")",
+       R"("vcpu_count":2,"mem_size_mib":500)",
        R"({"drive_id":"scratch","is_root_device":false,"path_on_host":"scratch","is_read_only":false})",
-       R"("path_on_host":"/image.erofs","is_read_only":true)",
-       R"("vsock":{"guest_cid":3,"uds_path":"v"})",
+       R"("path_on_host":"image","is_read_only":true)",
+       R"("vsock":{"guest_cid":3,"uds_path":"run/v"})",
        R"({"iface_id":"eth0","host_dev_name":"tap0","guest_mac":"06:00:c6:12:00:11"})"})
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
   EXPECT_EQ(vmm_configuration({}).find("network-interfaces"), std::string::npos);
@@ -30,10 +26,19 @@ TEST(Vmm, WhatATaskCostsItsHost) {
   EXPECT_EQ(host_memory_mib(64) - machine_memory_mib(64), 16);
 }
 
-TEST(Vmm, ARuntimeIsToldItsFilesAndItsNetwork) {
-  EXPECT_EQ(vmm_runtime({.run = "/bin/run", .vmm = "/bin/vmm"}, "/b", "/b/pid", "", {"/c/procs"}),
-            (std::vector<std::string>{"/bin/run", "/b", "/b/pid", "/bin/vmm", "-", "/c/procs"}));
-  EXPECT_EQ(vmm_runtime({}, "/b", "/b/pid", "/net", {})[4], "/net");
+TEST(Vmm, ARuntimeIsToldWhatTheJailHas) {
+  const VmmPrograms programs{.run = "/bin/run", .jailer = "/bin/jailer", .vmm = "/bin/vmm"};
+  VmmJail jail{.user = 70'000,
+               .file_mib_max = 3'072,
+               .kernel = "/k",
+               .initrd = "/i",
+               .image = "/e",
+               .cgroups = {"/c/procs"}};
+  EXPECT_EQ(vmm_runtime(programs, "/b", "/b/pid", jail),
+            (std::vector<std::string>{"/bin/run", "/b", "/b/pid", "/bin/jailer", "/bin/vmm",
+                                      "70000", "3221225472", "-", "/k", "/i", "/e", "/c/procs"}));
+  jail.network_namespace = "/net";
+  EXPECT_EQ(vmm_runtime(programs, "/b", "/b/pid", jail)[7], "/net");
 }
 
 }  // namespace

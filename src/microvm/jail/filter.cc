@@ -2,10 +2,12 @@
 
 #include <linux/audit.h>
 #include <linux/if_tun.h>
+#include <linux/io_uring.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -60,20 +62,25 @@ constexpr Allowed kEveryThread[] = {
     {.number = SYS_io_uring_enter},
 };
 
+constexpr uint32_t kAllBits = ~uint32_t{0};
+
 constexpr Allowed kVcpuOnly[] = {
-    {.number = SYS_ioctl, .index = 1, .mask = ~uint32_t{0}, .value = KVM_RUN},
+    {.number = SYS_ioctl, .index = 1, .mask = kAllBits, .value = KVM_RUN},
     // A network device's driver chooses its offloads.
-    {.number = SYS_ioctl, .index = 1, .mask = ~uint32_t{0}, .value = TUNSETOFFLOAD},
+    {.number = SYS_ioctl, .index = 1, .mask = kAllBits, .value = TUNSETOFFLOAD},
 };
 
-// A request's type: KVM's, a userfaultfd's, a tap's.
+// A request's type: KVM's, a userfaultfd's. Not 'T', a tap's: it is a terminal's, too.
 constexpr uint32_t kRequestType = 0xff00;
 
 // The loop while the machine runs.
 constexpr Allowed kLoop[] = {
     {.number = SYS_ioctl, .index = 1, .mask = kRequestType, .value = KVMIO << 8},
     {.number = SYS_ioctl, .index = 1, .mask = kRequestType, .value = 0xaa << 8},
-    {.number = SYS_ioctl, .index = 1, .mask = kRequestType, .value = 'T' << 8},
+    {.number = SYS_ioctl, .index = 1, .mask = kAllBits, .value = TUNSETOFFLOAD},
+    // The console's terminal is put back in the end; libc looks whether it was.
+    {.number = SYS_ioctl, .index = 1, .mask = kAllBits, .value = TCSETS},
+    {.number = SYS_ioctl, .index = 1, .mask = kAllBits, .value = TCGETS},
     {.number = SYS_epoll_wait},
     {.number = SYS_epoll_pwait},
     {.number = SYS_eventfd2},
@@ -84,7 +91,7 @@ constexpr Allowed kLoop[] = {
     {.number = SYS_sendto},
     {.number = SYS_sendmsg},
     {.number = SYS_shutdown},
-    {.number = SYS_socket, .index = 0, .mask = ~uint32_t{0}, .value = AF_UNIX},
+    {.number = SYS_socket, .index = 0, .mask = kAllBits, .value = AF_UNIX},
     {.number = SYS_connect},
     {.number = SYS_fcntl},
     {.number = SYS_openat},
@@ -105,8 +112,12 @@ constexpr Allowed kLoop[] = {
     {.number = SYS_unlink},
     {.number = SYS_fchmod},
     {.number = SYS_getrandom},
-    {.number = SYS_io_uring_setup},
-    {.number = SYS_io_uring_register},
+    // Rings are made before the machine runs, each restricted for ever to what it does; then a
+    // drive may get another file.
+    {.number = SYS_io_uring_register,
+     .index = 1,
+     .mask = kAllBits,
+     .value = IORING_REGISTER_FILES_UPDATE},
 };
 
 // What a machine's start takes besides.
@@ -121,6 +132,10 @@ constexpr Allowed kStart[] = {
     {.number = SYS_userfaultfd},
     {.number = SYS_bind},
     {.number = SYS_listen},
+    {.number = SYS_io_uring_setup},
+    {.number = SYS_io_uring_register},
+    {.number = SYS_ioctl, .index = 1, .mask = kAllBits, .value = TUNSETIFF},
+    {.number = SYS_ioctl, .index = 1, .mask = kAllBits, .value = TUNSETVNETHDRSZ},
 };
 
 void add(std::vector<sock_filter>& program, std::span<const Allowed> calls) {

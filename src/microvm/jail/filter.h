@@ -3,8 +3,9 @@
 // A filter stays until the thread ends, is inherited by the threads that it makes, and can only be
 // narrowed. Any other call raises SIGSYS, which ends the process with kExitForbidden and names the
 // call. Where a call's arguments make a difference, they are looked at: no memory becomes code, no
-// new process, no socket but of the unix domain. What io_uring does for a ring's owner no filter sees:
-// a jail is still needed.
+// new process, no socket but of the unix domain. What io_uring does for a ring's owner no filter
+// sees: so a ring is restricted when it is made (virtio/block_ring.h), and none is made once the
+// machine runs; a drive that came later would have to do without.
 #pragma once
 
 #include <linux/filter.h>

@@ -2,7 +2,10 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/if_tun.h>
+#include <linux/io_uring.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -49,10 +52,27 @@ TEST(SeccompFilter, AForbiddenCallEndsTheProcessAndIsNamed) {
       {"but opens files", ThreadKind::kApi, [] { syscall(SYS_openat, AT_FDCWD, "/", 0); }, 0},
       {"the machine's loop makes no thread", ThreadKind::kVmm,
        [] { syscall(SYS_clone, CLONE_THREAD, 0, 0, 0, 0); }, kExitForbidden},
+      {"makes no ring", ThreadKind::kVmm, [] { syscall(SYS_io_uring_setup, 8, nullptr); },
+       kExitForbidden},
+      {"gives a ring no other buffers", ThreadKind::kVmm,
+       [] { syscall(SYS_io_uring_register, -1, IORING_REGISTER_BUFFERS, nullptr, 0); },
+       kExitForbidden},
+      {"but another file", ThreadKind::kVmm,
+       [] { syscall(SYS_io_uring_register, -1, IORING_REGISTER_FILES_UPDATE, nullptr, 0); }, 0},
+      {"types on no terminal", ThreadKind::kVmm, [] { syscall(SYS_ioctl, -1, TIOCSTI, "x"); },
+       kExitForbidden},
+      {"nor before it runs", ThreadKind::kApi, [] { syscall(SYS_ioctl, -1, TIOCSTI, "x"); },
+       kExitForbidden},
+      {"but puts its own back", ThreadKind::kVmm, [] { syscall(SYS_ioctl, -1, TCSETS, nullptr); },
+       0},
+      {"takes no other tap", ThreadKind::kVmm, [] { syscall(SYS_ioctl, -1, TUNSETIFF, nullptr); },
+       kExitForbidden},
       {"takes no other filter", ThreadKind::kVmm, [] { syscall(SYS_seccomp, 0, 0, nullptr); },
        kExitForbidden},
       {"a CPU's thread makes no file", ThreadKind::kVcpu,
        [] { syscall(SYS_openat, AT_FDCWD, "/tmp/x", O_RDWR | O_CREAT, 0600); }, kExitForbidden},
+      {"no ring", ThreadKind::kVcpu, [] { syscall(SYS_io_uring_setup, 8, nullptr); },
+       kExitForbidden},
       {"calls of KVM only to run", ThreadKind::kVcpu, [] { syscall(SYS_ioctl, -1, 0xae01, 0); },
        kExitForbidden},
       {"has no socket", ThreadKind::kVcpu, [] { syscall(SYS_socket, AF_UNIX, SOCK_STREAM, 0); },

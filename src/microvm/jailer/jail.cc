@@ -162,6 +162,9 @@ Result<void> enter_pid_namespace(const std::string& pid_file) {
 }
 
 Result<void> drop_privileges(const JailerOptions& options) {
+  // A change of user takes it away.
+  int death_signal = 0;
+  if (prctl(PR_GET_PDEATHSIG, &death_signal) < 0) return fail_errno(errno, "PR_GET_PDEATHSIG");
   if (setgroups(0, nullptr) < 0) return fail_errno(errno, "leaving supplementary groups");
   if (setresgid(options.gid, options.gid, options.gid) < 0) return fail_errno(errno, "setgid");
   if (setresuid(options.uid, options.uid, options.uid) < 0) return fail_errno(errno, "setuid");
@@ -172,6 +175,7 @@ Result<void> drop_privileges(const JailerOptions& options) {
   for (int i = 0; i < 3; ++i)
     if (uids[i] != options.uid || gids[i] != options.gid)
       return fail(Code::kInternal, "privileges were not dropped");
+  if (prctl(PR_SET_PDEATHSIG, death_signal) < 0) return fail_errno(errno, "PR_SET_PDEATHSIG");
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return fail_errno(errno, "PR_SET_NO_NEW_PRIVS");
   return {};
 }

@@ -26,7 +26,8 @@ Result<void> daemonize();
 // The child goes on in a PID namespace of its own, the parent ends with its number in `pid_file`.
 Result<void> enter_pid_namespace(const std::string& pid_file);
 Result<void> write_pid(const std::string& pid_file, pid_t pid);
-// No group, user or privilege but the given.
+// No group, user or privilege but the given; a signal that the caller wants it to get with its
+// parent's death (PR_SET_PDEATHSIG) it still gets.
 Result<void> drop_privileges(const JailerOptions& options);
 
 }  // namespace hob::microvm

@@ -65,7 +65,7 @@ Result<std::unique_ptr<Block>> Block::create(Fd file, BlockOptions options) {
   std::unique_ptr<Block> block(
       new Block(std::move(file), std::move(options), sectors, std::move(timer)));
   if (block->options_.asynchronous) {
-    auto ring = BlockRing::create(kQueueSizeMax);
+    auto ring = BlockRing::create(kQueueSizeMax, block->file_);
     if (ring) block->ring_ = *std::move(ring);
   }
   if (block->ring_) {
@@ -162,6 +162,7 @@ void Block::reset() {
 Result<void> Block::replace_file(Fd file) {
   HOB_TRY(const uint64_t sectors, sectors_of(file));
   settle();
+  if (ring_) HOB_CHECK(ring_->replace_file(file));
   file_ = std::move(file);
   sectors_ = sectors;
   ++counts_.updates;
@@ -282,7 +283,6 @@ std::optional<uint8_t> Block::transfer(Chain& chain, uint64_t bytes, uint64_t se
   pending.offset = offset;
   pending.bytes = bytes;
   ring_->add({.kind = pending.kind,
-              .fd = file_.get(),
               .pieces = pending.pieces,
               .offset = offset,
               .token = static_cast<uint64_t>(&pending - pending_.data())});
@@ -293,9 +293,7 @@ std::optional<uint8_t> Block::flush(Chain& chain) {
   if (!ring_) return fdatasync(file_.get()) == 0 ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR;
   // What it has to cover was told to be done before: so it need not wait for what is in flight.
   Pending& pending = put_in_flight(chain, BlockRing::Request::Kind::kFlush);
-  ring_->add({.kind = pending.kind,
-              .fd = file_.get(),
-              .token = static_cast<uint64_t>(&pending - pending_.data())});
+  ring_->add({.kind = pending.kind, .token = static_cast<uint64_t>(&pending - pending_.data())});
   return std::nullopt;
 }
 

@@ -255,12 +255,15 @@ void Vsock::connection_ready(VsockPorts ports, uint32_t events) {
   const auto found = connections_.find(ports);
   if (found == connections_.end() || !active_) return;
   Connection& connection = *found->second;
-  if ((events & EPOLLOUT) != 0 && !flush_to_host(connection)) {
+  const bool hung_up = (events & (EPOLLHUP | EPOLLERR)) != 0;
+  if (((events & EPOLLOUT) != 0 || hung_up) && !flush_to_host(connection)) {
     interrupt_if_wanted();
     return;
   }
-  if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && connection.reads_host())
-    connection.readable = true;
+  if (connection.reads_host())
+    connection.readable |= (events & EPOLLIN) != 0 || hung_up;
+  else if (hung_up)
+    left_by_host(connection);
   wait_for_turn(connection);
   watch(connection);
   if (send_waiting() == Progress::kMore) wake_.signal();
@@ -271,7 +274,8 @@ void Vsock::connection_ready(VsockPorts ports, uint32_t events) {
 void Vsock::watch(Connection& connection) {
   const uint32_t wanted =
       (connection.reads_host() && !connection.readable ? uint32_t{EPOLLIN} : 0) |
-      (connection.fd && connection.unsent_bytes() > 0 ? uint32_t{EPOLLOUT} : 0);
+      (connection.fd && connection.unsent_bytes() > 0 ? uint32_t{EPOLLOUT} : 0) |
+      (connection.only_sends() ? uint32_t{EPOLLHUP} : 0);
   if (wanted == connection.watched) return;
   const int fd = connection.fd.get();
   if (wanted == 0) {

@@ -120,6 +120,8 @@ class Vsock final : public VirtioDevice {
   void wait_for_turn(Connection& connection);
   bool flush_to_host(Connection& connection);
   void watch(Connection& connection);
+  // Nobody is left at the host's side.
+  void left_by_host(Connection& connection);
   void drop(VsockPorts ports, bool tell_guest);
   void close_all();
 

@@ -49,6 +49,10 @@ struct Vsock::Connection {
   bool reads_host() const {
     return open && fd && !host_ended && (guest_shutdown & kVsockNoReceive) == 0;
   }
+  // Half closed: that nobody is left to read what the guest may send shows by EPOLLHUP alone.
+  bool only_sends() const {
+    return open && fd && !reads_host() && (guest_shutdown & kVsockNoSend) == 0;
+  }
   void forward(size_t bytes) {
     forwarded += static_cast<uint32_t>(bytes);
     if (forwarded - forwarded_told >= kVsockCreditStep) owes_credit = true;

@@ -282,12 +282,7 @@ Vsock::Sent Vsock::send_data(Connection& connection) {
     connection.readable = false;
     connection.host_ended = true;
     connection.owes_shutdown = kVsockNoSend;
-    if (has_hung_up(connection.fd)) {
-      // Nobody is left there. The entry stays until the guest has answered.
-      connection.owes_shutdown |= kVsockNoReceive;
-      if (std::exchange(connection.watched, 0) != 0) loop_.forget(connection.fd.get());
-      connection.fd.reset();
-    }
+    if (has_hung_up(connection.fd)) left_by_host(connection);
     return Sent::kNothing;
   }
   VsockHeader header = header_of(connection, kVsockData);
@@ -299,6 +294,13 @@ Vsock::Sent Vsock::send_data(Connection& connection) {
   connection.owes_credit = false;
   connection.forwarded_told = connection.forwarded;
   return Sent::kYes;
+}
+
+// The entry stays until the guest has answered.
+void Vsock::left_by_host(Connection& connection) {
+  connection.owes_shutdown = kVsockNoSend | kVsockNoReceive;
+  if (std::exchange(connection.watched, 0) != 0) loop_.forget(connection.fd.get());
+  connection.fd.reset();
 }
 
 Vsock::Sent Vsock::send_packet(const VsockHeader& header) {

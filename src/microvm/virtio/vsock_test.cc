@@ -128,6 +128,25 @@ class VsockTest : public ::testing::Test {
     return fd;
   }
 
+  // Sends to a host that does not read until its socket's buffer is full, then ours; answers how
+  // much.
+  uint32_t fill(VsockPorts ports) {
+    const std::string piece(8'000, 'x');
+    uint32_t sent = 0;
+    uint32_t forwarded = 0;
+    while (sent - forwarded + piece.size() <= kVsockBufferBytes && sent < 100u << 20) {
+      send(kVsockData, ports, piece);
+      sent += static_cast<uint32_t>(piece.size());
+      if (const auto told = next()) {
+        EXPECT_EQ(told->header.operation, kVsockCreditUpdate);
+        forwarded = told->header.forwarded_bytes;
+        offer(1);
+      }
+    }
+    EXPECT_LT(sent, 100u << 20);
+    return sent;
+  }
+
   std::string folder_, path_;
   GuestMemory memory_ = memory_of(0x80000);
   std::vector<Queue> queues_{Queue(kQueueSizeMax), Queue(kQueueSizeMax), Queue(kQueueSizeMax)};
@@ -266,20 +285,7 @@ TEST_F(VsockTest, AHostThatDoesNotReadStopsItsGuestAlone) {
   offer(8);
   VsockPorts ports;
   const Fd fd = connected(52, ports);
-  // Fill the socket's own buffer, then ours.
-  const std::string piece(8'000, 'x');
-  uint32_t sent = 0;
-  uint32_t forwarded = 0;
-  while (sent - forwarded + piece.size() <= kVsockBufferBytes) {
-    send(kVsockData, ports, piece);
-    sent += static_cast<uint32_t>(piece.size());
-    if (const auto told = next()) {
-      EXPECT_EQ(told->header.operation, kVsockCreditUpdate);
-      forwarded = told->header.forwarded_bytes;
-      offer(1);
-    }
-    ASSERT_LT(sent, 100u << 20);
-  }
+  const uint32_t sent = fill(ports);
   EXPECT_FALSE(next());
   std::string all = heard(fd);
   for (std::string more; !(more = heard(fd)).empty();) all += more;
@@ -288,6 +294,16 @@ TEST_F(VsockTest, AHostThatDoesNotReadStopsItsGuestAlone) {
   ASSERT_TRUE(told);
   EXPECT_EQ(told->header.operation, kVsockCreditUpdate);
   EXPECT_GE(told->header.forwarded_bytes, sent - kVsockBufferBytes / 2);
+}
+
+TEST_F(VsockTest, WhatTheHostWillNotReadAnyMoreKeepsNobodyBusy) {
+  offer(8);
+  VsockPorts ports;
+  const Fd fd = connected(52, ports);
+  fill(ports);
+  shutdown(fd.get(), SHUT_RDWR);
+  turns();
+  EXPECT_EQ(vsock_->connections(), 0u) << "what waits for it has no way any more";
 }
 
 TEST_F(VsockTest, AGuestThatSendsBeyondItsRoomLosesTheConnection) {
@@ -336,6 +352,29 @@ TEST_F(VsockTest, TheEndOfEachDirectionIsTold) {
   EXPECT_EQ(next()->header.flags, kVsockNoSend | kVsockNoReceive);
   send(kVsockReset, whole);
   EXPECT_EQ(vsock_->connections(), 0u);
+}
+
+TEST_F(VsockTest, AHostThatLeavesAHalfClosedConnectionIsNoticedAtOnce) {
+  offer(8);
+  VsockPorts ports;
+  Fd fd = connected(52, ports);
+  shutdown(fd.get(), SHUT_WR);
+  EXPECT_EQ(next()->header.flags, kVsockNoSend);
+  EXPECT_FALSE(next());
+  fd.reset();  // the guest sends nothing by which it could learn of it
+  const auto told = next();
+  ASSERT_TRUE(told);
+  EXPECT_EQ(told->header.operation, kVsockShutdown);
+  EXPECT_EQ(told->header.flags, kVsockNoSend | kVsockNoReceive);
+  send(kVsockReset, ports);
+  EXPECT_EQ(vsock_->connections(), 0u);
+
+  // Likewise where it is the guest that hears no more.
+  fd = connected(53, ports);
+  send(kVsockShutdown, ports, "", kVsockNoReceive);
+  EXPECT_FALSE(next());
+  fd.reset();
+  EXPECT_EQ(next()->header.flags, kVsockNoSend | kVsockNoReceive);
 }
 
 TEST_F(VsockTest, PacketsThatBreakTheRulesResetTheirConnection) {

@@ -1,19 +1,22 @@
 // hob-vm-run: runs one task in a microVM, as crun runs one in a container: for hob-monitor, whose
 // runtime it is.
 //
-//   hob-vm-run BUNDLE CONTAINER_PID_FILE VMM NETWORK_NAMESPACE [CGROUP_PROCS_FILE…]
+//   hob-vm-run BUNDLE CONTAINER_PID_FILE JAILER VMM USER FILE_BYTES_MAX NETWORK_NAMESPACE|-
+//              KERNEL INITRD IMAGE [CGROUP_PROCS_FILE…]
 //
-// BUNDLE has vm.json, hob-vmm's configuration, whose socket is "v" in it, and start.json, what
-// hob-guest is told (guest/protocol.h). It ends when the task's program has been executed, or with
-// a failure and words on stderr, leaving a process behind that CONTAINER_PID_FILE names: that has
-// the monitor as its parent, prints what the task prints, ends as the task ends, and takes the
-// microVM with it however it ends. A task that ended for want of memory leaves "oom" in BUNDLE.
+// BUNDLE has vm.json, hob-vmm's configuration, the scratch disk, and start.json, what hob-guest is
+// told (guest/protocol.h). hob-vmm runs in a jail (jail.h). It ends when the task's program has
+// been executed, or with a failure and words on stderr, leaving a process behind that
+// CONTAINER_PID_FILE names: that has the monitor as its parent, prints what the task prints, ends
+// as the task ends, and takes the microVM with it however it ends. A task that ended for want of
+// memory leaves "oom" in BUNDLE.
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -25,6 +28,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -33,6 +37,7 @@
 #include "guest/frame.h"
 #include "sandbox/microvm_layout.h"
 #include "sandbox/monitor_answer.h"
+#include "sandbox/vm_run/jail.h"
 
 namespace hob::sandbox {
 namespace {
@@ -43,19 +48,20 @@ constexpr int kStartStepMilliseconds = 1'000;     // between looks at the clock
 constexpr size_t kConsoleBytesMax = 4'096;        // the last of what the machine said
 
 struct Plan {
-  std::string bundle{}, pid_file{}, vmm{};
-  std::string network{};  // where the machine's tap is; "-": none
-  std::vector<std::string> cgroups{};
+  std::string bundle{}, pid_file{};
+  JailPlan jail{};
 };
 
-Result<Fd> listen_for_guest() {
+// For the guest alone, by way of its hob-vmm.
+Result<Fd> listen_for_guest(uid_t user) {
+  if (::mkdir(kRunFolder, S_IRWXU) != 0) return fail_errno(errno, "making a folder for sockets");
   Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const std::string path = fmt::format("{}_{}", kVsockFile, guest::kReportPort);
   path.copy(address.sun_path, sizeof address.sun_path - 1);
   if (!fd || ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-      ::listen(fd.get(), 1) != 0)
+      ::listen(fd.get(), 1) != 0 || ::chown(path.c_str(), user, user) != 0)
     return fail_errno(errno, "listening for the microVM");
   return fd;
 }
@@ -88,9 +94,10 @@ class MicrovmTask {
 
  private:
   Result<void> start() {
-    HOB_TRY(Fd listening, listen_for_guest());
+    HOB_TRY(Fd listening, listen_for_guest(plan_.jail.user));
     HOB_CHECK(start_machine());
     HOB_CHECK(accept_guest(listening));
+    HOB_CHECK(close_folder());
     HOB_TRY(const std::string order, read_file(kStartFile, guest::kOrderBytesMax));
     std::string bytes;
     guest::append_frame(bytes, guest::FrameKind::kRecord, 0, order);
@@ -110,34 +117,37 @@ class MicrovmTask {
     console_ = Fd(console[0]);
     ::fcntl(console[0], F_SETFL, O_NONBLOCK);
     const Fd theirs(console[1]);
-    const pid_t parent = ::getpid();
-    vmm_ = ::fork();
+    clone_args arguments{};
+    int handle = -1;
+    arguments.flags = CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_PIDFD;
+    if (plan_.jail.network.empty()) arguments.flags |= CLONE_NEWNET;
+    arguments.pidfd = reinterpret_cast<uintptr_t>(&handle);
+    arguments.exit_signal = SIGCHLD;
+    vmm_ = static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments));
     if (vmm_ < 0) return fail_errno(errno, "making a process");
     if (vmm_ == 0) {
+      console_.reset();
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      if (::getppid() != parent) ::_exit(EXIT_FAILURE);
+      // We see no number of a parent in another namespace: its end of the pipe says that it lives.
+      pollfd parent{.fd = theirs.get(), .events = 0, .revents = 0};
+      if (::poll(&parent, 1, 0) != 0) ::_exit(EXIT_FAILURE);
       ::signal(SIGPIPE, SIG_DFL);
       ::dup2(theirs.get(), 1);
       ::dup2(theirs.get(), 2);
-      const Fd network(::open(plan_.network.c_str(), O_RDONLY | O_CLOEXEC));
-      if (plan_.network != "-" && ::setns(network.get(), CLONE_NEWNET) != 0) {
-        std::perror(plan_.network.c_str());
-        ::_exit(EXIT_FAILURE);
-      }
-      for (const std::string& file : plan_.cgroups) {
-        const Fd procs(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
-        if (!write_all(procs.get(), "0")) {  // not without its limits
-          std::perror(file.c_str());
-          ::_exit(EXIT_FAILURE);
-        }
-      }
-      ::execl(plan_.vmm.c_str(), plan_.vmm.c_str(), "--api-sock", kApiSocketFile, "--config-file",
-              kMachineFile, static_cast<char*>(nullptr));
-      std::perror(plan_.vmm.c_str());
+      const std::string text = execute_jailed(plan_.jail).message + "\n";
+      write_all(STDERR_FILENO, text);
       ::_exit(EXIT_FAILURE);
     }
-    vmm_handle_ = Fd(static_cast<int>(::syscall(SYS_pidfd_open, vmm_, 0)));
-    if (!vmm_handle_) return fail_errno(errno, "watching the microVM");
+    vmm_handle_ = Fd(handle);
+    return {};
+  }
+
+  // Before anything of the task runs: the machine's sockets are made, and what the jail's user
+  // makes from now on is in the jail's memory alone, never on a disk of the host's.
+  Result<void> close_folder() {
+    constexpr mode_t kEnterOnly = S_IRWXU | S_IXGRP | S_IXOTH;
+    if (::chown(kRunFolder, 0, 0) != 0 || ::chmod(kRunFolder, kEnterOnly) != 0)
+      return fail_errno(errno, "closing the folder of sockets");
     return {};
   }
 
@@ -326,14 +336,23 @@ int run(Plan plan) {
 }  // namespace hob::sandbox
 
 int main(int argc, char** argv) {
-  constexpr int kWords = 5;
+  constexpr int kWords = 11;
   if (argc < kWords) {
     std::fputs("hob-vm-run is started by hob-monitor, one for each task in a microVM\n", stderr);
     return EXIT_FAILURE;
   }
-  return hob::sandbox::run({.bundle = argv[1],
-                            .pid_file = argv[2],
-                            .vmm = argv[3],
-                            .network = argv[4],
-                            .cgroups = std::vector<std::string>(argv + kWords, argv + argc)});
+  using namespace hob::sandbox;
+  const std::string network = argv[7];
+  return run({.bundle = argv[1],
+              .pid_file = argv[2],
+              .jail = {.id = std::filesystem::path(argv[1]).filename(),
+                       .jailer = argv[3],
+                       .vmm = argv[4],
+                       .user = static_cast<uid_t>(std::strtoul(argv[5], nullptr, 10)),
+                       .file_bytes_max = argv[6],
+                       .network = network == "-" ? "" : network,
+                       .kernel = argv[8],
+                       .initrd = argv[9],
+                       .image = argv[10],
+                       .cgroups = std::vector<std::string>(argv + kWords, argv + argc)}});
 }
