@@ -1,5 +1,6 @@
 // hob-vmm: one microVM, by Firecracker's API on a unix socket or from a configuration file.
 #include <fmt/core.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -150,6 +151,9 @@ int run(const Options& options) {
     say(loop.error().message);
     return kExitGeneric;
   }
+  // Begun before anything else where it will be needed at once, and else when the API is ready.
+  KvmAhead kvm;
+  if (options.configuration) kvm.begin();
   int exit_code = kExitOk;
   MicrovmApi* started = nullptr;
   const auto on_end = [&](const VcpuEnd& end) {
@@ -161,7 +165,8 @@ int run(const Options& options) {
   MicrovmApi api(
       options.id, **loop, on_end,
       {.filters = options.seccomp ? MicrovmApi::Filters::kSet : MicrovmApi::Filters::kNone,
-       .mmds_bytes_max = options.mmds_bytes_max.value_or(options.body_bytes_max)});
+       .mmds_bytes_max = options.mmds_bytes_max.value_or(options.body_bytes_max),
+       .kvm = &kvm});
   started = &api;
   if (const auto logging = api.logger().update(options.log); !logging) {
     say(fmt::format("Could not initialize logger: {}", logging.error().message));
@@ -194,6 +199,7 @@ int run(const Options& options) {
     }
     server = *std::move(listening);
   }
+  if (!options.configuration) kvm.begin();
   if (options.seccomp) {
     install_forbidden_handler();
     if (const auto installed = install_filter(ThreadKind::kApi); !installed) {
@@ -250,6 +256,8 @@ int start(const std::vector<std::string_view>& arguments) {
     say(fmt::format("Arguments parsing error: {}", options.error().message));
     return options.error().code == Code::kNotFound ? kExitLevel : kExitArguments;
   }
+  // Threads other than the loop's hardly allocate: an arena each would be a page or more each.
+  mallopt(M_ARENA_MAX, 1);
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   pthread_attr_setstacksize(&attributes, kThreadStackBytes);

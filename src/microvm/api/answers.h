@@ -3,6 +3,7 @@
 
 #include <fmt/core.h>
 
+#include <chrono>
 #include <string_view>
 
 #include "base/result.h"
@@ -34,6 +35,17 @@ inline std::string_view id_of(std::string_view path) {
   const size_t slash = path.find('/', 1);
   return slash == std::string_view::npos ? std::string_view() : path.substr(slash + 1);
 }
+
+class Stopwatch {
+ public:
+  std::chrono::microseconds elapsed() const {
+    return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() -
+                                                                 begun_);
+  }
+
+ private:
+  std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
+};
 
 // Devices are added to a running machine on PCI alone, which there is none of.
 inline std::unexpected<Error> no_hot_plug(bool id_in_use) {

@@ -18,6 +18,8 @@ constexpr std::string_view kDefaultArguments =
     "reboot=k panic=1 nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd "
     "swiotlb=noforce";
 
+constexpr unsigned kSerialFileMode = 0600;
+
 Json text(std::string_view value) { return Json(Json::Value(std::string(value))); }
 
 // A regular file, or a block device too where `may_be_device`. Anything else could make us wait for
@@ -80,9 +82,9 @@ const std::vector<MicrovmApi::Route>& MicrovmApi::routes() {
       {"PUT", "/snapshot/load", When::kBeforeBoot, &MicrovmApi::put_snapshot_load},
       {"PATCH", "/drives/", When::kAfterBoot, &MicrovmApi::patch_drive},
       {"DELETE", "/drives/", When::kAfterBoot, &MicrovmApi::delete_device},
-      {"PUT", "/pmem/"},
-      {"PATCH", "/pmem/"},
-      {"DELETE", "/pmem/"},
+      {"PUT", "/pmem/", When::kAlways, &MicrovmApi::put_pmem},
+      {"PATCH", "/pmem/", When::kAfterBoot, &MicrovmApi::patch_pmem},
+      {"DELETE", "/pmem/", When::kAfterBoot, &MicrovmApi::delete_device},
       {"PUT", "/logger", When::kBeforeBoot, &MicrovmApi::put_logger},
       {"PUT", "/metrics", When::kBeforeBoot, &MicrovmApi::put_metrics},
       {"GET", "/mmds", When::kAlways, &MicrovmApi::get_mmds},
@@ -90,7 +92,7 @@ const std::vector<MicrovmApi::Route>& MicrovmApi::routes() {
       {"PATCH", "/mmds", When::kAlways, &MicrovmApi::patch_mmds},
       {"PUT", "/mmds/config", When::kBeforeBoot, &MicrovmApi::put_mmds_config},
       {"PUT", "/entropy", When::kBeforeBoot, &MicrovmApi::put_entropy},
-      {"PUT", "/serial"},
+      {"PUT", "/serial", When::kBeforeBoot, &MicrovmApi::put_serial},
       {"GET", "/hotplug/memory"},
       {"PUT", "/hotplug/memory"},
       {"PATCH", "/hotplug/memory"},
@@ -105,6 +107,7 @@ MicrovmApi::MicrovmApi(std::string id, Loop& loop, std::function<void(const Vcpu
       loop_(loop),
       on_end_(std::move(on_end)),
       filters_(options.filters),
+      kvm_(options.kvm),
       mmds_bytes_max_(options.mmds_bytes_max),
       logger_(id_),
       metrics_(id_) {}
@@ -200,7 +203,8 @@ MicrovmApi::Answer MicrovmApi::get_configuration(const HttpRequest&, const Json&
   for (const OpenDrive& open : drives_) drives.push_back(show(open.drive));
   Json::Array interfaces;
   for (const OpenInterface& open : interfaces_) interfaces.push_back(show(open.interface));
-  const Json empty(Json::Array{});
+  Json::Array pmems;
+  for (const PmemConfiguration& pmem : pmems_) pmems.push_back(show(pmem));
   return shown(Json(Json::Object{{"balloon", show(balloon_)},
                                  {"drives", Json(std::move(drives))},
                                  {"boot-source", show(boot_source_)},
@@ -212,23 +216,29 @@ MicrovmApi::Answer MicrovmApi::get_configuration(const HttpRequest&, const Json&
                                  {"network-interfaces", Json(std::move(interfaces))},
                                  {"vsock", show(vsock_)},
                                  {"entropy", show_entropy(entropy_)},
-                                 {"pmem", empty},
+                                 {"pmem", Json(std::move(pmems))},
                                  {"memory-hotplug", Json()}}));
 }
 
-Result<void> MicrovmApi::check_machine(const MachineConfiguration& machine) const {
+// A template that is not given stays as it was, a custom one too; any that is given, `None` too,
+// takes its place.
+Result<void> MicrovmApi::set_machine(MachineConfiguration machine,
+                                     std::optional<StaticTemplate> cpu_template) {
+  deprecated_ = cpu_template.has_value();
   HOB_CHECK(check(machine));
   if (balloon_ && balloon_->target_mib > machine.memory_mib)
     return fail(Code::kInvalid,
                 "The memory size (MiB) is smaller than the previously set balloon device target "
                 "size.");
+  machine.cpu_template = cpu_template.value_or(configuration_.cpu_template);
+  configuration_ = machine;
+  if (cpu_template) cpu_ = {};
   return {};
 }
 
 MicrovmApi::Answer MicrovmApi::put_machine(const HttpRequest&, const Json& body) {
-  HOB_TRY(const MachineConfiguration machine, body_of(read_machine(body)));
-  HOB_CHECK(prefixed(check_machine(machine), "Machine config error"));
-  configuration_ = machine;
+  HOB_TRY(const MachineRequest request, body_of(read_machine(body)));
+  HOB_CHECK(prefixed(set_machine(request.machine, request.cpu_template), "Machine config error"));
   return done();
 }
 
@@ -241,8 +251,7 @@ MicrovmApi::Answer MicrovmApi::patch_machine(const HttpRequest&, const Json& bod
   machine.smt = update.smt.value_or(machine.smt);
   machine.track_dirty_pages = update.track_dirty_pages.value_or(machine.track_dirty_pages);
   machine.huge_pages = update.huge_pages.value_or(machine.huge_pages);
-  HOB_CHECK(prefixed(check_machine(machine), "Machine config error"));
-  configuration_ = machine;
+  HOB_CHECK(prefixed(set_machine(machine, update.cpu_template), "Machine config error"));
   return done();
 }
 
@@ -273,7 +282,7 @@ MicrovmApi::Answer MicrovmApi::put_boot_source(const HttpRequest&, const Json& b
 
 // There is room for one more, and an interrupt for the generation id behind it.
 Result<void> MicrovmApi::check_device_count() const {
-  const size_t devices = drives_.size() + interfaces_.size() + (balloon_ ? 1 : 0) +
+  const size_t devices = drives_.size() + interfaces_.size() + pmems_.size() + (balloon_ ? 1 : 0) +
                          (vsock_ ? 1 : 0) + (entropy_ ? 1 : 0);
   HOB_CHECK(mmio_place(devices + 1));
   return {};
@@ -286,6 +295,10 @@ Result<void> MicrovmApi::set_drive(Drive drive) {
       std::ranges::find(drives_, true, [](const OpenDrive& open) { return open.drive.root; });
   if (drive.root && root != drives_.end() && root != same)
     return fail(Code::kInvalid, "A root block device already exists!");
+  if (drive.root && std::ranges::find(pmems_, true, &PmemConfiguration::root) != pmems_.end())
+    return fail(Code::kInvalid,
+                "Attempt to add block as a root device while the root device defined as a pmem "
+                "device");
   HOB_TRY(Fd file, open_file(drive.path, drive.read_only ? O_RDONLY : O_RDWR, true,
                              "Error manipulating the backing file"));
   OpenDrive open{.drive = std::move(drive), .file = std::move(file)};
@@ -351,6 +364,23 @@ MicrovmApi::Answer MicrovmApi::patch_drive(const HttpRequest& request, const Jso
   return done();
 }
 
+MicrovmApi::Answer MicrovmApi::put_serial(const HttpRequest&, const Json& body) {
+  HOB_TRY(const SerialConfiguration serial, body_of(read_serial(body)));
+  Fd output;
+  if (serial.path) {
+    if (serial.path->contains('\0'))
+      return fail(Code::kInvalid, "Serial config error: its path has a zero byte");
+    // Of a FIFO that nobody reads it can be waited for neither here nor later: both ends are ours.
+    output = Fd(::open(serial.path->c_str(),
+                       O_RDWR | O_APPEND | O_CREAT | O_NONBLOCK | O_CLOEXEC | O_NOCTTY,
+                       kSerialFileMode));
+    if (!output) return prefixed(Answer(fail_errno(errno, *serial.path)), "Serial config error");
+  }
+  serial_output_ = std::move(output);
+  serial_limit_ = serial.limit;
+  return done();
+}
+
 Result<void> MicrovmApi::set_entropy(const RateLimiterOptions& limit) {
   if (!entropy_) HOB_CHECK(check_device_count());
   entropy_ = limit;
@@ -366,12 +396,15 @@ MicrovmApi::Answer MicrovmApi::put_entropy(const HttpRequest&, const Json& body)
 // What is there was there at boot, and stays; only what hangs on PCI could be taken away.
 MicrovmApi::Answer MicrovmApi::delete_device(const HttpRequest& request, const Json&) {
   const std::string_view id = id_of(request.path);
-  const bool known =
-      request.path.starts_with("/drives/")
-          ? std::ranges::any_of(drives_, [&](const auto& one) { return one.drive.id == id; })
-          : std::ranges::any_of(interfaces_,
-                                [&](const auto& one) { return one.interface.id == id; });
-  return fail(Code::kInvalid, "{}", known ? "PCI is not enabled" : "Device not found");
+  const auto is_known = [&] {
+    if (request.path.starts_with("/drives/"))
+      return std::ranges::any_of(drives_, [&](const auto& one) { return one.drive.id == id; });
+    if (request.path.starts_with("/pmem/"))
+      return std::ranges::any_of(pmems_, [&](const auto& one) { return one.id == id; });
+    return std::ranges::any_of(interfaces_,
+                               [&](const auto& one) { return one.interface.id == id; });
+  };
+  return fail(Code::kInvalid, "{}", is_known() ? "PCI is not enabled" : "Device not found");
 }
 
 MicrovmApi::Answer MicrovmApi::put_action(const HttpRequest&, const Json& body) {
@@ -407,14 +440,12 @@ MicrovmApi::Answer MicrovmApi::patch_vm(const HttpRequest&, const Json& body) {
   fields.required("state", given);
   fields.variant("state", {"Paused", "Resumed"}, state);
   HOB_CHECK(body_of(fields.finish()));
-  const auto begun = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   if (state == 0)
     machine_->pause();
   else
     machine_->resume();
-  (state == 0 ? pausing_took_ : resuming_took_) =
-      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() -
-                                                            begun);
+  (state == 0 ? took_.pause : took_.resume) = watch.elapsed();
   return done();
 }
 
@@ -426,7 +457,10 @@ Result<MachineOptions> MicrovmApi::machine_options() {
                          .track_dirty = configuration_.track_dirty_pages,
                          .balloon = balloon_,
                          .filter_vcpus = filters_ == Filters::kSet,
-                         .console_input = 0};
+                         .console_input = serial_output_ ? -1 : 0,
+                         .console = serial_output_ ? serial_output_.get() : 1,
+                         .console_limit = serial_limit_,
+                         .kvm = kvm_};
   stacks_.clear();
   // Copies: a start that fails leaves everything to be tried again.
   for (const OpenDrive& open : drives_) {
@@ -450,6 +484,15 @@ Result<MachineOptions> MicrovmApi::machine_options() {
                                               .send = open.interface.send,
                                               .responder = responder_of(open.interface)}});
   }
+  for (const PmemConfiguration& pmem : pmems_) {
+    HOB_TRY(Fd file, open_file(pmem.path, pmem.read_only ? O_RDONLY : O_RDWR, false,
+                               "Error accessing backing file"));
+    options.pmems.push_back({.id = pmem.id,
+                             .file = std::move(file),
+                             .read_only = pmem.read_only,
+                             .root = pmem.root,
+                             .limit = pmem.limit});
+  }
   if (entropy_) options.entropy = EntropyOptions{.limit = *entropy_};
   if (vsock_) {
     HOB_TRY(Fd listener, another(vsock_listener_->fd()));
@@ -464,6 +507,10 @@ Result<void> MicrovmApi::start() {
     return fail(Code::kInvalid, "Cannot start microvm without kernel configuration.");
   HOB_TRY(MachineOptions options, machine_options());
   options.cpu = cpu_;
+  if (configuration_.cpu_template != StaticTemplate::kNone) {
+    HOB_TRY(options.cpu, context(static_template(configuration_.cpu_template, this_cpu()),
+                                 "Failed to get CPU template"));
+  }
   options.boot_arguments = boot_source_->arguments.value_or(std::string(kDefaultArguments));
   HOB_TRY(options.kernel, another(kernel_));
   if (initrd_) {
@@ -484,7 +531,7 @@ Result<void> MicrovmApi::start_from(std::string_view configuration_file) {
   HOB_TRY(const Json json, Json::parse(configuration_file));
   Fields fields(json, "struct VmmConfig",
                 {"boot-source", "drives", "machine-config", "network-interfaces", "balloon",
-                 "vsock", "entropy", "mmds-config", "logger", "metrics"},
+                 "vsock", "entropy", "mmds-config", "logger", "metrics", "cpu-config", "pmem"},
                 Fields::Unknown::kIgnored);
   HOB_CHECK(fields.finish());
   const Json* source = fields.find("boot-source");
@@ -492,12 +539,9 @@ Result<void> MicrovmApi::start_from(std::string_view configuration_file) {
   if (source == nullptr || drives == nullptr)
     return fail(Code::kInvalid, "{}",
                 Fields::missing(source == nullptr ? "boot-source" : "drives"));
-  for (const std::string_view name : {"pmem", "memory-hotplug", "cpu-config"}) {
-    const Json* other = fields.find(name);
-    const bool asks = other != nullptr && !other->is_null() &&
-                      !(other->as<Json::Array>() != nullptr && other->as<Json::Array>()->empty());
-    if (asks) return fail(Code::kInvalid, "`{}` is not built in hob-vmm", name);
-  }
+  if (const Json* hot_plug = fields.find("memory-hotplug");
+      hot_plug != nullptr && !hot_plug->is_null())
+    return fail(Code::kInvalid, "`memory-hotplug` is not built in hob-vmm");
   if (const Json* logger = fields.find("logger"); logger != nullptr && !logger->is_null()) {
     HOB_TRY(const LoggerUpdate update, read_logger(*logger));
     HOB_CHECK(prefixed(logger_.update(update), "Logger error"));
@@ -508,10 +552,11 @@ Result<void> MicrovmApi::start_from(std::string_view configuration_file) {
   }
   if (const Json* machine = fields.find("machine-config");
       machine != nullptr && !machine->is_null()) {
-    HOB_TRY(const MachineConfiguration configuration, read_machine(*machine));
-    HOB_CHECK(check(configuration));
-    configuration_ = configuration;
+    HOB_TRY(const MachineRequest request, read_machine(*machine));
+    HOB_CHECK(set_machine(request.machine, request.cpu_template));
   }
+  if (const Json* cpu = fields.find("cpu-config"); cpu != nullptr && !cpu->is_null())
+    HOB_CHECK(set_cpu_from_file(*cpu));
   HOB_TRY(BootSource boot, read_boot_source(*source));
   HOB_CHECK(prefixed(set_boot_source(std::move(boot)), "Boot source error"));
   const auto* list = drives->as<Json::Array>();
@@ -539,6 +584,7 @@ Result<void> MicrovmApi::start_from(std::string_view configuration_file) {
     HOB_TRY(const RateLimiterOptions limit, read_entropy(*entropy));
     HOB_CHECK(prefixed(set_entropy(limit), "Entropy config error"));
   }
+  if (const Json* pmems = fields.find("pmem")) HOB_CHECK(set_pmems(*pmems));
   return prefixed(start(), "Start microvm error");
 }
 

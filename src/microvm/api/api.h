@@ -28,6 +28,7 @@ class MicrovmApi {
   struct Options {
     Filters filters = Filters::kNone;
     size_t mmds_bytes_max = kHttpBodyBytesDefault;  // of the guest's metadata, in its compact form
+    KvmAhead* kvm = nullptr;  // what was begun already; it outlives this. nullptr: nothing was
   };
   MicrovmApi(std::string id, Loop& loop, std::function<void(const VcpuEnd&)> on_end)
       : MicrovmApi(std::move(id), loop, std::move(on_end), Options()) {}
@@ -60,6 +61,9 @@ class MicrovmApi {
   Answer put_boot_source(const HttpRequest& request, const Json& body);
   Answer put_drive(const HttpRequest& request, const Json& body);
   Answer patch_drive(const HttpRequest& request, const Json& body);
+  Answer put_pmem(const HttpRequest& request, const Json& body);
+  Answer patch_pmem(const HttpRequest& request, const Json& body);
+  Answer put_serial(const HttpRequest& request, const Json& body);
   Answer put_entropy(const HttpRequest& request, const Json& body);
   Answer delete_device(const HttpRequest& request, const Json& body);
   Answer put_interface(const HttpRequest& request, const Json& body);
@@ -86,7 +90,9 @@ class MicrovmApi {
   Answer patch_vm(const HttpRequest& request, const Json& body);
 
   Result<void> set_boot_source(BootSource source);
-  Result<void> check_machine(const MachineConfiguration& machine) const;
+  Result<void> set_cpu_from_file(const Json& json);  // a configuration file's: itself, or its path
+  Result<void> set_machine(MachineConfiguration machine,
+                           std::optional<StaticTemplate> cpu_template);
   Result<void> set_balloon(const BalloonOptions& balloon);
   Answer with_balloon(const std::function<Answer(Balloon&, BalloonOptions&)>& change);
   Answer change_hints(const std::function<HttpResponse(Balloon&)>& change);
@@ -96,6 +102,8 @@ class MicrovmApi {
   Result<void> narrow_filter();
   Result<void> set_interface(NetworkInterface interface);
   Result<void> set_interfaces(const Json& list);  // a configuration file's
+  Result<void> set_pmem(PmemConfiguration pmem);
+  Result<void> set_pmems(const Json& list);  // a configuration file's
   Result<void> set_vsock(VsockConfiguration vsock);
   Result<void> set_entropy(const RateLimiterOptions& limit);
   Result<void> set_mmds(MmdsConfiguration mmds);
@@ -129,6 +137,7 @@ class MicrovmApi {
   Loop& loop_;
   std::function<void(const VcpuEnd&)> on_end_;
   const Filters filters_;
+  KvmAhead* const kvm_;
   MachineConfiguration configuration_;
   std::optional<BootSource> boot_source_;
   Fd kernel_;
@@ -145,21 +154,25 @@ class MicrovmApi {
   CpuTemplate cpu_;
   std::optional<BalloonOptions> balloon_;
   std::vector<OpenInterface> interfaces_;
-  bool configured_ = false;  // something was asked for that a snapshot would bring
-  bool deprecated_ = false;  // the request at hand used a field that goes
-  Fd faults_;                // of memory that another process fills
+  std::vector<PmemConfiguration> pmems_;  // the files are opened when the machine is made
+  bool configured_ = false;               // something was asked for that a snapshot would bring
+  bool deprecated_ = false;               // the request at hand used a field that goes
+  Fd faults_;                             // of memory that another process fills
   Fd fault_handler_;
   std::optional<VsockConfiguration> vsock_;
   std::optional<VsockListener> vsock_listener_;  // where vsock_ is
   std::optional<RateLimiterOptions> entropy_;    // none: no such device
+  Fd serial_output_;                             // none: standard output
+  std::optional<TokenBucketOptions> serial_limit_;
   const size_t mmds_bytes_max_;
   Logger logger_;
   Metrics metrics_;
   std::unique_ptr<Timer> metrics_timer_;
   std::vector<RequestCount> requests_ = no_requests();
   uint64_t deprecated_requests_ = 0;
-  std::chrono::microseconds pausing_took_{0};
-  std::chrono::microseconds resuming_took_{0};
+  struct Took {  // the last of each
+    std::chrono::microseconds pause{0}, resume{0}, full_snapshot{0}, diff_snapshot{0}, load{0};
+  } took_;
   std::vector<const MetadataStack*> stacks_;  // the machine's interfaces'
   std::optional<MmdsConfiguration> mmds_;
   std::unique_ptr<Metadata> metadata_;

@@ -49,8 +49,11 @@ Result<std::string> read_state_file(const std::string& path) {
 
 MicrovmApi::Answer MicrovmApi::put_snapshot_create(const HttpRequest&, const Json& body) {
   HOB_TRY(const SnapshotCreation creation, body_of(read_snapshot_creation(body)));
+  const Stopwatch watch;
   if (auto created = create_snapshot(creation); !created)
     return fail(Code::kInvalid, "Create snapshot error: {}", created.error().message);
+  (creation.kind == SnapshotKind::kFull ? took_.full_snapshot : took_.diff_snapshot) =
+      watch.elapsed();
   return HttpResponse{};
 }
 
@@ -66,6 +69,7 @@ Result<void> MicrovmApi::create_snapshot(const SnapshotCreation& creation) {
   state.balloon = balloon_;
   state.entropy = entropy_;
   state.mmds = mmds_;
+  state.pmems = pmems_;
   for (const OpenInterface& open : interfaces_) state.interfaces.push_back(open.interface);
   HOB_TRY(state.machine, context(machine_->save(), "Cannot save the microVM state"));
   HOB_CHECK(machine_->collect_dirty());
@@ -93,6 +97,7 @@ MicrovmApi::Answer MicrovmApi::put_snapshot_load(const HttpRequest&, const Json&
 }
 
 Result<void> MicrovmApi::load_snapshot(const SnapshotLoading& loading) {
+  const Stopwatch watch;
   HOB_TRY(const std::string file, read_state_file(loading.state_path));
   HOB_TRY(SnapshotState state, read_state(file));
   HOB_CHECK(check(state.configuration));
@@ -112,6 +117,10 @@ Result<void> MicrovmApi::load_snapshot(const SnapshotLoading& loading) {
   }
   if (state.vsock) HOB_CHECK(set_vsock(*std::move(state.vsock)));
   if (state.entropy) HOB_CHECK(set_entropy(*state.entropy));
+  for (PmemConfiguration& pmem : state.pmems) {
+    HOB_CHECK(check_id(pmem.id));
+    HOB_CHECK(set_pmem(std::move(pmem)));
+  }
   // The metadata itself is told anew, as to Firecracker.
   if (state.mmds) HOB_CHECK(set_mmds(*std::move(state.mmds)));
   HOB_TRY(MachineOptions options, machine_options());
@@ -122,6 +131,7 @@ Result<void> MicrovmApi::load_snapshot(const SnapshotLoading& loading) {
                         loop_, on_end_));
   HOB_CHECK(narrow_filter());
   if (loading.resume) machine_->resume();
+  took_.load = watch.elapsed();
   logger_.log(LogLevel::kInfo, "main", "The microVM was loaded.");
   return write_metrics_regularly();
 }

@@ -2,6 +2,7 @@
 // version 1.17).
 #include "microvm/api/api.h"
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -153,7 +154,12 @@ TEST_F(MicrovmApiTest, RefusalsInTheirOrder) {
            {"no snapshot of what does not run", "PUT", "/snapshot/create",
             R"({"snapshot_path":"s","mem_file_path":"m"})",
             "not supported before starting the microVM."},
-           {"not built", "PUT", "/pmem/a", "{}", "PUT /pmem/ is not built in hob-vmm."}}) {
+           {"persistent memory of no file", "PUT", "/pmem/a", R"({"id":"a"})",
+            "missing field `path_on_host`"},
+           {"ids that differ", "PUT", "/pmem/a", R"({"id":"b","path_on_host":"/x"})",
+            "The id from the path does not match the id from the body!"},
+           {"not built", "PUT", "/hotplug/memory", "{}",
+            "PUT /hotplug/memory is not built in hob-vmm."}}) {
     const HttpResponse response = ask(c.method, c.path, c.body);
     EXPECT_EQ(response.status, 400) << c.name;
     EXPECT_NE(response.body.find(c.part), std::string::npos) << c.name << ": " << response.body;
@@ -175,6 +181,72 @@ TEST_F(MicrovmApiTest, WhatIsSetIsShown) {
   EXPECT_EQ(
       ask("GET", "/machine-config").body,
       R"({"vcpu_count":2,"mem_size_mib":512,"smt":true,"track_dirty_pages":false,"huge_pages":"None"})");
+}
+
+TEST_F(MicrovmApiTest, OneRootIsThere) {
+  const auto pmem = [](const char* id, bool root) {
+    return fmt::format(R"({{"id":"{}","path_on_host":"/no/such","root_device":{}}})", id, root);
+  };
+  EXPECT_EQ(ask("PUT", "/pmem/a", pmem("a", true)).status, 204);
+  EXPECT_EQ(ask("PUT", "/pmem/a", pmem("a", true)).status, 204);  // the same one
+  EXPECT_NE(ask("PUT", "/pmem/b", pmem("b", true)).body.find("A root pmem device already exist"),
+            std::string::npos);
+  EXPECT_NE(ask("PUT", "/drives/d", drive("d", true)).body.find("defined as a pmem device"),
+            std::string::npos);
+  EXPECT_EQ(ask("PUT", "/pmem/a", pmem("a", false)).status, 204);
+  EXPECT_EQ(ask("PUT", "/drives/d", drive("d", true)).status, 204);
+  EXPECT_NE(ask("PUT", "/pmem/b", pmem("b", true)).body.find("defined as a block device"),
+            std::string::npos);
+  EXPECT_NE(
+      ask("GET", "/vm/config")
+          .body.find(
+              R"("pmem":[{"id":"a","path_on_host":"/no/such","root_device":false,"read_only":false,"rate_limiter":null}])"),
+      std::string::npos);
+}
+
+TEST_F(MicrovmApiTest, ATemplateStaysUntilAnotherIsGiven) {
+  const auto shown = [&] {
+    const std::string body = ask("GET", "/machine-config").body;
+    const size_t at = body.find("cpu_template");
+    return at == std::string::npos ? "none"
+                                   : body.substr(at + 15, body.find('"', at + 15) - at - 15);
+  };
+  struct Case {
+    const char* method;
+    const char* path;
+    const char* body;
+    const char* shown;
+    bool deprecated;
+  };
+  for (const Case& c :
+       {Case{"PUT", "/machine-config", R"({"vcpu_count":1,"mem_size_mib":128})", "none", false},
+        Case{"PATCH", "/machine-config", R"({"cpu_template":"T2CL"})", "T2CL", true},
+        Case{"PUT", "/machine-config", R"({"vcpu_count":1,"mem_size_mib":64})", "T2CL", false},
+        Case{"PATCH", "/machine-config", R"({"smt":true,"cpu_template":null})", "T2CL", false},
+        Case{"PATCH", "/machine-config", R"({"cpu_template":"None"})", "none", true},
+        Case{"PUT", "/machine-config", R"({"vcpu_count":1,"mem_size_mib":64,"cpu_template":"C3"})",
+             "C3", true},
+        Case{"PUT", "/cpu-config", "{}", "none", false}}) {
+    const HttpResponse response = ask(c.method, c.path, c.body);
+    EXPECT_EQ(response.status, 204) << c.body << response.body;
+    EXPECT_EQ(response.deprecated, c.deprecated) << c.body;
+    EXPECT_EQ(shown(), c.shown) << c.body;
+  }
+  EXPECT_NE(ask("PATCH", "/machine-config", R"({"cpu_template":"V1N1"})")
+                .body.find("unknown variant `V1N1`, expected one of"),
+            std::string::npos);
+}
+
+TEST_F(MicrovmApiTest, TheConsolesFileIsMadeOrRefused) {
+  const std::string path = folder_ + "/console";
+  EXPECT_EQ(ask("PUT", "/serial", R"({"serial_out_path":")" + path + R"("})").status, 204);
+  EXPECT_EQ(access(path.c_str(), F_OK), 0);
+  EXPECT_EQ(ask("PUT", "/serial", R"({"rate_limiter":{"size":9,"refill_time":1}})").status, 204);
+  EXPECT_NE(ask("PUT", "/serial", R"({"serial_out_path":"/no/such"})")
+                .body.find("Serial config error: /no/such"),
+            std::string::npos);
+  EXPECT_NE(ask("PUT", "/serial", R"({"out":1})").body.find("unknown field `out`"),
+            std::string::npos);
 }
 
 TEST_F(MicrovmApiTest, ACpuConfigurationIsReadOrRefused) {

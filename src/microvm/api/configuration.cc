@@ -13,6 +13,9 @@ namespace {
 constexpr std::initializer_list<std::string_view> kHugePagesWords = {"None", "Transparent", "2M"};
 constexpr std::initializer_list<std::string_view> kMachineFields = {
     "vcpu_count", "mem_size_mib", "smt", "cpu_template", "track_dirty_pages", "huge_pages"};
+constexpr std::initializer_list<std::string_view> kTemplateWords = {
+    kStaticTemplateWords[0], kStaticTemplateWords[1], kStaticTemplateWords[2],
+    kStaticTemplateWords[3], kStaticTemplateWords[4], kStaticTemplateWords[5]};
 constexpr uint64_t kHugePageMib = 2;
 
 Json text(std::string_view value) { return Json(Json::Value(std::string(value))); }
@@ -20,11 +23,12 @@ Json number(uint64_t value) { return Json(Json::Value(value)); }
 Json flag(bool value) { return Json(Json::Value(value)); }
 Json text_or_null(const std::optional<std::string>& value) { return value ? text(*value) : Json(); }
 
-// Templates mask features that our CPUs do not show a template for yet; "None" asks for nothing.
-void refuse_template(Fields& fields) {
-  std::optional<std::string> name;
-  fields.optional("cpu_template", name);
-  if (name && *name != "None") fields.fail_with("CPU templates are not built in hob-vmm");
+void read_static_template(Fields& fields, std::optional<StaticTemplate>& into) {
+  const Json* given = fields.find("cpu_template");
+  if (given == nullptr || given->is_null()) return;
+  size_t name = 0;
+  fields.variant("cpu_template", kTemplateWords, name);
+  into = static_cast<StaticTemplate>(name);
 }
 
 Result<TokenBucketOptions> read_bucket(const Json& json) {
@@ -103,22 +107,23 @@ std::optional<Ipv4Address> parse_ipv4(std::string_view words) {
 }  // namespace
 
 bool MachineUpdate::empty() const {
-  return !vcpu_count && !memory_mib && !smt && !track_dirty_pages && !huge_pages;
+  return !vcpu_count && !memory_mib && !smt && !track_dirty_pages && !huge_pages && !cpu_template;
 }
 
-Result<MachineConfiguration> read_machine(const Json& json) {
-  MachineConfiguration machine;
+Result<MachineRequest> read_machine(const Json& json) {
+  MachineRequest request;
+  MachineConfiguration& machine = request.machine;
   Fields fields(json, "struct MachineConfig", kMachineFields);
   fields.required("vcpu_count", machine.vcpu_count);
   fields.required("mem_size_mib", machine.memory_mib);
   fields.defaulted("smt", machine.smt);
-  refuse_template(fields);
+  read_static_template(fields, request.cpu_template);
   fields.defaulted("track_dirty_pages", machine.track_dirty_pages);
   size_t pages = 0;
   fields.variant("huge_pages", kHugePagesWords, pages);
   machine.huge_pages = static_cast<HugePages>(pages);
   HOB_CHECK(fields.finish());
-  return machine;
+  return request;
 }
 
 Result<MachineUpdate> read_machine_update(const Json& json) {
@@ -127,7 +132,7 @@ Result<MachineUpdate> read_machine_update(const Json& json) {
   fields.optional("vcpu_count", update.vcpu_count);
   fields.optional("mem_size_mib", update.memory_mib);
   fields.optional("smt", update.smt);
-  refuse_template(fields);
+  read_static_template(fields, update.cpu_template);
   fields.optional("track_dirty_pages", update.track_dirty_pages);
   if (const Json* given = fields.find("huge_pages"); given != nullptr && !given->is_null()) {
     size_t pages = 0;
@@ -208,6 +213,15 @@ GuestMemory::Pages pages_of(HugePages huge_pages) {
                                                : GuestMemory::Pages::kNormal;
 }
 
+Result<SerialConfiguration> read_serial(const Json& json) {
+  SerialConfiguration serial;
+  Fields fields(json, "struct SerialConfig", {"serial_out_path", "rate_limiter"});
+  fields.optional("serial_out_path", serial.path);
+  read_bucket_field(fields, "rate_limiter", serial.limit);
+  HOB_CHECK(fields.finish());
+  return serial;
+}
+
 Result<DriveUpdate> read_drive_update(const Json& json) {
   DriveUpdate update;
   Fields fields(json, "struct BlockDeviceUpdateConfig",
@@ -217,6 +231,36 @@ Result<DriveUpdate> read_drive_update(const Json& json) {
   read_limiter(fields, "rate_limiter", update.limit);
   HOB_CHECK(fields.finish());
   return update;
+}
+
+Result<PmemConfiguration> read_pmem(const Json& json) {
+  PmemConfiguration pmem;
+  Fields fields(json, "struct PmemConfig",
+                {"id", "path_on_host", "root_device", "read_only", "rate_limiter"});
+  fields.required("id", pmem.id);
+  fields.required("path_on_host", pmem.path);
+  fields.defaulted("root_device", pmem.root);
+  fields.defaulted("read_only", pmem.read_only);
+  read_limiter(fields, "rate_limiter", pmem.limit);
+  HOB_CHECK(fields.finish());
+  return pmem;
+}
+
+Result<PmemUpdate> read_pmem_update(const Json& json) {
+  PmemUpdate update;
+  Fields fields(json, "struct PmemDeviceUpdateConfig", {"id", "rate_limiter"});
+  fields.required("id", update.id);
+  read_limiter(fields, "rate_limiter", update.limit);
+  HOB_CHECK(fields.finish());
+  return update;
+}
+
+Json show(const PmemConfiguration& pmem) {
+  return Json(Json::Object{{"id", text(pmem.id)},
+                           {"path_on_host", text(pmem.path)},
+                           {"root_device", flag(pmem.root)},
+                           {"read_only", flag(pmem.read_only)},
+                           {"rate_limiter", show_limiter(pmem.limit)}});
 }
 
 Result<RateLimiterOptions> read_entropy(const Json& json) {
@@ -344,6 +388,8 @@ Result<MetricsOptions> read_metrics(const Json& json) {
 
 Result<void> check(const MachineConfiguration& machine) {
   if (machine.huge_pages > HugePages::k2M) return fail(Code::kInvalid, "no such size of pages");
+  if (machine.cpu_template > StaticTemplate::kT2A)
+    return fail(Code::kInvalid, "no such CPU template");
   if (machine.vcpu_count == 0)
     return fail(Code::kInvalid, "The number of vCPUs must be greater than 0.");
   if (machine.vcpu_count > kVcpusMax)
@@ -360,12 +406,16 @@ Result<void> check(const MachineConfiguration& machine) {
 }
 
 Json show(const MachineConfiguration& machine) {
-  return Json(Json::Object{
-      {"vcpu_count", number(machine.vcpu_count)},
-      {"mem_size_mib", number(machine.memory_mib)},
-      {"smt", flag(machine.smt)},
-      {"track_dirty_pages", flag(machine.track_dirty_pages)},
-      {"huge_pages", text(kHugePagesWords.begin()[static_cast<size_t>(machine.huge_pages)])}});
+  Json::Object object = {{"vcpu_count", number(machine.vcpu_count)},
+                         {"mem_size_mib", number(machine.memory_mib)},
+                         {"smt", flag(machine.smt)}};
+  if (machine.cpu_template != StaticTemplate::kNone)
+    object.emplace_back("cpu_template",
+                        text(kStaticTemplateWords[static_cast<size_t>(machine.cpu_template)]));
+  object.emplace_back("track_dirty_pages", flag(machine.track_dirty_pages));
+  object.emplace_back("huge_pages",
+                      text(kHugePagesWords.begin()[static_cast<size_t>(machine.huge_pages)]));
+  return Json(std::move(object));
 }
 
 Json show(const std::optional<BootSource>& source) {

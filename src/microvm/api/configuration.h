@@ -13,6 +13,7 @@
 #include "microvm/api/logger.h"
 #include "microvm/api/metrics.h"
 #include "microvm/machine/cpu_template.h"
+#include "microvm/machine/static_template.h"
 #include "microvm/memory/guest_memory.h"
 #include "microvm/mmds/stack.h"
 #include "microvm/virtio/balloon.h"
@@ -28,9 +29,10 @@ struct MachineConfiguration {
   bool smt = false;
   bool track_dirty_pages = false;
   HugePages huge_pages = HugePages::kNone;
+  StaticTemplate cpu_template = StaticTemplate::kNone;
 };
 BOOST_DESCRIBE_STRUCT(MachineConfiguration, (),
-                      (vcpu_count, memory_mib, smt, track_dirty_pages, huge_pages))
+                      (vcpu_count, memory_mib, smt, track_dirty_pages, huge_pages, cpu_template))
 
 struct BootSource {
   std::string kernel_path{};
@@ -59,6 +61,20 @@ struct DriveUpdate {
   RateLimiterOptions limit{};  // buckets that are not given stay
 };
 
+struct PmemConfiguration {
+  std::string id{};
+  std::string path{};
+  bool root = false;
+  bool read_only = false;
+  RateLimiterOptions limit{};
+};
+BOOST_DESCRIBE_STRUCT(PmemConfiguration, (), (id, path, root, read_only, limit))
+
+struct PmemUpdate {
+  std::string id{};
+  RateLimiterOptions limit{};  // buckets that are not given stay
+};
+
 struct NetworkInterface {
   std::string id{};
   std::string tap{};  // its name on the host
@@ -75,6 +91,12 @@ struct VsockConfiguration {
 };
 BOOST_DESCRIBE_STRUCT(VsockConfiguration, (), (guest_cid, path))
 
+// COM1's output. Of this process alone: in no snapshot, and shown nowhere.
+struct SerialConfiguration {
+  std::optional<std::string> path{};          // none: standard output
+  std::optional<TokenBucketOptions> limit{};  // tokens are bytes
+};
+
 struct MmdsConfiguration {
   MmdsVersion version = MmdsVersion::kV1;
   std::vector<std::string> interfaces{};  // their ids
@@ -90,16 +112,23 @@ struct MachineUpdate {
   std::optional<bool> smt{};
   std::optional<bool> track_dirty_pages{};
   std::optional<HugePages> huge_pages{};
+  std::optional<StaticTemplate> cpu_template{};
   bool empty() const;
 };
-Result<MachineConfiguration> read_machine(
-    const Json& json);  // PUT: what is left out has its default
+// PUT: what is left out has its default; a template is there if it was given, its default is not.
+struct MachineRequest {
+  MachineConfiguration machine{};
+  std::optional<StaticTemplate> cpu_template{};
+};
+Result<MachineRequest> read_machine(const Json& json);
 Result<MachineUpdate> read_machine_update(const Json& json);  // PATCH
 Result<BootSource> read_boot_source(const Json& json);
 Result<CpuTemplate> read_cpu_template(const Json& json);
 Result<Drive> read_drive(const Json& json);
 Result<BalloonOptions> read_balloon(const Json& json);
 Result<DriveUpdate> read_drive_update(const Json& json);
+Result<PmemConfiguration> read_pmem(const Json& json);
+Result<PmemUpdate> read_pmem_update(const Json& json);
 Result<RateLimiterOptions> read_entropy(const Json& json);
 Result<NetworkInterface> read_interface(const Json& json);
 struct InterfaceUpdate {
@@ -108,6 +137,7 @@ struct InterfaceUpdate {
 };
 Result<InterfaceUpdate> read_interface_update(const Json& json);
 Result<VsockConfiguration> read_vsock(const Json& json);
+Result<SerialConfiguration> read_serial(const Json& json);
 Result<MmdsConfiguration> read_mmds(const Json& json);
 Result<LoggerUpdate> read_logger(const Json& json);
 Result<MetricsOptions> read_metrics(const Json& json);
@@ -122,6 +152,7 @@ Json show(const MachineConfiguration& machine);
 Json show(const std::optional<BootSource>& source);
 Json show(const Drive& drive);
 Json show(const std::optional<BalloonOptions>& balloon);
+Json show(const PmemConfiguration& pmem);
 Json show(const NetworkInterface& interface);
 std::string show(const MacAddress& mac);
 Json show(const std::optional<VsockConfiguration>& vsock);

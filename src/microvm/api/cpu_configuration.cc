@@ -1,12 +1,14 @@
 // PUT /cpu-config, and how its body reads.
 #include <charconv>
 
+#include "base/file.h"
 #include "microvm/api/answers.h"
 #include "microvm/api/api.h"
 
 namespace hob::microvm {
 namespace {
 
+constexpr size_t kCpuFileBytesMax = 1 << 20;
 constexpr size_t kModifiersMax = 1024;  // of each kind; a host has fewer leaves and registers
 
 // "0x1f" or "0b11".
@@ -113,7 +115,20 @@ Result<CpuTemplate> read_cpu_template(const Json& json) {
 
 MicrovmApi::Answer MicrovmApi::put_cpu_configuration(const HttpRequest&, const Json& body) {
   HOB_TRY(cpu_, body_of(read_cpu_template(body)));
+  configuration_.cpu_template = StaticTemplate::kNone;
   return done();
+}
+
+Result<void> MicrovmApi::set_cpu_from_file(const Json& json) {
+  const auto* path = json.as<std::string>();
+  std::string text;
+  if (path != nullptr) {
+    HOB_TRY(text, context(read_file(*path, kCpuFileBytesMax), "the CPU configuration"));
+  }
+  HOB_TRY(const Json whole, path != nullptr ? Json::parse(text) : Result<Json>(json));
+  HOB_TRY(cpu_, context(read_cpu_template(whole), "the CPU configuration"));
+  configuration_.cpu_template = StaticTemplate::kNone;
+  return {};
 }
 
 }  // namespace hob::microvm

@@ -66,6 +66,15 @@ std::vector<Counter> counters_of(const Net::Counts& c) {
           {"tx_remaining_reqs_count", c.send_waits}};
 }
 
+std::vector<Counter> counters_of(const Pmem::Counts& c) {
+  return {{"activate_fails"},
+          {"cfg_fails"},
+          {"event_fails", c.failures},
+          {"queue_event_count", c.flushes + c.failures},
+          {"rate_limiter_throttled_events", c.throttled},
+          {"rate_limiter_event_count", c.timer_events}};
+}
+
 // One group for each device, and one with their sums.
 template <class Named>
 void append_devices(std::vector<CounterGroup>& groups, const std::string& kind,
@@ -175,6 +184,19 @@ std::vector<CounterGroup> MicrovmApi::counter_groups() const {
     return Counter{std::move(name), static_cast<uint64_t>(time.count()), true};
   };
   std::vector<CounterGroup> groups;
+  groups.push_back({"balloon",
+                    {{"activate_fails"},
+                     {"inflate_count", counts.balloon.inflations},
+                     {"stats_updates_count", counts.balloon.statistics},
+                     {"stats_update_fails"},
+                     {"deflate_count", counts.balloon.deflations},
+                     {"event_fails", counts.balloon.failures},
+                     {"free_page_report_count", counts.balloon.reports},
+                     {"free_page_report_freed", counts.balloon.reported_bytes},
+                     {"free_page_report_fails"},
+                     {"free_page_hint_count", counts.balloon.hints},
+                     {"free_page_hint_freed", counts.balloon.hinted_bytes},
+                     {"free_page_hint_fails"}}});
   append_devices(groups, "block", counts.drives);
   groups.push_back({"deprecated_api", {{"deprecated_http_api_calls", deprecated_requests_}}});
   groups.push_back({"entropy",
@@ -197,7 +219,10 @@ std::vector<CounterGroup> MicrovmApi::counter_groups() const {
       {"interrupts",
        {{"triggers", counts.interrupts}, {"config_updates", counts.configuration_changes}}});
   groups.push_back(
-      {"latencies_us", {took("pause_vm", pausing_took_), took("resume_vm", resuming_took_)}});
+      {"latencies_us",
+       {took("full_create_snapshot", took_.full_snapshot),
+        took("diff_create_snapshot", took_.diff_snapshot), took("load_snapshot", took_.load),
+        took("pause_vm", took_.pause), took("resume_vm", took_.resume)}});
   groups.push_back({"logger",
                     {{"missed_metrics_count", metrics_.missed()},
                      {"metrics_fails"},
@@ -205,6 +230,7 @@ std::vector<CounterGroup> MicrovmApi::counter_groups() const {
   groups.push_back(mmds_counters(stacks_, metadata_.get()));
   append_devices(groups, "net", counts.interfaces);
   groups.push_back(requests("PATCH", "patch_api_requests", true));
+  append_devices(groups, "pmem", counts.pmems);
   groups.push_back(requests("PUT", "put_api_requests", true));
   groups.push_back({"uart",
                     {{"error_count"},
@@ -220,6 +246,27 @@ std::vector<CounterGroup> MicrovmApi::counter_groups() const {
                      {"exit_mmio_write", counts.exits.mmio_writes},
                      {"failures"}}});
   groups.push_back({"vmm", {{"panic_count", 0, true}}});
+  groups.push_back({"vsock",
+                    {{"activate_fails"},
+                     {"cfg_fails"},
+                     {"rx_queue_event_fails"},
+                     {"tx_queue_event_fails"},
+                     {"ev_queue_event_fails"},
+                     {"muxer_event_fails"},
+                     {"conn_event_fails"},
+                     {"rx_queue_event_count", counts.vsock.notices[0]},
+                     {"tx_queue_event_count", counts.vsock.notices[1]},
+                     {"rx_bytes_count", counts.vsock.received_bytes},
+                     {"tx_bytes_count", counts.vsock.sent_bytes},
+                     {"rx_packets_count", counts.vsock.received_packets},
+                     {"tx_packets_count", counts.vsock.sent_packets},
+                     {"conns_added", counts.vsock.begun},
+                     {"conns_killed", counts.vsock.reset},
+                     {"conns_removed", counts.vsock.ended},
+                     {"killq_resync"},
+                     {"tx_flush_fails"},
+                     {"tx_write_fails"},
+                     {"rx_read_fails"}}});
   return groups;
 }
 

@@ -54,18 +54,6 @@ Result<void> read_into_guest(int fd, GuestMemory& memory, GuestAddress address, 
   return {};
 }
 
-// `address`'s alignment within a page is `offset`'s: whole pages are mapped, the rest at both ends
-// is read.
-Result<void> map_segment(int fd, GuestMemory& memory, GuestAddress address, uint64_t bytes,
-                         uint64_t offset) {
-  const uint64_t head = (kPageBytes - address % kPageBytes) % kPageBytes;
-  const uint64_t whole = (bytes - head) / kPageBytes * kPageBytes;
-  HOB_CHECK(read_into_guest(fd, memory, address, head, offset));
-  HOB_CHECK(memory.map_file(address + head, fd, offset + head, whole));
-  return read_into_guest(fd, memory, address + head + whole, bytes - head - whole,
-                         offset + head + whole);
-}
-
 // The 32-bit entry that a note of Xen's names, if there is one. Notes are 4-byte aligned (ELF64 in
 // Linux, too).
 std::optional<uint32_t> pvh_entry(std::span<const std::byte> notes) {
@@ -89,7 +77,7 @@ std::optional<uint32_t> pvh_entry(std::span<const std::byte> notes) {
   return std::nullopt;
 }
 
-Result<Kernel> load_elf(int fd, uint64_t size, GuestMemory& memory, Loading loading) {
+Result<Kernel> load_elf(int fd, uint64_t size, GuestMemory& memory) {
   Elf64_Ehdr header;
   if (size < sizeof header) return fail(Code::kInvalid, "it is too short for an ELF file");
   HOB_CHECK(read_at(fd, &header, sizeof header, 0));
@@ -131,13 +119,7 @@ Result<Kernel> load_elf(int fd, uint64_t size, GuestMemory& memory, Loading load
       return fail(Code::kInvalid,
                   "an ELF segment of {} bytes at {:#x} does not fit into the guest's memory",
                   segment.p_memsz, segment.p_paddr);
-    const bool mappable = loading == Loading::kMapped &&
-                          segment.p_filesz >= kMappedSegmentBytesMin &&
-                          segment.p_offset % kPageBytes == segment.p_paddr % kPageBytes;
-    HOB_CHECK(
-        mappable
-            ? map_segment(fd, memory, segment.p_paddr, segment.p_filesz, segment.p_offset)
-            : read_into_guest(fd, memory, segment.p_paddr, segment.p_filesz, segment.p_offset));
+    HOB_CHECK(read_into_guest(fd, memory, segment.p_paddr, segment.p_filesz, segment.p_offset));
     kernel.end = std::max<GuestAddress>(kernel.end, segment.p_paddr + segment.p_memsz);
     loaded = true;
   }
@@ -188,11 +170,11 @@ Result<Kernel> load_bzimage(int fd, uint64_t size, GuestMemory& memory) {
 
 }  // namespace
 
-Result<Kernel> load_kernel(int fd, GuestMemory& memory, Loading loading) {
+Result<Kernel> load_kernel(int fd, GuestMemory& memory) {
   HOB_TRY(const uint64_t size, file_bytes(fd));
   unsigned char magic[SELFMAG] = {};
   if (size >= SELFMAG) HOB_CHECK(read_at(fd, magic, SELFMAG, 0));
-  if (std::memcmp(magic, ELFMAG, SELFMAG) == 0) return load_elf(fd, size, memory, loading);
+  if (std::memcmp(magic, ELFMAG, SELFMAG) == 0) return load_elf(fd, size, memory);
   return load_bzimage(fd, size, memory);
 }
 

@@ -1,9 +1,11 @@
 // A kernel file, put into the guest's memory: an ELF vmlinux or an x86 bzImage.
 //
 // The file is not trusted: every offset and size in it is checked against the file and the guest's
-// memory, and a file that is no kernel is kInvalid with what is wrong about it. Whole pages of an
-// ELF's segments are mapped from the file where they lie as in memory, so that only those the guest
-// touches are read; nothing may cut the file while it runs.
+// memory, and a file that is no kernel is kInvalid with what is wrong about it. It is read, not
+// mapped into the guest: a kernel patches its own text as it starts, so nearly every page of a
+// mapping would be read, then copied for it, three exits each, and none of it would lie in the
+// host's large pages. Nor is it copied out of a mapping of ours: making and ending that takes twice
+// the time.
 #pragma once
 
 #include <cstdint>
@@ -32,13 +34,8 @@ struct Kernel {
 inline constexpr size_t kProgramHeadersMax = 64;
 inline constexpr uint64_t kNotesBytesMax = 65536;
 inline constexpr uint64_t kSetupHeaderBytesMax = 0x300 - 0x1f1;
-// Segments smaller than this are copied: mapping a few pages costs more than it saves.
-inline constexpr uint64_t kMappedSegmentBytesMin = 256 << 10;
-
-enum class Loading { kMapped, kCopied };
-
 // kInvalid: no kernel, or it does not fit into the memory; kUnavailable: reading failed.
-Result<Kernel> load_kernel(int fd, GuestMemory& memory, Loading loading);
+Result<Kernel> load_kernel(int fd, GuestMemory& memory);
 
 struct Initrd {
   GuestAddress address = 0;

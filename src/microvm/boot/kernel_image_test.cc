@@ -75,30 +75,28 @@ struct TestElf {
   }
 };
 
-TEST(KernelImage, AnElfIsLoadedMappedOrCopied) {
-  for (const Loading loading : {Loading::kMapped, Loading::kCopied}) {
-    GuestMemory memory = memory_of(kMemory);
-    TestElf elf;
-    for (size_t i = 0; i < elf.code.size(); ++i) elf.code[i] = static_cast<char>('a' + i % 23);
-    const Fd file = file_of(elf.bytes());
-    const auto kernel = load_kernel(file.get(), memory, loading);
-    ASSERT_TRUE(kernel) << kernel.error().message;
-    EXPECT_EQ(kernel->protocol, BootProtocol::kPvh);
-    EXPECT_EQ(kernel->entry, 0x200400u);
-    EXPECT_EQ(kernel->end, 0x200234u + elf.code.size() + 100);
-    EXPECT_EQ(testing::get(memory, 0x200234, elf.code.size()), elf.code);
-    testing::put(memory, 0x201000, "written");  // ours alone: the file stays
-    std::string again(7, '\0');
-    ASSERT_EQ(pread(file.get(), again.data(), again.size(), 0x1234 + 0xdcc), 7);
-    EXPECT_EQ(again, elf.code.substr(0xdcc, 7));
-  }
+TEST(KernelImage, AnElfIsCopied) {
+  GuestMemory memory = memory_of(kMemory);
+  TestElf elf;
+  for (size_t i = 0; i < elf.code.size(); ++i) elf.code[i] = static_cast<char>('a' + i % 23);
+  const Fd file = file_of(elf.bytes());
+  const auto kernel = load_kernel(file.get(), memory);
+  ASSERT_TRUE(kernel) << kernel.error().message;
+  EXPECT_EQ(kernel->protocol, BootProtocol::kPvh);
+  EXPECT_EQ(kernel->entry, 0x200400u);
+  EXPECT_EQ(kernel->end, 0x200234u + elf.code.size() + 100);
+  EXPECT_EQ(testing::get(memory, 0x200234, elf.code.size()), elf.code);
+  testing::put(memory, 0x201000, "written");  // the guest's alone: the file stays
+  std::string again(7, '\0');
+  ASSERT_EQ(pread(file.get(), again.data(), again.size(), 0x1234 + 0xdcc), 7);
+  EXPECT_EQ(again, elf.code.substr(0xdcc, 7));
 }
 
 TEST(KernelImage, WithoutANoteItStartsByLinuxsProtocol) {
   GuestMemory memory = memory_of(kMemory);
   TestElf elf;
   elf.pvh = false;
-  const auto kernel = load_kernel(file_of(elf.bytes()).get(), memory, Loading::kMapped);
+  const auto kernel = load_kernel(file_of(elf.bytes()).get(), memory);
   ASSERT_TRUE(kernel);
   EXPECT_EQ(kernel->protocol, BootProtocol::kLinux64);
   EXPECT_EQ(kernel->entry, 0x200010u);
@@ -129,7 +127,7 @@ TEST(KernelImage, WhatIsNoKernelSaysWhatIsWrong) {
     GuestMemory memory = memory_of(kMemory);
     TestElf elf;
     c.spoil(elf);
-    const auto kernel = load_kernel(file_of(elf.bytes()).get(), memory, Loading::kMapped);
+    const auto kernel = load_kernel(file_of(elf.bytes()).get(), memory);
     ASSERT_FALSE(kernel) << c.part;
     EXPECT_NE(kernel.error().message.find(c.part), std::string::npos) << kernel.error().message;
   }
@@ -138,7 +136,7 @@ TEST(KernelImage, WhatIsNoKernelSaysWhatIsWrong) {
                                    std::string("\x7f"
                                                "ELF"),
                                    std::string(5000, 'x')})
-    EXPECT_FALSE(load_kernel(file_of(bytes).get(), memory, Loading::kMapped));
+    EXPECT_FALSE(load_kernel(file_of(bytes).get(), memory));
 }
 
 TEST(Initrd, LiesAsHighAsItFitsAboveTheKernel) {

@@ -7,8 +7,14 @@
 
 namespace hob::microvm {
 
-Result<std::unique_ptr<Console>> Console::create(Loop& loop, int input, int output) {
-  std::unique_ptr<Console> console(new Console(loop, input, output));
+Console::Console(Loop& loop, const ConsoleOptions& options)
+    : loop_(loop), input_(options.input), output_(options.output), clock_(options.clock) {
+  if (options.limit) bucket_ = TokenBucket(*options.limit, clock_());
+}
+
+Result<std::unique_ptr<Console>> Console::create(Loop& loop, const ConsoleOptions& options) {
+  std::unique_ptr<Console> console(new Console(loop, options));
+  const int input = options.input;
   HOB_TRY(console->room_, Event::create());
   if (termios settings{}; input >= 0 && tcgetattr(input, &settings) == 0) {
     console->terminal_ = settings;
@@ -54,7 +60,11 @@ void Console::give() {
   if (watched_) (void)loop_.change(input_, waiting_.empty() ? EPOLLIN : 0);
 }
 
-void Console::write(std::byte byte) const {
+void Console::write(std::byte byte) {
+  if (bucket_.limits()) {
+    if (bucket_.empty_until(clock_())) return;
+    bucket_.charge(1);
+  }
   pollfd room{.fd = output_, .events = POLLOUT, .revents = 0};
   if (output_ >= 0 && poll(&room, 1, 0) == 1) (void)!::write(output_, &byte, 1);
 }

@@ -25,7 +25,7 @@ TEST(Console, WhatIsTypedIsReadByTheGuestInItsTime) {
   ASSERT_EQ(pipe2(pair, O_CLOEXEC | O_NONBLOCK), 0);
   const Fd reader(pair[0]);
   Fd writer(pair[1]);
-  auto console = *Console::create(*loop, reader.get(), -1);
+  auto console = *Console::create(*loop, {.input = reader.get()});
   Event interrupt = *Event::create();
   Serial serial(
       interrupt, [](std::byte) {}, [&] { console->has_room(); });
@@ -49,16 +49,40 @@ TEST(Console, WhatIsTypedIsReadByTheGuestInItsTime) {
   EXPECT_TRUE(interrupt.take());
 }
 
+TEST(Console, OutputOverItsLimitIsDropped) {
+  static MonotonicTime now;
+  now = MonotonicTime(std::chrono::seconds(1));
+  auto loop = *Loop::create();
+  int pair[2];
+  ASSERT_EQ(pipe2(pair, O_CLOEXEC | O_NONBLOCK), 0);
+  const Fd reader(pair[0]);
+  const Fd writer(pair[1]);
+  auto console = *Console::create(*loop, {.output = writer.get(),
+                                          .limit = TokenBucketOptions{.size = 3, .refill_ms = 30},
+                                          .clock = [] { return now; }});
+  const auto say = [&](std::string_view text) {
+    for (const char c : text) console->write(static_cast<std::byte>(c));
+    std::string read(16, ' ');
+    const ssize_t got = ::read(reader.get(), read.data(), read.size());
+    read.resize(got > 0 ? static_cast<size_t>(got) : 0);
+    return read;
+  };
+  EXPECT_EQ(say("abcde"), "abc");
+  EXPECT_EQ(say("f"), "");
+  now += std::chrono::milliseconds(10);
+  EXPECT_EQ(say("gh"), "g");
+}
+
 TEST(Console, AnInputThatEndsOrIsAFileIsLeftAlone) {
   auto loop = *Loop::create();
   const Fd file(open("/dev/null", O_RDONLY | O_CLOEXEC));
-  auto of_file = *Console::create(*loop, file.get(), -1);
+  auto of_file = *Console::create(*loop, {.input = file.get()});
   of_file->read_into([](std::span<const std::byte> bytes) { return bytes.size(); });
   int pair[2];
   ASSERT_EQ(pipe2(pair, O_CLOEXEC | O_NONBLOCK), 0);
   const Fd reader(pair[0]);
   close(pair[1]);
-  auto of_pipe = *Console::create(*loop, reader.get(), -1);
+  auto of_pipe = *Console::create(*loop, {.input = reader.get()});
   of_pipe->read_into([](std::span<const std::byte> bytes) { return bytes.size(); });
   const Event turn = *Event::create();
   turn.signal();

@@ -229,14 +229,14 @@ Result<void> KvmVm::call(unsigned long request, void* argument, const char* name
   return {};
 }
 
-Result<void> KvmVm::set_memory(uint32_t slot, uint64_t guest_base, uint64_t bytes, void* host,
-                               bool log_dirty) {
+Result<void> KvmVm::set_memory(const MemorySlot& memory) {
   kvm_userspace_memory_region region{};
-  region.slot = slot;
-  region.flags = log_dirty ? KVM_MEM_LOG_DIRTY_PAGES : 0;
-  region.guest_phys_addr = guest_base;
-  region.memory_size = bytes;
-  region.userspace_addr = reinterpret_cast<uint64_t>(host);
+  region.slot = memory.slot;
+  region.flags =
+      (memory.log_dirty ? KVM_MEM_LOG_DIRTY_PAGES : 0) | (memory.read_only ? KVM_MEM_READONLY : 0);
+  region.guest_phys_addr = memory.guest_base;
+  region.memory_size = memory.bytes;
+  region.userspace_addr = reinterpret_cast<uint64_t>(memory.host);
   return call(KVM_SET_USER_MEMORY_REGION, &region, "KVM_SET_USER_MEMORY_REGION");
 }
 

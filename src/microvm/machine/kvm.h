@@ -86,14 +86,23 @@ class KvmVcpu {
   size_t run_bytes_;
 };
 
+// A range of the guest's addresses that is memory of ours; `slot`: each its own.
+struct MemorySlot {
+  uint32_t slot = 0;
+  uint64_t guest_base = 0;
+  uint64_t bytes = 0;
+  void* host = nullptr;
+  bool log_dirty = false;
+  bool read_only = false;  // the guest's writes come as MMIO
+};
+
 class KvmVm final : public EventWiring {
  public:
   static Result<KvmVm> create(const Kvm& kvm);
 
   int fd() const { return fd_.get(); }
   Result<KvmVcpu> create_vcpu(const Kvm& kvm, uint32_t id);
-  Result<void> set_memory(uint32_t slot, uint64_t guest_base, uint64_t bytes, void* host,
-                          bool log_dirty);
+  Result<void> set_memory(const MemorySlot& memory);
   // In the kernel: IOAPIC, PIC, LAPICs.
   Result<void> create_irqchip();
   Result<void> notify_on_write(uint64_t address, uint32_t bytes, uint32_t value,

@@ -72,6 +72,21 @@ Result<void> change_msrs(KvmVcpu& vcpu, std::span<const MsrBits> changes) {
   return {};
 }
 
+struct BootFiles {
+  Kernel kernel;
+  std::optional<Initrd> initrd{};
+};
+
+Result<BootFiles> load_files(const MachineOptions& options, GuestMemory& memory) {
+  BootFiles files;
+  HOB_TRY(files.kernel, context(load_kernel(options.kernel.get(), memory), "the kernel"));
+  if (options.initrd) {
+    HOB_TRY(files.initrd,
+            context(load_initrd(options.initrd.get(), memory, files.kernel.end), "the initrd"));
+  }
+  return files;
+}
+
 }  // namespace
 
 std::vector<GuestMemory::Region> memory_ranges(uint64_t bytes) {
@@ -93,7 +108,10 @@ Result<MmioPlace> mmio_place(size_t index) {
 }
 
 Result<std::string> command_line(const MachineOptions& options) {
-  std::string line = options.boot_arguments;
+  // What comes after "--" is init's: the kernel's own arguments end there.
+  constexpr std::string_view kInits = " -- ";
+  const size_t inits = (options.boot_arguments + ' ').find(kInits);
+  std::string line = options.boot_arguments.substr(0, inits);
   const auto add = [&line](std::string_view argument) {
     if (!line.empty()) line += ' ';
     line += argument;
@@ -105,14 +123,20 @@ Result<std::string> command_line(const MachineOptions& options) {
                                 : fmt::format("root=PARTUUID={}", drive.partition));
     add(drive.read_only ? "ro" : "rw");
   }
+  for (size_t i = 0; i < options.pmems.size(); ++i) {
+    if (!options.pmems[i].root) continue;
+    add(fmt::format("root=/dev/pmem{}", i));
+    add(options.pmems[i].read_only ? "ro" : "rw");
+  }
   // For kernels without ACPI; others find the same in its tables.
-  const size_t devices = options.drives.size() + options.interfaces.size() +
+  const size_t devices = options.drives.size() + options.interfaces.size() + options.pmems.size() +
                          (options.balloon ? 1 : 0) + (options.vsock ? 1 : 0) +
                          (options.entropy ? 1 : 0);
   for (size_t i = 0; i < devices; ++i) {
     HOB_TRY(const MmioPlace place, mmio_place(i));
     add(fmt::format("virtio_mmio.device=4K@{:#x}:{}", place.base, place.gsi));
   }
+  if (inits != std::string::npos) line += options.boot_arguments.substr(inits);
   if (line.size() >= layout::kCommandLineBytes)
     return fail(Code::kInvalid, "the boot arguments are longer than {} bytes",
                 layout::kCommandLineBytes - 1);
@@ -129,16 +153,17 @@ Result<std::unique_ptr<Machine>> Machine::assemble(MachineOptions& options, Gues
   Machine& self = *machine;
   self.on_end_ = std::move(on_end);
   self.filter_vcpus_ = options.filter_vcpus;
-  HOB_TRY(Kvm kvm, Kvm::open());
-  self.kvm_ = std::make_unique<Kvm>(std::move(kvm));
-  HOB_TRY(KvmVm vm, KvmVm::create(*self.kvm_));
-  self.vm_ = std::make_unique<KvmVm>(std::move(vm));
+  HOB_TRY(EmptyMachine made, options.kvm != nullptr ? options.kvm->take() : make_empty_machine());
+  self.kvm_ = std::make_unique<Kvm>(std::move(made.kvm));
+  self.vm_ = std::make_unique<KvmVm>(std::move(made.vm));
   HOB_CHECK(self.vm_->create_irqchip());
-  uint32_t slot = 0;
   for (const GuestMemory::Region& region : self.memory_.regions())
-    HOB_CHECK(
-        self.vm_->set_memory(slot++, region.base, region.bytes, region.host, options.track_dirty));
-  HOB_CHECK(self.attach_consoles(options.console_input, options.console));
+    HOB_CHECK(self.vm_->set_memory({.slot = self.next_slot_++,
+                                    .guest_base = region.base,
+                                    .bytes = region.bytes,
+                                    .host = region.host,
+                                    .log_dirty = options.track_dirty}));
+  HOB_CHECK(self.attach_consoles(options));
   HOB_TRY(Event end_event, Event::create());
   self.end_event_ = std::make_unique<Event>(std::move(end_event));
   HOB_CHECK(loop.watch(self.end_event_->fd(), EPOLLIN, [&self](uint32_t) {
@@ -153,6 +178,7 @@ Result<std::unique_ptr<Machine>> Machine::assemble(MachineOptions& options, Gues
   if (options.balloon) HOB_CHECK(self.attach_balloon(*options.balloon));
   HOB_CHECK(self.attach_drives(std::move(options.drives)));
   HOB_CHECK(self.attach_interfaces(std::move(options.interfaces)));
+  HOB_CHECK(self.attach_pmems(std::move(options.pmems)));
   if (options.vsock) HOB_CHECK(self.attach_vsock(*std::move(options.vsock)));
   if (options.entropy) HOB_CHECK(self.attach_entropy(*options.entropy));
   HOB_TRY(Event generation_interrupt, Event::create());
@@ -162,11 +188,13 @@ Result<std::unique_ptr<Machine>> Machine::assemble(MachineOptions& options, Gues
   return machine;
 }
 
-Result<void> Machine::attach_consoles(int input, int output) {
+Result<void> Machine::attach_consoles(const MachineOptions& options) {
   HOB_TRY(Event serial_interrupt, Event::create());
   serial_interrupt_ = std::make_unique<Event>(std::move(serial_interrupt));
   HOB_CHECK(vm_->raise_by(serial_interrupt_->fd(), layout::kSerialGsi));
-  HOB_TRY(console_, Console::create(loop_, input, output));
+  HOB_TRY(console_, Console::create(loop_, {.input = options.console_input,
+                                            .output = options.console,
+                                            .limit = options.console_limit}));
   serial_ = std::make_unique<Serial>(
       *serial_interrupt_, [this](std::byte byte) { console_->write(byte); },
       [this] { console_->has_room(); });
@@ -186,16 +214,13 @@ Result<std::unique_ptr<Machine>> Machine::build(MachineOptions options, Loop& lo
   HOB_TRY(const std::string line, command_line(options));
   HOB_TRY(GuestMemory memory, GuestMemory::create(memory_ranges(options.memory_mib << 20),
                                                   options.pages, options.track_dirty));
+  // While KVM makes its part; what is wrong with that is told first, as Firecracker does.
+  auto loaded = load_files(options, memory);
   HOB_TRY(std::unique_ptr<Machine> machine,
           assemble(options, std::move(memory), loop, std::move(on_end)));
   Machine& self = *machine;
-  HOB_TRY(const Kernel kernel,
-          context(load_kernel(options.kernel.get(), self.memory_, Loading::kMapped), "the kernel"));
-  std::optional<Initrd> initrd;
-  if (options.initrd) {
-    HOB_TRY(initrd,
-            context(load_initrd(options.initrd.get(), self.memory_, kernel.end), "the initrd"));
-  }
+  HOB_TRY(const auto files, std::move(loaded));
+  const auto& [kernel, initrd] = files;
   AcpiDevices acpi{.vcpus = static_cast<int>(options.vcpus)};
   for (size_t i = 0; i < self.transports_.size(); ++i) {
     HOB_TRY(const MmioPlace place, mmio_place(i));
@@ -262,9 +287,33 @@ Result<void> Machine::attach_interfaces(std::vector<InterfaceTap> interfaces) {
   return {};
 }
 
+// Behind all memory, one after the other, where a saved machine's were too.
+Result<void> Machine::attach_pmems(std::vector<PmemFile> pmems) {
+  const GuestMemory::Region& last = memory_.regions().back();
+  GuestAddress next = std::max(layout::kFourGib, last.base + last.bytes);
+  next = (next + layout::kPmemPlacement - 1) / layout::kPmemPlacement * layout::kPmemPlacement;
+  for (PmemFile& file : pmems) {
+    HOB_TRY(std::unique_ptr<Pmem> pmem,
+            Pmem::create(std::move(file.file),
+                         {.id = file.id, .read_only = file.read_only, .limit = file.limit}));
+    pmem->place(next);
+    HOB_CHECK(vm_->set_memory({.slot = next_slot_++,
+                               .guest_base = next,
+                               .bytes = pmem->bytes(),
+                               .host = pmem->host(),
+                               .read_only = pmem->read_only()}));
+    next += pmem->bytes();
+    Pmem* device = pmem.get();
+    HOB_TRY(VirtioMmio * transport, attach(std::move(pmem)));
+    pmems_.push_back({.id = file.id, .device = device, .transport = transport});
+  }
+  return {};
+}
+
 Result<void> Machine::attach_vsock(VsockSocket vsock) {
   HOB_TRY(std::unique_ptr<Vsock> device,
           Vsock::create(vsock.guest_cid, std::move(vsock.listener), std::move(vsock.path), loop_));
+  vsock_ = device.get();
   HOB_CHECK(attach(std::move(device)));
   return {};
 }
@@ -303,6 +352,15 @@ Result<Net::Limits> Machine::limit_interface(std::string_view id, const Net::Lim
   const auto held = found->transport->hold();
   found->device->set_limits(limits);
   return found->device->limits();
+}
+
+Result<RateLimiterOptions> Machine::limit_pmem(std::string_view id,
+                                               const RateLimiterOptions& limit) {
+  const auto found = std::ranges::find(pmems_, id, &Attached<Pmem>::id);
+  if (found == pmems_.end()) return fail(Code::kNotFound, "no persistent memory {}", id);
+  const auto held = found->transport->hold();
+  found->device->set_limit(limit);
+  return found->device->limit();
 }
 
 Result<void> Machine::start_vcpus(uint32_t count,
@@ -344,6 +402,15 @@ Machine::Counts Machine::counts() const {
   for (const auto& interface : interfaces_) {
     const auto held = interface.transport->hold();
     counts.interfaces.push_back({.id = interface.id, .counts = interface.device->counts()});
+  }
+  for (const auto& pmem : pmems_) {
+    const auto held = pmem.transport->hold();
+    counts.pmems.push_back({.id = pmem.id, .counts = pmem.device->counts()});
+  }
+  if (vsock_ != nullptr) counts.vsock = vsock_->counts();
+  if (balloon_.device != nullptr) {
+    const auto held = balloon_.transport->hold();
+    counts.balloon = balloon_.device->counts();
   }
   if (entropy_) {
     const auto held = entropy_->transport->hold();

@@ -17,6 +17,7 @@
 #include "microvm/loop.h"
 #include "microvm/machine/cpu_template.h"
 #include "microvm/machine/kvm.h"
+#include "microvm/machine/kvm_ahead.h"
 #include "microvm/machine/state.h"
 #include "microvm/machine/vcpu.h"
 #include "microvm/memory/guest_memory.h"
@@ -25,6 +26,7 @@
 #include "microvm/virtio/entropy.h"
 #include "microvm/virtio/mmio.h"
 #include "microvm/virtio/net.h"
+#include "microvm/virtio/pmem.h"
 #include "microvm/virtio/vsock.h"
 
 namespace hob::microvm {
@@ -48,6 +50,14 @@ struct InterfaceTap {
   std::string id{};
   Tap tap;
   NetOptions options{};
+};
+
+struct PmemFile {
+  std::string id{};
+  Fd file{};
+  bool read_only = false;
+  bool root = false;
+  RateLimiterOptions limit{};
 };
 
 struct VsockSocket {
@@ -75,11 +85,14 @@ struct MachineOptions {
   std::optional<BalloonOptions> balloon{};
   std::vector<DriveFile> drives{};  // the root first
   std::vector<InterfaceTap> interfaces{};
+  std::vector<PmemFile> pmems{};
   std::optional<VsockSocket> vsock{};
-  std::optional<EntropyOptions> entropy{};  // none: no such device
-  bool filter_vcpus = false;                // by seccomp, jail/filter.h
-  int console_input = -1;                   // what is typed into COM1; -1: nothing
-  int console = 1;                          // where COM1's output goes; -1: nowhere
+  std::optional<EntropyOptions> entropy{};            // none: no such device
+  bool filter_vcpus = false;                          // by seccomp, jail/filter.h
+  int console_input = -1;                             // what is typed into COM1; -1: nothing
+  int console = 1;                                    // where COM1's output goes; -1: nowhere
+  std::optional<TokenBucketOptions> console_limit{};  // bytes of output
+  KvmAhead* kvm = nullptr;  // what was begun already; nullptr: nothing was
 };
 
 // A device in its place.
@@ -134,10 +147,16 @@ class Machine {
   Result<RateLimiterOptions> change_drive(std::string_view id, std::optional<Fd> file,
                                           const RateLimiterOptions& limit);
 
+  // Likewise.
+  Result<RateLimiterOptions> limit_pmem(std::string_view id, const RateLimiterOptions& limit);
+
   // What its parts have done so far.
   struct Counts {
     std::vector<Named<Block::Counts>> drives{};
     std::vector<Named<Net::Counts>> interfaces{};
+    std::vector<Named<Pmem::Counts>> pmems{};
+    Vsock::Counts vsock{};
+    Balloon::Counts balloon{};
     Entropy::Counts entropy{};
     Vcpu::Exits exits{};  // of all vCPUs
     Serial::Counts serial{};
@@ -152,11 +171,12 @@ class Machine {
   static Result<std::unique_ptr<Machine>> assemble(MachineOptions& options, GuestMemory memory,
                                                    Loop& loop,
                                                    std::function<void(const VcpuEnd&)> on_end);
-  Result<void> attach_consoles(int input, int output);
+  Result<void> attach_consoles(const MachineOptions& options);
   Result<VirtioMmio*> attach(std::unique_ptr<VirtioDevice> device);
   Result<void> attach_balloon(const BalloonOptions& options);
   Result<void> attach_drives(std::vector<DriveFile> drives);
   Result<void> attach_interfaces(std::vector<InterfaceTap> interfaces);
+  Result<void> attach_pmems(std::vector<PmemFile> pmems);
   Result<void> attach_vsock(VsockSocket vsock);
   Result<void> attach_entropy(const EntropyOptions& options);
   // `prepare` gives a vCPU its first state.
@@ -172,6 +192,7 @@ class Machine {
   bool filter_vcpus_ = false;
   std::unique_ptr<Kvm> kvm_;
   std::unique_ptr<KvmVm> vm_;
+  uint32_t next_slot_ = 0;  // of KVM's for memory
   Bus ports_;
   Bus mmio_;
   std::unique_ptr<Event> serial_interrupt_;
@@ -182,8 +203,10 @@ class Machine {
   std::vector<std::unique_ptr<VirtioDevice>> devices_;
   std::vector<std::unique_ptr<VirtioMmio>> transports_;
   Attached<Balloon> balloon_{};  // no device: none
+  Vsock* vsock_ = nullptr;       // likewise
   std::vector<Attached<Block>> drives_;
   std::vector<Attached<Net>> interfaces_;
+  std::vector<Attached<Pmem>> pmems_;
   std::optional<Attached<Entropy>> entropy_;
   std::unique_ptr<Event> generation_interrupt_;
   std::unique_ptr<Event> end_event_;

@@ -192,15 +192,4 @@ Result<void> GuestMemory::back_by(int fd, FileId file) {
   return {};
 }
 
-Result<void> GuestMemory::map_file(GuestAddress address, int fd, uint64_t offset, uint64_t bytes) {
-  HOB_ASSERT(address % kPageBytes == 0 && offset % kPageBytes == 0 && bytes % kPageBytes == 0);
-  std::byte* host = find(address, bytes);
-  if (host == nullptr)
-    return fail(Code::kInvalid, "{} bytes at {:#x} are outside of the guest's memory", bytes,
-                address);
-  HOB_CHECK(map_pages(host, fd, offset, bytes));
-  mark_dirty(address, bytes);
-  return {};
-}
-
 }  // namespace hob::microvm

@@ -111,11 +111,8 @@ class GuestMemory {
   // file's. Nothing where it is not memory.
   void discard(GuestAddress address, uint64_t bytes);
 
-  // Puts a file's pages in the place of memory's, private, copied when written: whole pages, inside
-  // one region. For tracking they count as written.
-  Result<void> map_file(GuestAddress address, int fd, uint64_t offset, uint64_t bytes);
-  // The same for all of it, the regions one after the other in the file, which is the state before
-  // anything is written.
+  // Puts a file's pages in the place of memory's, private, copied when written: the regions one
+  // after the other in the file, which is the state before anything is written.
   Result<void> back_by(int fd, FileId file);
   const std::optional<FileId>& backing() const { return backing_; }
   // Its content comes from elsewhere, page by page.

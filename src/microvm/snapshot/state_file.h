@@ -22,7 +22,7 @@ inline constexpr size_t kStateBytesMax = 10 << 20;  // as Firecracker's
 
 struct SnapshotVersion {
   uint16_t major = 1;
-  uint16_t minor = 1;
+  uint16_t minor = 2;
   uint16_t patch = 0;
   std::string text() const;  // "v1.0.0"
 };
@@ -39,10 +39,11 @@ struct SnapshotState {
   std::optional<BalloonOptions> balloon{};
   std::optional<RateLimiterOptions> entropy{};
   std::optional<MmdsConfiguration> mmds{};
+  std::vector<PmemConfiguration> pmems{};
 };
 BOOST_DESCRIBE_STRUCT(SnapshotState, (),
                       (configuration, boot_source, drives, machine, interfaces, vsock, balloon,
-                       entropy, mmds))
+                       entropy, mmds, pmems))
 
 std::string write_state(const SnapshotState& state);
 // kCorrupt: no snapshot of ours, damaged, or of a version that this program does not read; its

@@ -101,6 +101,7 @@ VirtioDevice::Progress Balloon::notified(size_t index) {
       break;
     }
     if (popped == Queue::Popped::kBroken || !serve(kinds_[index], queue)) {
+      ++counts_.failures;
       active_->interrupt.needs_reset();
       return Progress::kDone;
     }
@@ -112,16 +113,21 @@ VirtioDevice::Progress Balloon::notified(size_t index) {
 bool Balloon::serve(Kind kind, Queue& queue) {
   switch (kind) {
     case Kind::kInflate:
+      ++counts_.inflations;
       if (!inflate()) return false;
       break;
     case Kind::kDeflate:
+      ++counts_.deflations;
       break;  // pages come back when they are touched
     case Kind::kStatistics:
+      ++counts_.statistics;
       return take_statistics(queue);
     case Kind::kHints:
       take_hint();
       break;
     case Kind::kReports:
+      ++counts_.reports;
+      counts_.reported_bytes += chain_.writable_bytes;
       for (const Segment& free : chain_.writable) discard(free.address, free.bytes);
       break;
   }
@@ -171,6 +177,8 @@ void Balloon::take_hint() {
   }
   // Pages of a run that was ended may be in use again.
   if (state_.guest_run != state_.host_run || state_.host_run <= kHintsDone) return;
+  ++counts_.hints;
+  counts_.hinted_bytes += chain_.writable_bytes;
   for (const Segment& free : chain_.writable) discard(free.address, free.bytes);
 }
 

@@ -79,6 +79,11 @@ class Balloon final : public VirtioDevice {
   void stop_hints();
   uint32_t host_run() const { return state_.host_run; }
   std::optional<uint32_t> guest_run() const { return state_.guest_run; }
+  struct Counts {
+    uint64_t inflations = 0, deflations = 0, statistics = 0, failures = 0;
+    uint64_t hints = 0, hinted_bytes = 0, reports = 0, reported_bytes = 0;
+  };
+  const Counts& counts() const { return counts_; }
 
  private:
   enum class Kind { kInflate, kDeflate, kStatistics, kHints, kReports };
@@ -103,6 +108,7 @@ class Balloon final : public VirtioDevice {
   std::optional<Active> active_;
   Chain chain_;
   std::vector<uint32_t> pages_;
+  Counts counts_;
 };
 
 }  // namespace hob::microvm

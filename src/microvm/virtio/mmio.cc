@@ -243,6 +243,8 @@ void VirtioMmio::write_status(uint32_t value) {
     active_ = true;
     device_.activate(
         {.memory = memory_, .queues = queues_, .interrupt = *this, .features = driver_features_});
+    // Linux's balloon offers its first buffer before it is ready, and tells of it no more.
+    for (const Event& event : notifications_) event.signal();
     look_at_sources();
   }
 }

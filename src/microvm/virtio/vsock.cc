@@ -89,6 +89,11 @@ size_t Vsock::connections() const {
   return connections_.size();
 }
 
+Vsock::Counts Vsock::counts() const {
+  const std::lock_guard lock(mutex_);
+  return counts_;
+}
+
 void Vsock::read_configuration(uint64_t offset, std::span<std::byte> data) {
   const auto bytes = std::as_bytes(std::span(&guest_cid_, 1));
   for (size_t i = 0; i < data.size(); ++i)
@@ -111,6 +116,7 @@ void Vsock::reset() {
 
 VirtioDevice::Progress Vsock::notified(size_t index) {
   const std::lock_guard lock(mutex_);
+  ++counts_.notices[index];
   if (index == kEvents) {
     tell_restored();
     return Progress::kDone;
@@ -170,6 +176,7 @@ void Vsock::close_all() {
     if (connection.second->watched != 0) loop_.forget(connection.second->fd.get());
   }
   for (const auto& client : clients_) loop_.forget(client.first);
+  counts_.ended += connections_.size();
   connections_.clear();
   clients_.clear();
   waiting_.clear();
@@ -232,6 +239,7 @@ bool Vsock::begin(uint32_t guest_port, Fd client) {
     connection->by_host = connection->owes_request = true;
     wait_for_turn(*connection);
     connections_[ports] = std::move(connection);
+    ++counts_.begun;
     return true;
   }
   return false;
@@ -300,6 +308,8 @@ void Vsock::drop(VsockPorts ports, bool tell_guest) {
   if (tell_guest && !connection.owes_request)
     refusals_.push_back(header_of(connection, kVsockReset));
   connections_.erase(found);
+  ++counts_.ended;
+  if (tell_guest) ++counts_.reset;
 }
 
 }  // namespace hob::microvm

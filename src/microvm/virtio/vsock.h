@@ -78,6 +78,13 @@ class Vsock final : public VirtioDevice {
   Result<void> restore(std::string_view state) override;
 
   size_t connections() const;
+  // Received: by the guest.
+  struct Counts {
+    uint64_t received_packets = 0, received_bytes = 0, sent_packets = 0, sent_bytes = 0;
+    uint64_t begun = 0, ended = 0, reset = 0;  // connections; those reset among the ended
+    uint64_t notices[3] = {};                  // by queue
+  };
+  Counts counts() const;
 
  private:
   struct Connection;
@@ -143,6 +150,7 @@ class Vsock final : public VirtioDevice {
   bool restored_ = false;  // and the driver was not told yet
   Chain chain_;
   std::vector<iovec> vectors_;
+  Counts counts_;
 };
 
 }  // namespace hob::microvm

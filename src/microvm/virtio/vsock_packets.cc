@@ -46,6 +46,8 @@ VirtioDevice::Progress Vsock::take_packets() {
       wake_.signal();
       return Progress::kDone;
     }
+    ++counts_.sent_packets;
+    counts_.sent_bytes += chain_.readable_bytes - kHeaderBytes;
     take(header, chain_);
     queue.push_used(active_->memory, chain_.head, 0);
     ++count;
@@ -100,6 +102,7 @@ void Vsock::take_request(const VsockHeader& header) {
   connection->guest_forwarded = header.forwarded_bytes;
   Connection& kept = *connection;
   connections_[kept.ports] = std::move(connection);
+  ++counts_.begun;
   wait_for_turn(kept);
   watch(kept);
 }
@@ -334,6 +337,8 @@ bool Vsock::take_buffer() {
 }
 
 void Vsock::use_buffer(uint32_t bytes) {
+  ++counts_.received_packets;
+  counts_.received_bytes += bytes - kHeaderBytes;
   active_->queues[kToGuest].push_used(active_->memory, buffer_.head, bytes);
   has_buffer_ = false;
 }
