@@ -7,7 +7,7 @@ set -euo pipefail
 build=(clang-19 lld-19 libclang-rt-19-dev llvm-19 cmake ninja-build ccache pkg-config python3 python3-botocore
   libboost1.81-dev libssl-dev libnghttp2-dev libsqlite3-dev libarchive-dev libzstd-dev libcurl4-openssl-dev
   libyaml-dev libfmt-dev libgtest-dev liburing-dev libcli11-dev zlib1g-dev libc6-dev)
-run=(crun nftables e2fsprogs erofs-utils ca-certificates mmdebstrap)
+run=(crun nftables e2fsprogs erofs-utils ca-certificates git mmdebstrap)
 test=(awscli python3-boto3 python3-pytest skopeo buildah podman curl openssl nghttp2-client haproxy nginx-light
   python3-autobahn python3-grpcio python3-hypercorn python3-websockets chromium slowhttptest nghttp2-server busybox-static
   e2fsprogs iproute2 procps pebble

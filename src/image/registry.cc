@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
+#include "base/basic_credentials.h"
 #include "base/log.h"
 #include "image/content_digest.h"
 #include "image/limits.h"
@@ -113,7 +114,7 @@ Async<> Registry::handle(const http::Request& request, http::BodyReader& body,
 }
 
 Async<Result<void>> Registry::authenticate(Exchange& exchange) {
-  const auto credentials = basic_credentials(exchange.request.headers.get("Authorization"));
+  const auto credentials = http::basic_credentials(exchange.request.headers.get("Authorization"));
   if (!credentials) co_return fail(Code::kDenied, "authentication required");
   HOB_CO_TRY(exchange.caller, co_await authenticate_(credentials->first, credentials->second));
   const std::string_view host = exchange.request.headers.get("Host");

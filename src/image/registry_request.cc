@@ -61,21 +61,6 @@ std::optional<RegistryPath> parse_path(std::string_view path) {
   return std::nullopt;
 }
 
-std::optional<std::pair<std::string, std::string>> basic_credentials(
-    std::string_view authorization) {
-  constexpr std::string_view scheme = "basic ";
-  if (authorization.size() <= scheme.size() || authorization.size() > kCredentialsBytesMax)
-    return std::nullopt;
-  for (size_t i = 0; i < scheme.size(); ++i) {
-    if ((authorization[i] | 0x20) != (scheme[i] | 0x20)) return std::nullopt;
-  }
-  const std::optional<std::string> text = unbase64(authorization.substr(scheme.size()));
-  if (!text) return std::nullopt;
-  const size_t colon = text->find(':');
-  if (colon == std::string::npos) return std::nullopt;
-  return std::pair(text->substr(0, colon), text->substr(colon + 1));
-}
-
 std::optional<ByteRange> parse_span(std::string_view text) {
   const size_t dash = text.find('-');
   ByteRange range;

@@ -13,7 +13,6 @@
 namespace hob::image {
 
 inline constexpr std::string_view kRegistryRoot = "/v2";
-inline constexpr size_t kCredentialsBytesMax = 16 * 1024;  // an Authorization header
 
 // What a path under /v2/ asks for. Names may hold any of the words, so it is read from the end.
 enum class Resource { kRoot, kCatalog, kTags, kManifest, kReferrers, kBlob, kUploads, kUpload };
@@ -27,10 +26,6 @@ struct RegistryPath {
 // `path`: decoded, and begins with kRegistryRoot. nullopt: the distribution specification has no
 // such path.
 std::optional<RegistryPath> parse_path(std::string_view path);
-
-// User and password of an Authorization header. nullopt: not Basic, or not base64 of the two.
-std::optional<std::pair<std::string, std::string>> basic_credentials(
-    std::string_view authorization);
 
 struct ByteRange {
   uint64_t first = 0;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/assert.h"
+#include "base/basic_credentials.h"
 #include "image/reference.h"
 #include "image/registry_request.h"
 
@@ -46,7 +47,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     HOB_ASSERT(again->name == path->name);
     HOB_ASSERT(again->reference == path->reference);
   }
-  if (const auto credentials = basic_credentials(text))
+  if (const auto credentials = hob::http::basic_credentials(text))
     HOB_ASSERT(credentials->first.find(':') == std::string::npos);
   if (const auto span = parse_span(text)) HOB_ASSERT(span->first <= span->last);
   for (const uint64_t blob_size : {uint64_t{0}, uint64_t{1}, uint64_t{10'000}, UINT64_MAX}) {
