@@ -32,13 +32,15 @@ Async<Result<void>> build(const Context& context, BuildOptions options) {
     output = fs::weakly_canonical(options.folder).filename().string() + ".oci.tar";
   Progress progress(context.json);
   HOB_CO_TRY(TemporaryDirectory directory, TemporaryDirectory::make());
-  HOB_CO_TRY(const SourceBuild made,
-             co_await build_source(context, options.folder, directory.path() / "image", progress));
+  HOB_CO_TRY(
+      const SourceBuild made,
+      co_await build_source(context, options.folder, directory.path() / "image",
+                            "folder " + fs::weakly_canonical(options.folder).string(), progress));
   // The same bytes for the same image, whoever archives it and when.
   Command archive{.argv = {"tar", "--sort=name", "--owner=0", "--group=0", "--numeric-owner",
                            "--mtime=@0", "-C", made.layout, "-cf", output, "."}};
-  HOB_CO_CHECK(
-      hob::context(co_await run_ok(std::move(archive), kArchiveWithin), "writing {}", output.string()));
+  HOB_CO_CHECK(hob::context(co_await run_ok(std::move(archive), kArchiveWithin), "writing {}",
+                            output.string()));
   if (context.json) {
     const json::object object = {{"Archive", output.string()},
                                  {"Digest", made.digest},

@@ -119,7 +119,7 @@ bool is_source_folder(const fs::path& path) {
 }
 
 Async<Result<SourceBuild>> build_source(const Context& context, fs::path folder, fs::path layout,
-                                        Progress& progress) {
+                                        std::string cache, Progress& progress) {
   if (::geteuid() != 0) {
     co_return fail(Code::kDenied,
                    "building takes root, for the containers that the steps run in; "
@@ -135,10 +135,10 @@ Async<Result<SourceBuild>> build_source(const Context& context, fs::path folder,
   Listener listener(progress, build);
   AsyncScope scope(co_await asio::this_coro::executor);
   scope.spawn("build progress", listener.listen(std::move(read_end)));
-  Command command{
-      .argv = {program, "--source", folder, "--output", layout, "--state", build_state(context),
-               "--runtimes", runtimes, "--progress-fd", std::to_string(kProgressFd)},
-      .fds = {{write_end.get(), kProgressFd}}};
+  Command command{.argv = {program, "--source", folder, "--output", layout, "--state",
+                           build_state(context), "--runtimes", runtimes, "--cache", cache,
+                           "--progress-fd", std::to_string(kProgressFd)},
+                  .fds = {{write_end.get(), kProgressFd}}};
   Result<Exit> exit = co_await hob::run(std::move(command), kBuildWithin);
   write_end.reset();
   co_await scope.join();

@@ -27,11 +27,12 @@ struct SourceBuild {
 bool is_source_folder(const std::filesystem::path& path);
 
 // `layout` is made. What earlier builds made lies in `context.data`/builder, or where
-// HOB_BUILD_STATE says. kInvalid: the
+// HOB_BUILD_STATE says; the caches of package managers are `cache`'s alone. kInvalid: the
 // application's fault, with the last lines of its log. kDenied: only root can build. Cancelled: the
 // build ends.
 Async<Result<SourceBuild>> build_source(const Context& context, std::filesystem::path folder,
-                                        std::filesystem::path layout, Progress& progress);
+                                        std::filesystem::path layout, std::string cache,
+                                        Progress& progress);
 
 // Takes away what builds of this data that were killed left running or mounted.
 Async<Result<void>> clear_builds(const Context& context);
