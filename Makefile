@@ -84,14 +84,15 @@ sim: deps-build
 	@$(BUILD)/bin/hob_sim --seeds $(or $(SEEDS),$(if $(SEED),1,100)) --first $(or $(SEED),1) --jobs $(JOBS) $(if $(TRACE),--trace)
 
 # Us beside a named peer, a ratio each: bench/NAME.py, one a table row.
-bench: deps bench-build
+bench: deps benches
 	@for script in bench/*.py; do /usr/bin/python3 "$$script" --build $(BUILD); done
 
-.PHONY: bench-build
-bench-build: build
+# The programs that the scripts of bench/ measure.
+.PHONY: benches
+benches: build
 	@ninja -C $(BUILD) -j $(JOBS) --quiet
 
-bench-%: deps bench-build
+bench-%: deps benches
 	@/usr/bin/python3 bench/$*.py --build $(BUILD)
 
 # The tables and pictures of docs/scaling.md.

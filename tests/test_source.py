@@ -2,6 +2,8 @@
 import json
 import pathlib
 import shutil
+import subprocess
+import tarfile
 
 import pytest
 
@@ -89,3 +91,45 @@ def test_a_wrong_configuration_is_named_with_its_place(source_hob, express):
     (express / "apprunner.yaml").unlink()
     assert refused.returncode == 1
     assert "apprunner.yaml: line 5, column 5: 'biuld' is no key of 'commands'; did you mean 'build'?" in refused.stderr
+
+
+def test_package_caches_are_a_services_own_and_of_builds_that_did_well(source_hob, express, tmp_path):
+    def build(folder, commands):
+        (folder / "apprunner.yaml").write_text(
+            f"version: 1.0\nruntime: nodejs22\nbuild: {{commands: {{build: [{commands}]}}}}\nrun: {{command: node server.js}}\n")
+        return source_hob.run("build", str(folder), "-o", str(tmp_path / "image.tar"), check=False)
+
+    folders = [tmp_path / "mine", tmp_path / "anothers"]
+    for folder in folders:
+        shutil.copytree(SAMPLES / "node-express", folder)
+    assert build(folders[0], "npm ci, 'false'").returncode == 1
+    assert "ENOTCACHED" in build(folders[0], "npm ci --offline").stderr
+    assert build(folders[0], "npm ci").returncode == 0
+    assert build(folders[0], "npm ci --offline").returncode == 0
+    assert "ENOTCACHED" in build(folders[1], "npm ci --offline").stderr
+    layers = archive_files(tmp_path / "image.tar")
+    assert "app/node_modules/express/index.js" in layers
+    assert not [name for name in layers if name.startswith("root/.npm")]
+
+
+def test_what_build_leaves_outside_app_is_for_post_build_alone(source_hob, express, tmp_path):
+    folder = tmp_path / "outside"
+    shutil.copytree(SAMPLES / "node-express", folder)
+    (folder / "apprunner.yaml").write_text(
+        "version: 1.0\nruntime: nodejs22\nbuild: {commands: {build: [npm ci, echo 1 > /outside], post-build: [test -s /outside]}}\n"
+        "run: {command: node server.js}\n")
+    source_hob.run("build", str(folder), "-o", str(tmp_path / "image.tar"))
+    assert "outside" not in archive_files(tmp_path / "image.tar")
+
+
+def archive_files(archive):
+    """The names in the layers of an image archive, bottom first."""
+    names = []
+    with tarfile.open(archive) as tar:
+        def blob(digest):
+            return tar.extractfile("./blobs/sha256/" + digest.split(":")[1]).read()
+        index = json.load(tar.extractfile("./index.json"))
+        for layer in json.loads(blob(index["manifests"][0]["digest"]))["layers"]:
+            listed = subprocess.run(["tar", "--zstd", "-tf", "-"], input=blob(layer["digest"]), check=True, stdout=subprocess.PIPE)
+            names += listed.stdout.decode().split("\n")
+    return names

@@ -119,7 +119,7 @@ Result<Layer> base_layer(const BaseTools& tools) {
         Code::kUnavailable, "mmdebstrap could not make the base image: {}",
         exit->errors.substr(exit->errors.size() - std::min<size_t>(exit->errors.size(), 500)));
   }
-  HOB_TRY(LayerWriter writer, LayerWriter::open(archive));
+  HOB_TRY(LayerWriter writer, LayerWriter::open(archive, LayerWriter::Effort::kOnce));
   HOB_CHECK(
       add_upper(writer, {.directory = unpacked, .leave_out = kLeaveOut, .empty_out = kEmptyOut}));
   HOB_TRY(const Layer layer, writer.finish());
@@ -167,7 +167,7 @@ Result<std::optional<Layer>> files_layer(const BaseTools& tools, const std::stri
     if (error) return fail(Code::kUnavailable, "linking {}: {}", name, error.message());
   }
   const fs::path file = tools.store->temporary("files.tar");
-  HOB_TRY(LayerWriter writer, LayerWriter::open(file));
+  HOB_TRY(LayerWriter writer, LayerWriter::open(file, LayerWriter::Effort::kOnce));
   HOB_CHECK(add_upper(writer, {.directory = root}));
   HOB_TRY(const Layer layer, writer.finish());
   HOB_CHECK(remove_tree(root));
@@ -210,17 +210,16 @@ Result<std::vector<Layer>> packages_layers(const BaseTools& tools, const Layer& 
     if (last.size() > kLastLines) last.pop_front();
     tools.line(text);
   };
-  HOB_TRY(
-      const StepEnd end,
-      tools.sandbox->run(step, line, [&](const fs::path& upper, uint32_t first_id) -> Result<void> {
-        HOB_TRY(LayerWriter writer, LayerWriter::open(file));
-        HOB_CHECK(add_upper(writer, {.directory = upper,
-                                     .first_id = first_id,
-                                     .leave_out = kLeaveOut,
-                                     .empty_out = kEmptyOut}));
-        HOB_TRY(layer, writer.finish());
-        return {};
-      }));
+  HOB_TRY(BuildSandbox* const sandbox, tools.workshop->sandbox());
+  HOB_TRY(const StepEnd end, sandbox->run(step, line, [&](const StepFiles& files) -> Result<void> {
+    HOB_TRY(LayerWriter writer, LayerWriter::open(file, LayerWriter::Effort::kOnce));
+    HOB_CHECK(add_upper(writer, {.directory = files.upper,
+                                 .first_id = files.first_id,
+                                 .leave_out = kLeaveOut,
+                                 .empty_out = kEmptyOut}));
+    HOB_TRY(layer, writer.finish());
+    return {};
+  }));
   if (end.exit_code != 0) {
     std::string text;
     for (const std::string& each : last) text += "\n" + each;

@@ -10,6 +10,7 @@
 #include "builder/build_sandbox.h"
 #include "builder/build_store.h"
 #include "builder/runtime.h"
+#include "builder/workshop.h"
 
 namespace hob::builder {
 
@@ -18,7 +19,7 @@ using StageSink = std::function<void(std::string_view stage)>;
 
 struct BaseTools {
   const BuildStore* store = nullptr;
-  BuildSandbox* sandbox = nullptr;
+  Workshop* workshop = nullptr;
   const std::atomic<bool>* cancelled = nullptr;
   StageSink stage{};
   LineSink line{};

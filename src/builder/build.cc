@@ -12,7 +12,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kLastLines = 20;  // of a failed command, in the error
+constexpr const char* kNoPath = ".";             // what no file in a layer is called
+constexpr uint64_t kCacheBytesMax = 1ULL << 30;  // of a service's package caches, unpacked
+constexpr size_t kLastLines = 20;                // of a failed command, in the error
 constexpr size_t kLastLineBytes = 500;
 
 std::string in_app(const char* path) { return std::string(kApplicationFolder).substr(1) + path; }
@@ -80,12 +82,16 @@ class Build {
   }
 
   Result<Layer> source_layer(const char* name, const std::vector<std::string>& inputs) {
+    const std::vector<std::string>& without = recipe().runtime.runtime->ignore;
+    HOB_TRY(const std::string fingerprint,
+            source_fingerprint(*request_.source, in_app(""), inputs, without));
+    const std::string key = "source 2 " + fingerprint;
+    if (const std::optional<Layer> made = store().find(key)) return *made;
     const fs::path file = store().temporary(name);
     HOB_TRY(LayerWriter writer, LayerWriter::open(file));
-    HOB_CHECK(
-        add_source(writer, *request_.source, in_app(""), inputs, recipe().runtime.runtime->ignore));
+    HOB_CHECK(add_source(writer, *request_.source, in_app(""), inputs, without));
     HOB_TRY(const Layer layer, writer.finish());
-    HOB_CHECK(store().put("source " + layer.diff_id, layer, file));
+    HOB_CHECK(store().put(key, layer, file));
     return layer;
   }
 
@@ -103,57 +109,128 @@ class Build {
     return found;
   }
 
+  bool uses_caches() const { return !request_.cache.empty() && !recipe().caches.empty(); }
+  // Where the service's package caches of this runtime lie, as a layer below the steps' own.
+  std::string cache_key() const {
+    return fmt::format("cache 1 {} {}\n{}", recipe().runtime.runtime->name,
+                       recipe().runtime.version->name, request_.cache);
+  }
+
   std::string key_of(std::string_view what, const Stack& stack,
                      const std::vector<std::string>& commands) const {
-    std::string key = fmt::format("{} 1", what);
+    std::string key = fmt::format("{} 2", what);
     for (const Stacked& each : stack) key += "\n" + each.layer.diff_id;
     for (const std::string& each : commands) key += "\nrun " + each;
     for (const auto& [name, value] : recipe().build_environment) key += "\n" + name + "=" + value;
+    if (uses_caches()) key += "\ncache " + request_.cache;
     return key;
   }
 
-  // Runs commands over a stack; what they wrote is the layer. None: they need not run, as nothing
-  // has changed since they did.
-  Result<Layer> layer_of(std::string_view what, const Stack& stack,
-                         const std::vector<std::string>& commands) {
-    std::vector<std::string> leave_out = left_out_of_layers();
-    std::vector<std::string> only;
-    std::string key = key_of(what, stack, commands);
-    for (const std::string& each : what == "build" ? recipe().keep : std::vector<std::string>()) {
-      only.push_back(in_app("/") + each);
-      key += "\nkeep " + each;
+  // What of a step's files is kept as a layer.
+  struct Keep {
+    std::string name;  // for its key
+    std::vector<std::string> only{};
+    std::vector<std::string> without{};
+  };
+  Keep keep_application() const {
+    Keep keep{.name = "app", .only = {in_app("")}};
+    for (const std::string& each : recipe().drop) keep.without.push_back(in_app("/") + each);
+    return keep;
+  }
+  Keep keep_built() const {
+    Keep keep = keep_application();
+    if (!recipe().keep.empty()) keep.only.clear();
+    for (const std::string& each : recipe().keep) keep.only.push_back(in_app("/") + each);
+    return keep;
+  }
+
+  // Runs commands over a stack; what they wrote is as many layers. None: they need not run, as
+  // nothing has changed since they did.
+  Result<std::vector<Layer>> layers_of(std::string_view what, const Stack& stack,
+                                       const std::vector<std::string>& commands,
+                                       const std::vector<Keep>& keeps) {
+    std::vector<std::string> keys;
+    std::vector<Layer> layers;
+    for (const Keep& keep : keeps) {
+      std::string key = key_of(what, stack, commands) + "\nas " + keep.name;
+      for (const std::string& each : keep.only) key += "\nkeep " + each;
+      for (const std::string& each : keep.without) key += "\ndrop " + each;
+      if (const std::optional<Layer> made = store().find(key)) layers.push_back(*made);
+      keys.push_back(std::move(key));
     }
-    for (const std::string& each : recipe().drop) {
-      leave_out.push_back(in_app("/") + each);
-      key += "\ndrop " + each;
-    }
-    if (const std::optional<Layer> made = store().find(key)) {
+    if (layers.size() == keeps.size()) {
       tools_.stage(fmt::format("{}: nothing has changed", what));
-      return *made;
+      return layers;
     }
-    const fs::path file = store().temporary("step.tar");
-    Layer layer;
-    HOB_CHECK(run_commands(what, stack, commands,
-                           [&](const fs::path& upper, uint32_t first_id) -> Result<void> {
-                             HOB_TRY(LayerWriter writer, LayerWriter::open(file));
-                             HOB_CHECK(add_upper(writer, {.directory = upper,
-                                                          .first_id = first_id,
-                                                          .leave_out = leave_out,
-                                                          .empty_out = emptied_in_layers(),
-                                                          .only = only}));
-                             HOB_TRY(layer, writer.finish());
-                             return {};
-                           }));
-    HOB_CHECK(store().put(key, layer, file));
-    return layer;
+    layers.clear();
+    const auto file = [&](size_t i) { return store().temporary(fmt::format("step-{}.tar", i)); };
+    HOB_CHECK(run_commands(what, stack, commands, [&](const StepFiles& files) -> Result<void> {
+      for (size_t i = 0; i < keeps.size(); ++i) {
+        UpperOptions options{.directory = files.upper,
+                             .first_id = files.first_id,
+                             .leave_out = left_out_of_layers(),
+                             .empty_out = emptied_in_layers(),
+                             .only = keeps[i].only};
+        for (const auto& more : {keeps[i].without, recipe().caches}) {
+          options.leave_out.insert(options.leave_out.end(), more.begin(), more.end());
+        }
+        HOB_TRY(LayerWriter writer, LayerWriter::open(file(i)));
+        HOB_CHECK(add_upper(writer, options));
+        HOB_TRY(layers.emplace_back(), writer.finish());
+      }
+      keep_caches(files);
+      return {};
+    }));
+    for (size_t i = 0; i < keeps.size(); ++i) HOB_CHECK(store().put(keys[i], layers[i], file(i)));
+    return layers;
+  }
+
+  Result<Layer> layer_of(std::string_view what, const Stack& stack,
+                         const std::vector<std::string>& commands, const Keep& keep) {
+    HOB_TRY(const std::vector<Layer> layers, layers_of(what, stack, commands, {keep}));
+    return layers.front();
+  }
+
+  // After a step that did well: its caches are the next one's. A build does not fail by them.
+  void keep_caches(const StepFiles& files) {
+    std::error_code ignored;
+    const bool wrote = std::ranges::any_of(recipe().caches, [&](const std::string& each) {
+      return fs::exists(fs::symlink_status(files.upper / each, ignored));
+    });
+    if (!uses_caches() || !wrote) return;
+    const Result<void> kept = write_caches(files);
+    if (!kept && kept.error().code == Code::kLimit) {
+      store().forget(cache_key());
+      tools_.stage(fmt::format("the package cache is over its {} MiB; the next build begins anew",
+                               kCacheBytesMax >> 20));
+    } else if (!kept) {
+      tools_.stage("the package cache could not be kept: " + kept.error().message);
+    }
+  }
+
+  Result<void> write_caches(const StepFiles& files) {
+    const fs::path file = store().temporary("cache.tar");
+    HOB_TRY(LayerWriter writer, LayerWriter::open(file));
+    HOB_CHECK(add_upper(writer, {.directory = files.root,
+                                 .first_id = files.first_id,
+                                 .leave_out = {"root/.npm/_logs"},
+                                 .only = recipe().caches}));
+    HOB_TRY(const Layer layer, writer.finish());
+    if (layer.bytes > kCacheBytesMax) return fail(Code::kLimit, "{} bytes", layer.bytes);
+    return store().put(cache_key(), layer, file);
   }
 
   Result<void> run_commands(std::string_view what, const Stack& stack,
-                            const std::vector<std::string>& commands, const KeepUpper& keep) {
+                            const std::vector<std::string>& commands, const KeepFiles& keep) {
     StepSpec step{.layers = trees(stack),
                   .commands = commands,
                   .environment = recipe().build_environment,
                   .working_directory = kApplicationFolder};
+    if (uses_caches()) {
+      if (const std::optional<Layer> cache = store().find(cache_key())) {
+        step.layers.insert(step.layers.begin(), store().tree(*cache));
+      }
+    }
     for (const std::string& each : commands) tools_.stage(fmt::format("{}: {}", what, each));
     std::deque<std::string> last;
     const auto line = [&](std::string_view text) {
@@ -161,7 +238,8 @@ class Build {
       if (last.size() > kLastLines) last.pop_front();
       tools_.line(text);
     };
-    HOB_TRY(const StepEnd end, tools_.sandbox->run(step, line, keep));
+    HOB_TRY(BuildSandbox* const sandbox, tools_.workshop->sandbox());
+    HOB_TRY(const StepEnd end, sandbox->run(step, line, keep));
     if (end.exit_code == 0) return {};
     const std::string& command = commands[std::min(end.failed_command, commands.size() - 1)];
     std::string why = fmt::format("ended with exit code {}", end.exit_code);
@@ -183,10 +261,11 @@ class Build {
       HOB_TRY(const Layer inputs, source_layer("inputs.tar", step.inputs));
       stack.push_back({inputs, "lock files"});
     }
-    HOB_TRY(const Layer installed, layer_of("install", stack, {step.command}));
+    HOB_TRY(const Layer installed, layer_of("install", stack, {step.command}, keep_application()));
     installed_ = installed;
     if (!step.for_image.empty() && !recipe().build.empty()) {
-      HOB_TRY(const Layer slim, layer_of("install for the image", stack, {step.for_image}));
+      HOB_TRY(const Layer slim,
+              layer_of("install for the image", stack, {step.for_image}, keep_application()));
       installed_for_image_ = slim;
     } else {
       installed_for_image_ = installed;
@@ -203,11 +282,20 @@ class Build {
   Result<void> build() {
     if (recipe().build.empty()) return {};
     Stack stack = application(build_stack_, installed_);
-    HOB_TRY(const Layer made, layer_of("build", stack, recipe().build));
-    built_ = made;
-    if (recipe().post_build.empty()) return {};
-    stack.push_back({made, "build"});
-    return run_commands("post-build", stack, recipe().post_build, {});
+    const Keep application = keep_built();
+    if (recipe().post_build.empty()) {
+      HOB_TRY(built_, layer_of("build", stack, recipe().build, application));
+      return {};
+    }
+    // post-build goes on where build ended, outside /app too.
+    HOB_TRY(const std::vector<Layer> made,
+            layers_of("build", stack, recipe().build, {application, {.name = "all"}}));
+    built_ = made.front();
+    stack.push_back({made.back(), "build"});
+    // Only whether it does well counts, and that is known of the same one before.
+    HOB_CHECK(
+        layer_of("post-build", stack, recipe().post_build, {.name = "nothing", .only = {kNoPath}}));
+    return {};
   }
 
   Result<void> pre_run() {
@@ -217,7 +305,7 @@ class Build {
     }
     if (built_) run_stack_.push_back({*built_, "build"});
     if (recipe().pre_run.empty()) return {};
-    HOB_TRY(const Layer made, layer_of("pre-run", run_stack_, recipe().pre_run));
+    HOB_TRY(const Layer made, layer_of("pre-run", run_stack_, recipe().pre_run, {.name = "all"}));
     run_stack_.push_back({made, "pre-run"});
     return {};
   }

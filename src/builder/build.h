@@ -24,6 +24,9 @@ struct BuildRequest {
   const Source* source = nullptr;
   Recipe recipe{};
   std::filesystem::path output{};  // an OCI layout is made here; must not be there before
+  // Whose caches of package managers are used and renewed; empty: none are. Layers that were made
+  // with them are that one's alone, so that nobody builds on what another put there.
+  std::string cache{};
   std::map<std::string, std::string> labels{};  // beside ours: "org.opencontainers.image.revision"
 };
 

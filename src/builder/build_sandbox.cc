@@ -234,7 +234,7 @@ struct BuildSandbox::State {
 
   // On a thread of its own, which leaves the machine's mounts.
   Result<StepEnd> run_here(const StepSpec& spec, const std::string& step, const LineSink& line,
-                           const KeepUpper& keep) {
+                           const KeepFiles& keep) {
     sandbox::BundlePlan plan;
     HOB_TRY(const std::string bundle, configure(spec, step, plan));
     HOB_TRY(Pipe input, make_pipe());
@@ -245,7 +245,9 @@ struct BuildSandbox::State {
     input.read.reset();
     output.write.reset();
     HOB_TRY(StepEnd end, follow(child, output.read, std::move(input.write), step, line));
-    if (end.exit_code == 0 && keep) HOB_CHECK(keep(plan.mounts.upper, plan.first_id));
+    if (end.exit_code == 0 && keep)
+      HOB_CHECK(
+          keep({.upper = plan.mounts.upper, .root = plan.mounts.root, .first_id = plan.first_id}));
     return end;
   }
 };
@@ -275,7 +277,7 @@ Result<std::unique_ptr<BuildSandbox>> BuildSandbox::open(Options options,
 }
 
 Result<StepEnd> BuildSandbox::run(const StepSpec& spec, const LineSink& line,
-                                  const KeepUpper& keep) {
+                                  const KeepFiles& keep) {
   SystemRandom random;
   const std::string step = random_hex(random, 32);
   Result<StepEnd> end = fail(Code::kInternal, "not run");

@@ -49,10 +49,13 @@ struct StepEnd {
 // A line that a step printed, without its end; valid during the call. Control characters other than
 // tabs are gone.
 using LineSink = std::function<void(std::string_view line)>;
-// Called where the step's container has ended and its writable layer can be read: the directory,
-// and the first of its user ids.
-using KeepUpper =
-    std::function<Result<void>(const std::filesystem::path& upper, uint32_t first_id)>;
+// What a step left, while it can be read.
+struct StepFiles {
+  std::filesystem::path upper{};  // what it wrote over the layers, as overlayfs has it
+  std::filesystem::path root{};   // its root as it saw it: the layers with what it wrote
+  uint32_t first_id = 0;          // of its user ids, in both
+};
+using KeepFiles = std::function<Result<void>(const StepFiles& files)>;
 
 class BuildSandbox {
  public:
@@ -71,7 +74,7 @@ class BuildSandbox {
 
   // `keep` is called only if all commands did well. kCancelled. kUnavailable: the machine failed
   // us, not the commands.
-  Result<StepEnd> run(const StepSpec& spec, const LineSink& line, const KeepUpper& keep);
+  Result<StepEnd> run(const StepSpec& spec, const LineSink& line, const KeepFiles& keep);
 
  private:
   struct State;

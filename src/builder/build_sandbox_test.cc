@@ -78,11 +78,11 @@ class BuildSandboxTest : public testing::Test {
          .environment = {{"GREETING", "hello"}},
          .working_directory = "/app"},
         [&](std::string_view line) { lines_.emplace_back(line); },
-        [&](const fs::path& upper, uint32_t first_id) -> Result<void> {
+        [&](const StepFiles& files) -> Result<void> {
           kept_ = true;
-          first_id_ = first_id;
+          first_id_ = files.first_id;
           std::error_code error;
-          wrote_ = fs::exists(upper / "app/wrote", error);
+          wrote_ = fs::exists(files.upper / "app/wrote", error);
           return {};
         });
     EXPECT_TRUE(end) << end.error().message;

@@ -17,6 +17,7 @@
 #include "image/byte_source.h"
 #include "image/content_digest.h"
 #include "image/unpack.h"
+#include "sandbox/task_files.h"
 
 namespace hob::builder {
 
@@ -25,6 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kRecordBytesMax = 4096;
+constexpr const char* kBootId = "/proc/sys/kernel/random/boot_id";
 
 class FileBytes final : public image::ByteSource {
  public:
@@ -54,10 +56,14 @@ Result<void> rename_into(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
-Result<BuildStore> BuildStore::open(fs::path directory, uint64_t bytes_max) {
+Result<BuildStore> BuildStore::open(fs::path directory, uint64_t bytes_max, std::string boot) {
   HOB_CHECK(make_directories(directory, 0700));
   BuildStore store(std::move(directory));
-  for (const char* name : {"blobs", "trees", "keys", "tmp"}) {
+  store.boot_ = std::move(boot);
+  if (store.boot_.empty()) {
+    HOB_TRY(store.boot_, read_file(kBootId, kRecordBytesMax));
+  }
+  for (const char* name : {"blobs", "trees", "keys", "whole", "tmp"}) {
     HOB_CHECK(make_directories(store.directory_ / name, 0700));
   }
   store.clear_temporaries();
@@ -104,6 +110,8 @@ Result<void> BuildStore::prune(uint64_t bytes_max) const {
   }
   remove_unless("trees", trees);
   remove_unless("blobs", blobs);
+  trees.merge(blobs);
+  remove_unless("whole", trees);
   return {};
 }
 
@@ -133,14 +141,6 @@ void BuildStore::clear_temporaries() const {
   }
 }
 
-Result<void> BuildStore::sync_all() const {
-  const Fd directory(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!directory || ::syncfs(directory.get()) != 0) {
-    return fail_errno(errno, "flushing " + directory_.string());
-  }
-  return {};
-}
-
 fs::path BuildStore::temporary(std::string_view name) const {
   return directory_ / "tmp" / fmt::format("{}-{}", ::getpid(), name);
 }
@@ -163,27 +163,71 @@ std::optional<Layer> BuildStore::find(std::string_view key) const {
   }
   std::error_code ignored;
   if (!fs::exists(tree(*layer), ignored) || !fs::exists(blob(*layer), ignored)) return std::nullopt;
+  if (!check_whole(*layer)) return std::nullopt;
   ::utimensat(AT_FDCWD, file.c_str(), nullptr, 0);
   return *layer;
 }
 
-Result<void> BuildStore::put(std::string_view key, const Layer& layer,
-                             const fs::path& compressed) const {
+void BuildStore::forget(std::string_view key) const {
   std::error_code ignored;
-  if (!fs::exists(tree(layer), ignored)) {
-    const fs::path unpacked = temporary("tree");
-    HOB_CHECK(make_directories(unpacked, 0755));
-    Fd file(::open(compressed.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!file) return fail_errno(errno, "opening " + compressed.string());
-    FileBytes bytes(std::move(file));
-    HOB_TRY(const image::UnpackedLayer made, image::unpack_layer(bytes, unpacked, {}));
-    if (made.diff_id != layer.diff_id) return fail(Code::kCorrupt, "a layer is not what it was");
+  fs::remove(directory_ / "keys" / hex(sha256(key)), ignored);
+}
+
+// Has the layer's tree and its compressed file been seen whole in this run of the machine? One
+// process at a time looks at a tree, and the others believe it: one that a build may stand on is
+// never replaced.
+Result<void> BuildStore::check_whole(const Layer& layer) const {
+  const fs::path tree_mark = directory_ / "whole" / hex_of(layer.diff_id);
+  const fs::path blob_mark = directory_ / "whole" / hex_of(layer.digest);
+  const Fd lock(::open(tree_mark.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!lock || ::flock(lock.get(), LOCK_EX) != 0) return fail_errno(errno, "locking a layer");
+  const auto is_marked = [&](const fs::path& mark) {
+    const Result<std::string> seen = read_file(mark, kRecordBytesMax);
+    return seen && *seen == boot_;
+  };
+  std::error_code ignored;
+  const bool has_tree = is_marked(tree_mark) && fs::exists(tree(layer), ignored);
+  if (has_tree && is_marked(blob_mark)) return {};
+  const fs::path unpacked = temporary("tree");
+  if (const Result<void> made = unpack(layer, unpacked); !made) {
+    HOB_CHECK(remove_tree(unpacked));
+    return made;
+  }
+  if (has_tree) {
+    HOB_CHECK(remove_tree(unpacked));
+  } else {
+    const fs::path old = temporary("old-tree");
+    if (::rename(tree(layer).c_str(), old.c_str()) == 0) HOB_CHECK(remove_tree(old));
     HOB_CHECK(rename_into(unpacked, tree(layer)));
   }
-  HOB_CHECK(rename_into(compressed, blob(layer)));
-  // The key says that both are whole, after a power cut too.
-  HOB_CHECK(sync_all());
-  return write_file_durably(directory_ / "keys" / hex(sha256(key)), encode(layer), 0600);
+  HOB_CHECK(sandbox::write_task_file(tree_mark, boot_, 0));
+  return sandbox::write_task_file(blob_mark, boot_, 0);
+}
+
+// kCorrupt: the compressed file is not the layer's.
+Result<void> BuildStore::unpack(const Layer& layer, const fs::path& to) const {
+  Fd file(::open(blob(layer).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return fail_errno(errno, "opening " + blob(layer).string());
+  HOB_CHECK(make_directories(to, 0755));
+  FileBytes bytes(std::move(file));
+  HOB_TRY(const image::UnpackedLayer made, image::unpack_layer(bytes, to, {}));
+  if (made.diff_id != layer.diff_id) return fail(Code::kCorrupt, "a layer is not what it was");
+  return {};
+}
+
+Result<void> BuildStore::put(std::string_view key, const Layer& layer,
+                             const fs::path& compressed) const {
+  if (::rename(compressed.c_str(), blob(layer).c_str()) != 0) {
+    return fail_errno(errno, "keeping " + compressed.string());
+  }
+  if (const Result<void> whole = check_whole(layer); !whole) {
+    std::error_code ignored;
+    fs::remove(blob(layer), ignored);
+    return whole;
+  }
+  const fs::path record = temporary("key");
+  HOB_CHECK(sandbox::write_task_file(record, encode(layer), 0));
+  return rename_into(record, directory_ / "keys" / hex(sha256(key)));
 }
 
 }  // namespace hob::builder

@@ -2,9 +2,12 @@
 // were made from.
 //
 // Under its directory (0700 root): blobs/HEX (compressed layers), trees/HEX (unpacked, by diff id),
-// keys/HEX (which layer a key made; its time is when it was last asked for), tmp/, lock (shared by
-// all that have the store open). Everything is there whole or not at all, also after
-// kill -9; several processes may use one store. Blocking; any thread.
+// keys/HEX (which layer a key made; its time is when it was last asked for), whole/HEX (in which
+// run of the machine a layer was last known to be whole), tmp/, lock (shared by all that have the
+// store open). Everything is there whole or not at all, also after kill -9; several processes may
+// use one store. Nothing waits for the disk: what a power cut may have spoiled is seen, and made
+// again from the compressed file where that is whole, the first time it is asked for after a start
+// of the machine. Blocking; any thread.
 #pragma once
 
 #include <filesystem>
@@ -25,9 +28,10 @@ inline constexpr uint64_t kStoreBytesMax = 20ULL << 30;
 
 class BuildStore {
  public:
-  // Makes what is missing. Once in a process, before temporary().
+  // Makes what is missing. Once in a process, before temporary(). `boot`: names this run of the
+  // machine; empty: the kernel's name for it.
   static Result<BuildStore> open(std::filesystem::path directory,
-                                 uint64_t bytes_max = kStoreBytesMax);
+                                 uint64_t bytes_max = kStoreBytesMax, std::string boot = {});
 
   // A path for a file or folder of this process, removed by the next open() after its end.
   std::filesystem::path temporary(std::string_view name) const;
@@ -37,16 +41,20 @@ class BuildStore {
   // kCorrupt: it is no layer.
   Result<void> put(std::string_view key, const Layer& layer,
                    const std::filesystem::path& compressed) const;
+  // What the key made is found no more.
+  void forget(std::string_view key) const;
   std::filesystem::path tree(const Layer& layer) const;
   std::filesystem::path blob(const Layer& layer) const;
 
  private:
   explicit BuildStore(std::filesystem::path directory) : directory_(std::move(directory)) {}
   void clear_temporaries() const;
-  Result<void> sync_all() const;
+  Result<void> check_whole(const Layer& layer) const;
+  Result<void> unpack(const Layer& layer, const std::filesystem::path& to) const;
   Result<void> prune(uint64_t bytes_max) const;
   void remove_unless(const char* kind, const std::set<std::string>& names) const;
   std::filesystem::path directory_;
+  std::string boot_;
   Fd lock_;
 };
 

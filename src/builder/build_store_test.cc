@@ -86,6 +86,31 @@ TEST_F(BuildStoreTest, ALayerThatIsNotWhatItsDigestSaysIsRefused) {
   EXPECT_FALSE(store.find("key"));
 }
 
+TEST_F(BuildStoreTest, WhatAPowerCutSpoiledIsMendedOrGone) {
+  Layer layer;
+  {
+    const BuildStore store = open();
+    layer = make(store.temporary("one.tar"), "one");
+    ASSERT_TRUE(store.put("key", layer, store.temporary("one.tar")));
+    fs::resize_file(store.tree(layer) / "file", 0);
+  }
+  {
+    const BuildStore same = open();
+    ASSERT_TRUE(same.find("key"));
+    EXPECT_EQ(fs::file_size(same.tree(layer) / "file"), 0U) << "not looked at again in this run";
+  }
+  {
+    const Result<BuildStore> next = BuildStore::open(directory_, kStoreBytesMax, "the next run");
+    ASSERT_TRUE(next && next->find("key"));
+    EXPECT_EQ(fs::file_size(next->tree(layer) / "file"), 3U);
+    fs::resize_file(next->blob(layer), 10);
+  }
+  const Result<BuildStore> last = BuildStore::open(directory_, kStoreBytesMax, "the one after");
+  ASSERT_TRUE(last);
+  EXPECT_FALSE(last->find("key")) << "its compressed file is what is pushed";
+  EXPECT_EQ(count("tmp"), 0U);
+}
+
 TEST_F(BuildStoreTest, WhatWasNotAskedForLongestGoes) {
   const auto older = [&] {
     for (const auto& key : fs::directory_iterator(directory_ / "keys")) {

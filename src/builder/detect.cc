@@ -295,6 +295,7 @@ Result<Recipe> make_recipe(const Source& source, const std::vector<Runtime>& run
   const bool has_file = source.find(kAppFileName) != nullptr;
   HOB_TRY(Recipe made, has_file ? recipe_of_file(source, runtimes) : detect(source, runtimes));
   const Runtime& runtime = *made.runtime.runtime;
+  made.caches = runtime.caches;
   made.build_environment.insert(runtime.build_environment.begin(), runtime.build_environment.end());
   made.environment.insert(runtime.environment.begin(), runtime.environment.end());
   if (!made.runtime.version->note.empty()) made.reasons.push_back(made.runtime.version->note);

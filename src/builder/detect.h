@@ -32,6 +32,7 @@ struct Recipe {
   std::vector<AppSecret> secrets{};
   std::map<std::string, std::string> build_environment{};
   std::map<std::string, std::string> environment{};
+  std::vector<std::string> caches{};   // of package managers, from the root: "root/.npm"
   std::vector<std::string> keep{};     // of /app, what goes into the image; empty: all of it
   std::vector<std::string> drop{};     // of /app, what does not
   std::vector<std::string> reasons{};  // for people: "Node.js 22: package.json asks for >=20"

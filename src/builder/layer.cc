@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <functional>
 #include <set>
 
 #include "base/digest.h"
@@ -18,7 +19,8 @@ namespace hob::builder {
 
 namespace {
 
-constexpr int kCompressionLevel = 3;
+constexpr int kBuildLevel = 6;  // of zstd: a tenth smaller than 3, at 120 MB/s of one core
+constexpr int kOnceLevel = 12;
 
 struct ArchiveFree {
   void operator()(struct archive* archive) const { archive_write_free(archive); }
@@ -92,13 +94,14 @@ LayerWriter::LayerWriter(std::unique_ptr<State> state) : state_(std::move(state)
 LayerWriter::LayerWriter(LayerWriter&&) noexcept = default;
 LayerWriter::~LayerWriter() = default;
 
-Result<LayerWriter> LayerWriter::open(const std::filesystem::path& file) {
+Result<LayerWriter> LayerWriter::open(const std::filesystem::path& file, Effort effort) {
   auto state = std::make_unique<State>();
   state->file =
       Fd(::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!state->file) return fail_errno(errno, "making " + file.string());
   state->out.resize(ZSTD_CStreamOutSize());
-  ZSTD_CCtx_setParameter(state->stream.get(), ZSTD_c_compressionLevel, kCompressionLevel);
+  ZSTD_CCtx_setParameter(state->stream.get(), ZSTD_c_compressionLevel,
+                         effort == Effort::kOnce ? kOnceLevel : kBuildLevel);
   struct archive* archive = state->archive.get();
   archive_write_set_format_pax_restricted(archive);
   archive_write_set_bytes_per_block(archive, 0);
@@ -158,9 +161,15 @@ Result<Layer> LayerWriter::finish() {
   return state_->layer;
 }
 
-Result<void> add_source(LayerWriter& writer, const Source& source, const std::string& prefix,
+namespace {
+
+// An entry of a source's layer, with the content of a regular file.
+using TakeEntry =
+    std::function<Result<void>(const LayerWriter::Entry& entry, std::string_view content)>;
+
+Result<void> each_entry(const Source& source, const std::string& prefix,
                         const std::vector<std::string>& inputs,
-                        const std::vector<std::string>& without) {
+                        const std::vector<std::string>& without, const TakeEntry& take) {
   IgnoreRules ignore;
   for (const std::string& rule : without) HOB_CHECK(ignore.add("", rule));
   const auto wanted = [&](const SourceFile& file) {
@@ -169,7 +178,7 @@ Result<void> add_source(LayerWriter& writer, const Source& source, const std::st
                                 return glob_matches(pattern, file.path);
                               }));
   };
-  HOB_CHECK(writer.add({.path = prefix, .mode = S_IFDIR | 0755}));
+  HOB_CHECK(take({.path = prefix, .mode = S_IFDIR | 0755}, ""));
   std::set<std::string> made;
   std::set<std::string> ignored_folders;
   for (const SourceFile& file : source.files()) {
@@ -192,7 +201,7 @@ Result<void> add_source(LayerWriter& writer, const Source& source, const std::st
          slash = file.path.find('/', slash + 1)) {
       const std::string folder = file.path.substr(0, slash);
       if (!made.insert(folder).second) continue;
-      HOB_CHECK(writer.add({.path = prefix + "/" + folder, .mode = S_IFDIR | 0755}));
+      HOB_CHECK(take({.path = prefix + "/" + folder, .mode = S_IFDIR | 0755}, ""));
     }
     LayerWriter::Entry entry{.path = prefix + "/" + file.path};
     const mode_t permissions = file.executable ? 0755 : 0644;
@@ -209,15 +218,42 @@ Result<void> add_source(LayerWriter& writer, const Source& source, const std::st
         break;
     }
     if (file.kind != SourceFile::Kind::kFile) {
-      HOB_CHECK(writer.add(entry));
+      HOB_CHECK(take(entry, ""));
       continue;
     }
     HOB_TRY(const std::string content, source.read(file.path, kSourceBytesMax));
     entry.size = content.size();
-    HOB_CHECK(writer.add(entry));
-    HOB_CHECK(writer.write(content));
+    HOB_CHECK(take(entry, content));
   }
   return {};
+}
+
+}  // namespace
+
+Result<void> add_source(LayerWriter& writer, const Source& source, const std::string& prefix,
+                        const std::vector<std::string>& inputs,
+                        const std::vector<std::string>& without) {
+  return each_entry(source, prefix, inputs, without,
+                    [&](const LayerWriter::Entry& entry, std::string_view content) -> Result<void> {
+                      HOB_CHECK(writer.add(entry));
+                      return writer.write(content);
+                    });
+}
+
+Result<std::string> source_fingerprint(const Source& source, const std::string& prefix,
+                                       const std::vector<std::string>& inputs,
+                                       const std::vector<std::string>& without) {
+  Sha256Hasher hasher;
+  HOB_CHECK(
+      each_entry(source, prefix, inputs, without,
+                 [&](const LayerWriter::Entry& entry, std::string_view content) -> Result<void> {
+                   // No name holds a NUL.
+                   hasher.update(entry.path + '\0' + entry.target + '\0' +
+                                 fmt::format("{:o} {}", entry.mode, content.size()) + '\0');
+                   hasher.update(content);
+                   return {};
+                 }));
+  return hex(hasher.finish());
 }
 
 }  // namespace hob::builder

@@ -35,8 +35,11 @@ struct Layer {
 
 class LayerWriter {
  public:
+  // What smallness is worth: seconds of a build, or those of a layer that is made once for all.
+  enum class Effort { kBuild, kOnce };
   // The compressed file is made at `file`.
-  static Result<LayerWriter> open(const std::filesystem::path& file);
+  static Result<LayerWriter> open(const std::filesystem::path& file,
+                                  Effort effort = Effort::kBuild);
   LayerWriter(LayerWriter&&) noexcept;
   ~LayerWriter();
 
@@ -78,5 +81,9 @@ Result<void> add_upper(LayerWriter& writer, const UpperOptions& options);
 Result<void> add_source(LayerWriter& writer, const Source& source, const std::string& prefix,
                         const std::vector<std::string>& inputs,
                         const std::vector<std::string>& without);
+// The same for the same layer, 64 hex digits, without making it.
+Result<std::string> source_fingerprint(const Source& source, const std::string& prefix,
+                                       const std::vector<std::string>& inputs,
+                                       const std::vector<std::string>& without);
 
 }  // namespace hob::builder

@@ -187,6 +187,26 @@ TEST(Layer, ASourceIsPackedWithoutWhatABuildMakes) {
                                       "- 644 0:0 app/src/deep/x.js 'x'"}));
 }
 
+TEST(Layer, ASourcesFingerprintSaysWhetherItsLayerIsTheSame) {
+  const auto fingerprint = [](std::map<std::string, std::string> files,
+                              const std::vector<std::string>& inputs = {}) {
+    const Result<std::string> made =
+        source_fingerprint(TestSource(std::move(files)), "app", inputs, {"node_modules/"});
+    return made ? *made : made.error().message;
+  };
+  const std::string plain = fingerprint({{"a", "1"}, {"b", "2"}});
+  EXPECT_EQ(plain.size(), 64U);
+  EXPECT_EQ(plain, fingerprint({{"a", "1"}, {"b", "2"}, {"node_modules/x", "3"}}));
+  EXPECT_EQ(fingerprint({{"a", "1"}}, {"a"}), fingerprint({{"a", "1"}, {"b", "2"}}, {"a"}));
+  for (const auto& other :
+       std::vector<std::map<std::string, std::string>>{{{"a", "1"}},
+                                                       {{"a", "1"}, {"b", "3"}},
+                                                       {{"a", "1"}, {"c", "2"}},
+                                                       {{"a", "12"}, {"b", ""}}}) {
+    EXPECT_NE(plain, fingerprint(other));
+  }
+}
+
 TEST(Layer, MoreThanALayerMayHoldIsRefused) {
   const TestDirectory place;
   Result<LayerWriter> writer = LayerWriter::open(place.path() / "layer.tar");

@@ -1,9 +1,11 @@
 // hob-build: one build, from a source folder or a git repository to an OCI image layout. Root.
 //
 //   hob-build --source DIR --output DIR --state DIR --runtimes DIR [--label NAME=VALUE]…
-//     [--progress-fd N]
+//     [--cache NAME] [--progress-fd N]
 //   hob-build --git URL [--reference REF] [--source-directory DIR] …     instead of --source
 //   hob-build --state DIR --clear       what killed builds left
+//
+// --cache: whose package caches the build uses, by a name that the caller gives to nobody else.
 //
 // Says what it does as lines of JSON on stdout, or the descriptor it is given: {"stage": …},
 // {"line": …}, and last {"result": …} (builder/records.h) or {"error": …}. SIGTERM and SIGINT
@@ -17,14 +19,10 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
-#include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/io_context.hpp>
+#include <atomic>
 #include <boost/json.hpp>
 #include <cerrno>
 #include <optional>
-#include <thread>
 
 #include "aws/utf8.h"
 #include "base/log.h"
@@ -32,7 +30,7 @@
 #include "builder/build.h"
 #include "builder/build_slot.h"
 #include "builder/git_source.h"
-#include "network/dns_forwarder.h"
+#include "builder/workshop.h"
 
 namespace {
 
@@ -50,12 +48,18 @@ struct Options {
   fs::path output{};
   fs::path state{};
   fs::path runtimes{};
+  std::string cache{};
   std::vector<std::string> labels{};
   int progress_fd = STDOUT_FILENO;
   bool clear = false;
 };
 
 int progress_fd = STDOUT_FILENO;
+
+std::string is_cache_name(const std::string& name) {
+  constexpr size_t kBytesMax = 1024;
+  return name.size() <= kBytesMax ? "" : "is too long";
+}
 
 void say(const json::object& object) {
   const std::string line = hob::aws::to_utf8(json::serialize(object)) + "\n";
@@ -69,31 +73,6 @@ void say(const json::object& object) {
     done += static_cast<size_t>(wrote);
   }
 }
-
-// Answers the build's questions for names on a thread of its own, from outside its network.
-class NameServer {
- public:
-  static Result<std::unique_ptr<NameServer>> start(const fs::path& vpc) {
-    std::unique_ptr<NameServer> made(new NameServer(vpc));
-    HOB_CHECK(made->forwarder_.start());
-    made->thread_ = std::thread([server = made.get()] { server->loop_.run(); });
-    return made;
-  }
-  ~NameServer() {
-    if (!thread_.joinable()) return;
-    boost::asio::co_spawn(loop_, forwarder_.stop(), boost::asio::detached);
-    work_.reset();
-    thread_.join();
-  }
-
- private:
-  explicit NameServer(const fs::path& vpc)
-      : work_(loop_.get_executor()), forwarder_({.vpc = vpc}, loop_.get_executor()) {}
-  boost::asio::io_context loop_;
-  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
-  hob::network::DnsForwarder forwarder_;
-  std::thread thread_;
-};
 
 Result<hob::builder::BuildResult> build(const Options& options) {
   HOB_TRY(const hob::builder::BuildStore store, hob::builder::BuildStore::open(options.state));
@@ -116,17 +95,9 @@ Result<hob::builder::BuildResult> build(const Options& options) {
           hob::builder::load_runtimes(options.runtimes));
   HOB_TRY(hob::builder::Recipe recipe, hob::builder::make_recipe(*source, runtimes));
   for (const std::string& reason : recipe.reasons) say({{"stage", reason}});
-  HOB_TRY(const std::unique_ptr<hob::builder::BuildSlot> slot,
-          hob::builder::BuildSlot::take(options.state));
-  HOB_TRY(const std::unique_ptr<NameServer> names, NameServer::start(slot->vpc()));
-  HOB_TRY(const std::unique_ptr<hob::builder::BuildSandbox> sandbox,
-          hob::builder::BuildSandbox::open({.directory = slot->directory(),
-                                            .instance = slot->instance(),
-                                            .network_namespace = slot->network_namespace(),
-                                            .name_server = std::string(hob::network::kVpcDns)},
-                                           cancelled));
+  hob::builder::Workshop workshop(options.state, cancelled);
   const hob::builder::BaseTools tools{.store = &store,
-                                      .sandbox = sandbox.get(),
+                                      .workshop = &workshop,
                                       .cancelled = &cancelled,
                                       .stage =
                                           [](std::string_view text) {
@@ -139,7 +110,8 @@ Result<hob::builder::BuildResult> build(const Options& options) {
   hob::builder::BuildRequest request{.source = source.get(),
                                      .recipe = std::move(recipe),
                                      .output = options.output,
-                                     .labels = std::move(labels)};
+                                     .labels = std::move(labels),
+                                     .cache = options.cache};
   for (const std::string& label : options.labels) {
     const size_t equals = label.find('=');
     request.labels[label.substr(0, equals)] =
@@ -170,6 +142,7 @@ int main(int argc, char** argv) {
   program.add_option("--source-directory", options.git.directory)->needs(git);
   program.add_option("--output", options.output)->excludes(clear);
   program.add_option("--runtimes", options.runtimes)->excludes(clear);
+  program.add_option("--cache", options.cache)->check(CLI::Validator(is_cache_name, "NAME"));
   program.add_option("--label", options.labels);
   program.add_option("--progress-fd", options.progress_fd);
   CLI11_PARSE(program, argc, argv);

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "image/content_digest.h"
 #include "image/manifest.h"
+#include "sandbox/task_files.h"
 
 namespace hob::builder {
 
@@ -66,7 +67,7 @@ Result<ImageFiles> write_layout(const ImagePlan& plan, const BuildStore& store,
   HOB_CHECK(make_directories(blobs, 0755));
   const auto put = [&](const std::string& text) -> Result<std::string> {
     std::string digest = image::digest_of(text);
-    HOB_CHECK(write_file_durably(blobs / image::digest_hex(digest), text, 0644));
+    HOB_CHECK(sandbox::write_task_file(blobs / image::digest_hex(digest), text, 0));
     return digest;
   };
   ImageFiles made;
@@ -91,9 +92,9 @@ Result<ImageFiles> write_layout(const ImagePlan& plan, const BuildStore& store,
       {"schemaVersion", 2},
       {"mediaType", image::kOciIndex},
       {"manifests", json::array{descriptor(image::kOciManifest, made.digest, manifest.size())}}});
-  HOB_CHECK(write_file_durably(directory / "index.json", index, 0644));
+  HOB_CHECK(sandbox::write_task_file(directory / "index.json", index, 0));
   HOB_CHECK(
-      write_file_durably(directory / "oci-layout", R"({"imageLayoutVersion":"1.0.0"})", 0644));
+      sandbox::write_task_file(directory / "oci-layout", R"({"imageLayoutVersion":"1.0.0"})", 0));
   return made;
 }
 

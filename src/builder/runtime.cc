@@ -241,9 +241,9 @@ std::string plain_name(std::string_view name) {
 
 Result<Runtime> parse_runtime(std::string_view text) {
   HOB_TRY(const YamlNode root, parse_yaml(text));
-  HOB_CHECK(check_keys(
-      root, {"name", "title", "order", "detect", "ignore", "versions", "version-from", "install",
-             "build", "start", "keep", "drop", "build-environment", "environment", "no-start"}));
+  HOB_CHECK(check_keys(root, {"name", "title", "order", "detect", "ignore", "versions",
+                              "version-from", "install", "build", "start", "keep", "drop", "caches",
+                              "build-environment", "environment", "no-start"}));
   Runtime made;
   HOB_TRY(made.name, required_text(root, "name"));
   HOB_TRY(made.title, required_text(root, "title"));
@@ -263,6 +263,7 @@ Result<Runtime> parse_runtime(std::string_view text) {
   HOB_TRY(made.no_start, text_at(root, "no-start"));
   HOB_TRY(made.keep, keeps_at(root));
   HOB_TRY(made.drop, texts_at(root, "drop"));
+  HOB_TRY(made.caches, texts_at(root, "caches"));
   const YamlNode* versions = root.find("versions");
   if (versions == nullptr || versions->items.empty()) {
     return fail_at(root.place, "'versions' is missing");

@@ -96,6 +96,7 @@ struct Runtime {
   };
   std::vector<Keep> keep{};
   std::vector<std::string> drop{};  // paths in /app that a build makes and the image does not need
+  std::vector<std::string> caches{};  // what package managers keep, from the root: "root/.npm"
   std::map<std::string, std::string> build_environment{};
   std::map<std::string, std::string> environment{};
   std::string no_start{};  // what to say if no start command fits

@@ -33,7 +33,8 @@ Async<Result<void>> build(const Context& context, BuildOptions options) {
   Progress progress(context.json);
   HOB_CO_TRY(TemporaryDirectory directory, TemporaryDirectory::make());
   HOB_CO_TRY(const SourceBuild made,
-             co_await build_source(context, *place, directory.path() / "image", progress));
+             co_await build_source(context, *place, directory.path() / "image",
+                                   source_identity(*place), progress));
   // The same bytes for the same image, whoever archives it and when.
   Command archive{.argv = {"tar", "--sort=name", "--owner=0", "--group=0", "--numeric-owner",
                            "--mtime=@0", "-C", made.layout, "-cf", output, "."}};

@@ -74,7 +74,8 @@ Async<Result<std::string>> bring_image(const Context& context, Api& api, DeployO
   if (source) {
     HOB_CO_TRY(TemporaryDirectory directory, TemporaryDirectory::make());
     HOB_CO_TRY(const SourceBuild built,
-               co_await build_source(context, *source, directory.path() / "image", progress));
+               co_await build_source(context, *source, directory.path() / "image",
+                                     "service " + options.name, progress));
     if (options.port == 0) options.port = built.port;
     options.secrets = built.secrets;
     HOB_CO_TRY(const ArchiveImage archive, open_archive_image(built.layout));

@@ -147,8 +147,13 @@ std::string source_name(const SourcePlace& place) {
   return std::string(path);
 }
 
+std::string source_identity(const SourcePlace& place) {
+  if (place.git.empty()) return "folder " + fs::weakly_canonical(place.folder).string();
+  return "repository " + place.git + " " + place.directory;
+}
+
 Async<Result<SourceBuild>> build_source(const Context& context, SourcePlace place, fs::path layout,
-                                        Progress& progress) {
+                                        std::string cache, Progress& progress) {
   if (::geteuid() != 0) {
     co_return fail(Code::kDenied,
                    "building takes root, for the containers that the steps run in; "
@@ -164,9 +169,10 @@ Async<Result<SourceBuild>> build_source(const Context& context, SourcePlace plac
   Listener listener(progress, build);
   AsyncScope scope(co_await asio::this_coro::executor);
   scope.spawn("build progress", listener.listen(std::move(read_end)));
-  Command command{.argv = {program, "--output", layout, "--state", build_state(context),
-                           "--runtimes", runtimes, "--progress-fd", std::to_string(kProgressFd)},
-                  .fds = {{write_end.get(), kProgressFd}}};
+  Command command{
+      .argv = {program, "--output", layout, "--state", build_state(context), "--runtimes", runtimes,
+               "--cache", cache, "--progress-fd", std::to_string(kProgressFd)},
+      .fds = {{write_end.get(), kProgressFd}}};
   if (place.git.empty()) {
     command.argv.insert(command.argv.end(), {"--source", place.folder});
   } else {

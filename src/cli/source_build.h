@@ -39,13 +39,16 @@ Result<std::optional<SourcePlace>> source_place(const std::string& named,
                                                 const std::string& directory);
 // What the application is called by: the folder's or the repository's own name.
 std::string source_name(const SourcePlace& place);
+// What tells it from every other, for what builds of it keep.
+std::string source_identity(const SourcePlace& place);
 
 // `layout` is made. What earlier builds made lies in `context.data`/builder, or where
-// HOB_BUILD_STATE says. kInvalid: the
+// HOB_BUILD_STATE says; the caches of package managers are `cache`'s alone. kInvalid: the
 // application's fault, with the last lines of its log. kDenied: only root can build. Cancelled: the
 // build ends.
 Async<Result<SourceBuild>> build_source(const Context& context, SourcePlace place,
-                                        std::filesystem::path layout, Progress& progress);
+                                        std::filesystem::path layout, std::string cache,
+                                        Progress& progress);
 
 // Takes away what builds of this data that were killed left running or mounted.
 Async<Result<void>> clear_builds(const Context& context);
