@@ -110,8 +110,8 @@ Result<hob::builder::BuildResult> build(const Options& options) {
   hob::builder::BuildRequest request{.source = source.get(),
                                      .recipe = std::move(recipe),
                                      .output = options.output,
-                                     .labels = std::move(labels),
-                                     .cache = options.cache};
+                                     .cache = options.cache,
+                                     .labels = std::move(labels)};
   for (const std::string& label : options.labels) {
     const size_t equals = label.find('=');
     request.labels[label.substr(0, equals)] =
