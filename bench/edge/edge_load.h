@@ -1,5 +1,5 @@
-// The two ends of a measurement (edge_load_main.cc), by io_uring: what they cost is taken from the
-// proxy between them when cores are few.
+// The ends of a measurement and its least middle (edge_load_main.cc), by io_uring: what they cost
+// is taken from the proxy between them when cores are few.
 #pragma once
 
 #include <arpa/inet.h>
@@ -32,6 +32,18 @@ inline sockaddr_in loopback(const char* port) {
   return address;
 }
 
+inline int listening(const char* port) {
+  const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int one = 1;
+  ::setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  const sockaddr_in address = loopback(port);
+  if (::bind(listener, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+      ::listen(listener, 4096) != 0) {
+    die("edge_load: listening");
+  }
+  return listener;
+}
+
 inline void send_at_once(int fd) {
   const int one = 1;
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -50,7 +62,10 @@ class Ring {
   }
   Ring(const Ring&) = delete;
   Ring& operator=(const Ring&) = delete;
-  ~Ring() { io_uring_queue_exit(&ring_); }
+  ~Ring() {
+    io_uring_queue_exit(&ring_);
+    std::free(provided_);
+  }
 
   // `what` is an aligned pointer, `tag` less than 8.
   io_uring_sqe* next(const void* what, uint64_t tag) {
@@ -68,6 +83,28 @@ class Ring {
   void tell_failure(io_uring_sqe* entry) const {
     tell(entry);
     entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
+  }
+
+  // Buffers that receives choose from (IOSQE_BUFFER_SELECT), a power of two of them. Once.
+  void provide(char* memory, unsigned count, size_t bytes) {
+    memory_ = memory;
+    count_ = count;
+    bytes_ = bytes;
+    void* entries = nullptr;
+    if (::posix_memalign(&entries, 4096, count * sizeof(io_uring_buf)) != 0)
+      die("edge_load: memory");
+    provided_ = static_cast<io_uring_buf_ring*>(entries);
+    io_uring_buf_ring_init(provided_);
+    io_uring_buf_reg registration{};
+    registration.ring_addr = static_cast<uint64_t>(reinterpret_cast<uintptr_t>(provided_));
+    registration.ring_entries = count;
+    if (io_uring_register_buf_ring(&ring_, &registration, 0) < 0) die("edge_load: buffers");
+    for (unsigned i = 0; i < count; ++i) give_back(i);
+  }
+  void give_back(unsigned buffer) {
+    io_uring_buf_ring_add(provided_, memory_ + buffer * bytes_, static_cast<unsigned>(bytes_),
+                          static_cast<unsigned short>(buffer), io_uring_buf_ring_mask(count_), 0);
+    io_uring_buf_ring_advance(provided_, 1);
   }
 
   // Submits, waits for something and calls done(what, tag, result, flags) for each that has come.
@@ -101,6 +138,10 @@ class Ring {
 
   io_uring ring_{};
   uint64_t data_ = 0;
+  io_uring_buf_ring* provided_ = nullptr;
+  char* memory_ = nullptr;
+  unsigned count_ = 0;
+  size_t bytes_ = 0;
 };
 
 // Of an answer that has begun: bytes of its head, 0 while that is not whole, and of its body.
@@ -112,6 +153,7 @@ struct Sizes {
 Sizes sizes_of(std::string_view got);
 
 int run_target(const char* port);
+int run_copy(const char* port, const char* target);
 
 struct Asked {
   const char* port = nullptr;

@@ -1,8 +1,13 @@
-// The other two ends of a measurement, so light that the proxy between them is what is measured.
+// The other two ends of a measurement, so light that the proxy between them is what is measured,
+// and the lightest there can be between them.
 //
 //   edge_load target PORT
 //     Answers GET /N with N bytes, N up to 1 MiB, over kept-alive connections, until it is killed;
 //     other methods never.
+//   edge_load copy PORT TARGET_PORT
+//     The least that a middle can do: sends on what it receives, a connection to the target for
+//     each of its own, and looks at nothing. What a proxy costs above it is the proxy's doing, the
+//     rest is the kernel's. For small answers.
 //   edge_load load PORT HOST PATH CONNECTIONS SECONDS [tls|anew]
 //     Asks again as soon as it is answered, on each of the connections; `anew`: on a new connection
 //     each time. Prints one line: requests, and the microseconds they took. Fails if one does.
@@ -172,10 +177,12 @@ Asked asked(int argc, char** argv) {
 int main(int argc, char** argv) {
   const std::string_view mode = argc > 1 ? argv[1] : "";
   if (mode == "target" && argc == 3) return run_target(argv[2]);
+  if (mode == "copy" && argc == 4) return run_copy(argv[2], argv[3]);
   if (mode == "load" && argc >= 7) return run_load(asked(argc, argv));
   if (mode == "rate" && argc == 8) return run_rate(argv + 2);
   std::fprintf(stderr,
-               "usage: edge_load target PORT | load PORT HOST PATH CONNECTIONS SECONDS [tls|anew] |"
-               " rate PORT HOST PATH RATE CONNECTIONS SECONDS\n");
+               "usage: edge_load target PORT | copy PORT TARGET_PORT |"
+               " load PORT HOST PATH CONNECTIONS SECONDS [tls|anew] | rate PORT HOST PATH RATE "
+               "CONNECTIONS SECONDS\n");
   return 2;
 }

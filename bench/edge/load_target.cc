@@ -113,16 +113,6 @@ class Target {
 
 }  // namespace
 
-int run_target(const char* port) {
-  const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const int one = 1;
-  ::setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-  const sockaddr_in address = loopback(port);
-  if (::bind(listener, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-      ::listen(listener, 4096) != 0) {
-    die("edge_load: listening");
-  }
-  Target(listener).run();
-}
+int run_target(const char* port) { Target(listening(port)).run(); }
 
 }  // namespace edge_load

@@ -1,4 +1,5 @@
-"""A target and three proxies before it, one worker each: the edge, Debian's HAProxy and nginx, in the same role."""
+"""A target and three proxies before it, one worker each: the edge, Debian's HAProxy and nginx, in the same role. And what
+only copies, as the least that a proxy can cost."""
 import contextlib
 import os
 import pathlib
@@ -145,7 +146,8 @@ def memory_bytes(pid):
 
 
 class Proxies:
-    """Running: ports[name], tls_ports[name], pids[name], and the target's port."""
+    """Running: ports[name], tls_ports[name] and pids[name] of each of `names`; ports and pids of "copy", too, and of
+    "direct", a target in the proxies' place."""
 
     def __init__(self, edge_bench, edge_load, io, edges=()):
         """`edges`: more builds of the edge to be set beside it, as (name, edge_bench)."""
@@ -161,10 +163,11 @@ class Proxies:
         self.directory = tempfile.mkdtemp(prefix="hob-bench-edge-")
         os.chmod(self.directory, 0o755)
         self.started = []
-        ports = free_ports(1 + 2 * len(self.names))
+        spoken = (*self.names, "copy", "direct")
+        ports = free_ports(1 + len(spoken) + len(self.names))
         self.target_port = ports[0]
-        self.ports = dict(zip(self.names, ports[1:]))
-        self.tls_ports = dict(zip(self.names, ports[1 + len(self.names):]))
+        self.ports = dict(zip(spoken, ports[1:]))
+        self.tls_ports = dict(zip(self.names, ports[1 + len(spoken):]))
         try:
             self.start(edge_bench, io, edges)
         except BaseException:
@@ -184,17 +187,20 @@ class Proxies:
 
     def start(self, edge_bench, io, edges):
         certificate = make_certificate(self.directory)
-        self.spawn(self.load_cores, self.edge_load, "target", self.target_port)
+        self.target_pid = self.spawn(self.load_cores, self.edge_load, "target", self.target_port).pid
         common = {"target": self.target_port, "certificate": certificate}
         nginx = self.spawn(self.proxy_cores, "/usr/sbin/nginx", "-c",
                            nginx_config(self.directory, self.ports["nginx"], self.tls_ports["nginx"], **common))
         haproxy = self.spawn(self.proxy_cores, "/usr/sbin/haproxy", "-db", "-f",
                              haproxy_config(self.directory, self.ports["haproxy"], self.tls_ports["haproxy"], **common))
-        self.pids = {"haproxy": haproxy.pid}
+        copy = self.spawn(self.proxy_cores, self.edge_load, "copy", self.ports["copy"], self.target_port)
+        direct = self.spawn(self.proxy_cores, self.edge_load, "target", self.ports["direct"])
+        self.pids = {"haproxy": haproxy.pid, "copy": copy.pid, "direct": direct.pid}
         for name, binary in (("edge", edge_bench), *edges):
             edge = self.spawn(self.proxy_cores, binary, self.ports[name], 1, io, HOST, self.target_port,
                               EDGE_BENCH_TLS=f"{self.tls_ports[name]} {os.path.dirname(certificate)}")
             self.pids[name] = edge.pid
+        # The target first: what copies connects to it for each connection of its own.
         for port in (self.target_port, *self.ports.values(), *self.tls_ports.values()):
             wait_for(port)
         self.pids["nginx"] = children(nginx.pid)[0]
@@ -210,6 +216,11 @@ class Proxies:
                 process.kill()
                 process.wait()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def load_cpu_seconds(self):
+        """Of the target, and of all clients that have ended."""
+        clients = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return cpu_seconds(self.target_pid) + clients.ru_utime + clients.ru_stime
 
     def run_load(self, command, seconds):
         """The output of a client that runs for `seconds`."""
