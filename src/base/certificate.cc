@@ -237,14 +237,12 @@ Result<CertifiedKey> make_alpn_answer(const std::string& host, const Sha256& aut
                             static_cast<int>(value.size())) != 1) {
     return failed("making a certificate");
   }
-  const Extension identifier(
-      X509_EXTENSION_create_by_OBJ(nullptr, kind.get(), 1, octets.get()));
+  const Extension identifier(X509_EXTENSION_create_by_OBJ(nullptr, kind.get(), 1, octets.get()));
   X509* x509 = certificate.get();
-  const bool made = identifier != nullptr &&
-                    X509_set_issuer_name(x509, X509_get_subject_name(x509)) == 1 &&
-                    add_extension(x509, x509, NID_subject_alt_name, alternative_names({host})) &&
-                    X509_add_ext(x509, identifier.get(), -1) == 1 &&
-                    X509_sign(x509, key.get(), EVP_sha256()) > 0;
+  const bool made =
+      identifier != nullptr && X509_set_issuer_name(x509, X509_get_subject_name(x509)) == 1 &&
+      add_extension(x509, x509, NID_subject_alt_name, alternative_names({host})) &&
+      X509_add_ext(x509, identifier.get(), -1) == 1 && X509_sign(x509, key.get(), EVP_sha256()) > 0;
   if (!made) return failed("making a certificate");
   return written(x509, key.get());
 }
@@ -280,10 +278,14 @@ Result<void> check_chain(const CertifiedKey& chain, Instant now) {
                 "the key is not the first certificate's: the chain begins with the server's own");
   }
   for (size_t i = 0; i < certificates.size(); ++i) {
-    // A root's own signature is looked at by nobody.
+    // A root's own key and signature are looked at by nobody: clients have it already.
     X509* each = certificates[i].get();
     if (i > 0 && X509_check_issued(each, each) == X509_V_OK) continue;
     HOB_CHECK(context(check_signature_kind(each), "certificate {} in it", i + 1));
+    const EVP_PKEY* public_key = X509_get0_pubkey(each);
+    if (public_key == nullptr)
+      return fail(Code::kInvalid, "certificate {} in it: its key is of an unknown kind", i + 1);
+    HOB_CHECK(context(check_server_key(public_key), "certificate {} in it", i + 1));
   }
   for (size_t i = 0; i + 1 < certificates.size(); ++i) {
     X509* above = certificates[i + 1].get();

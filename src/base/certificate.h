@@ -50,8 +50,8 @@ Result<CertifiedKey> make_alpn_answer(const std::string& host, const Sha256& aut
 Result<CertificateFacts> read_certificate(std::string_view pem);
 // Whether a server can show it: the key is the first certificate's, each other certificate in it
 // signed the one before it, the first is for servers, names hosts and holds at `now`, clients take
-// its key and signatures (server_key.h), and TLS can be spoken with it. kInvalid: says for people
-// which of these is not so.
+// the keys and signatures but a root's (server_key.h), and TLS can be spoken with it. kInvalid:
+// says for people which of these is not so.
 inline constexpr int kChainCertificatesMax = 10;
 inline constexpr size_t kChainBytesMax = 64 * 1024;  // of a chain of RSA-4096 ones: 25 KiB
 inline constexpr size_t kPrivateKeyBytesMax = 16 * 1024;

@@ -8,6 +8,7 @@
 #include <openssl/x509v3.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <memory>
 
 namespace hob {
@@ -110,8 +111,9 @@ Key explicit_curve() {
   return Key(key);
 }
 
-// A server's own, signed by itself.
-CertifiedKey self_signed(EVP_PKEY* key, const EVP_MD* digest) {
+// A server's, signed by `by`, or by itself.
+CertifiedKey certificate_of(EVP_PKEY* key, const EVP_MD* digest, EVP_PKEY* by = nullptr,
+                            const char* name = "leaf", const char* issuer = "leaf") {
   const std::unique_ptr<X509, Freer> certificate(X509_new());
   X509* x509 = certificate.get();
   X509_set_version(x509, 2);
@@ -119,10 +121,16 @@ CertifiedKey self_signed(EVP_PKEY* key, const EVP_MD* digest) {
   ASN1_TIME_set(X509_getm_notBefore(x509), 1'700'000'000);
   ASN1_TIME_set(X509_getm_notAfter(x509), 1'900'000'000);
   X509_set_pubkey(x509, key);
+  const auto named = [](X509_NAME* into, const char* text) {
+    X509_NAME_add_entry_by_txt(into, "CN", MBSTRING_ASC,
+                               reinterpret_cast<const unsigned char*>(text), -1, -1, 0);
+  };
+  named(X509_get_subject_name(x509), name);
+  named(X509_get_issuer_name(x509), issuer);
   X509_EXTENSION* names = X509V3_EXT_conf_nid(nullptr, nullptr, NID_subject_alt_name, "DNS:a.test");
   X509_add_ext(x509, names, -1);
   X509_EXTENSION_free(names);
-  X509_sign(x509, key, digest);
+  X509_sign(x509, by != nullptr ? by : key, digest);
   const auto text = [](auto write) {
     const std::unique_ptr<BIO, Freer> memory(BIO_new(BIO_s_mem()));
     write(memory.get());
@@ -163,12 +171,45 @@ TEST(Certificate, IsOneThatServersCanShow) {
   add("SHA-1", Key(EVP_EC_gen("P-256")), EVP_sha1(), "signed with SHA1");
   add("MD5", rsa("RSA", 2048), EVP_md5(), "signed with MD5");
   for (const Case& c : cases) {
-    const auto checked = check_chain(self_signed(c.key.get(), c.digest), kNow);
+    const auto checked = check_chain(certificate_of(c.key.get(), c.digest), kNow);
     const std::string why = checked ? "" : checked.error().message;
     EXPECT_EQ(checked.has_value(), c.refused == nullptr) << c.name << ": " << why;
     if (c.refused != nullptr) {
       EXPECT_NE(why.find(c.refused), std::string::npos) << c.name << ": " << why;
     }
+  }
+}
+
+TEST(Certificate, ThoseAboveItHaveKeysThatClientsTake) {
+  struct Case {
+    const char* name;
+    Key key;
+    bool root;  // signed by itself
+    const char* refused;
+  };
+  std::vector<Case> cases;
+  const auto add = [&](const char* name, Key key, bool root, const char* refused) {
+    cases.push_back({name, std::move(key), root, refused});
+  };
+  add("P-256", Key(EVP_EC_gen("P-256")), false, nullptr);
+  add("RSA", rsa("RSA", 2048), false, nullptr);
+  add("weak", rsa("RSA", 1024), false, "certificate 2 in it: the key is RSA of 1024 bits");
+  add("huge", rsa("RSA", 4104), false, "certificate 2 in it: the key is RSA of 4104 bits");
+  add("no client's curve", Key(EVP_EC_gen("secp256k1")), false, "certificate 2 in it: the key's");
+  add("a root's is its own matter", rsa("RSA", 1024), true, nullptr);
+  const Key leaf(EVP_EC_gen("P-256")), above(EVP_EC_gen("P-256"));
+  for (const Case& c : cases) {
+    CertifiedKey chain =
+        certificate_of(leaf.get(), EVP_sha256(), c.key.get(), "leaf", "intermediate");
+    chain.certificate += certificate_of(c.key.get(), EVP_sha256(), c.root ? nullptr : above.get(),
+                                        "intermediate", c.root ? "intermediate" : "root")
+                             .certificate;
+    const auto checked = check_chain(chain, kNow);
+    const std::string why = checked ? "" : checked.error().message;
+    EXPECT_EQ(why.substr(0, c.refused == nullptr ? 0 : std::strlen(c.refused)),
+              c.refused == nullptr ? "" : c.refused)
+        << c.name << ": " << why;
+    EXPECT_EQ(checked.has_value(), c.refused == nullptr) << c.name << ": " << why;
   }
 }
 

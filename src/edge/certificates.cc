@@ -79,7 +79,10 @@ int choose_protocol(SSL*, const unsigned char** chosen, unsigned char* chosen_si
 // An ACME server that asks by TLS-ALPN-01 (RFC 8737) offers its protocol alone, and is shown what
 // answers it. Whoever offers it for another name finds no protocol in common.
 int answer_acme(SSL* ssl, int*, void*) {
-  constexpr std::string_view kAcmeAlone("\0\x0b\x0a" "acme-tls/1", 13);
+  constexpr std::string_view kAcmeAlone(
+      "\0\x0b\x0a"
+      "acme-tls/1",
+      13);
   const unsigned char* offered = nullptr;
   size_t size = 0;
   if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation, &offered,
@@ -221,8 +224,8 @@ Result<void> Certificates::add(const CertifiedKey& key, const link::EdgeCertific
     entry.staple_until = told->staple_until;
   }
   for (const std::string& name : told != nullptr ? told->host_names : facts.host_names) {
-    const auto [known, fresh] = by_name_.try_emplace(
-        name.starts_with("*.") ? name.substr(1) : name, entries_.size() - 1);
+    const auto [known, fresh] =
+        by_name_.try_emplace(name.starts_with("*.") ? name.substr(1) : name, entries_.size() - 1);
     if (!fresh && entries_[known->second].not_before < entry.not_before)
       known->second = entries_.size() - 1;
   }
@@ -236,6 +239,31 @@ const Certificates::Entry& Certificates::find(std::string_view host) const {
     if (dot != std::string_view::npos && dot > 0) found = by_name_.find(host.substr(dot));
   }
   return found != by_name_.end() ? entries_[found->second] : entries_.front();
+}
+
+std::vector<link::EdgeCertificate> keep_usable(std::vector<link::EdgeCertificate> told,
+                                               const std::vector<link::EdgeCertificate>& before) {
+  const auto usable = [](const link::EdgeCertificate& each) -> Result<void> {
+    HOB_CHECK(read_certificate(each.certificate));
+    const std::unique_ptr<SSL_CTX, Freer<SSL_CTX_free>> context(new_server_context());
+    return use_certified_key(context.get(), {.certificate = each.certificate, .key = each.key});
+  };
+  std::unordered_map<std::string_view, const link::EdgeCertificate*> by_id;
+  for (const link::EdgeCertificate& each : before) by_id.emplace(each.id, &each);
+  for (link::EdgeCertificate& each : told) {
+    const auto found = by_id.find(each.id);
+    if (found == by_id.end()) continue;
+    const link::EdgeCertificate& earlier = *found->second;
+    if (each.certificate == earlier.certificate && each.key == earlier.key) continue;
+    const auto good = usable(each);
+    if (good || !usable(earlier)) continue;
+    log::error("certificate cannot be used, the one before it is shown on",
+               {{"id", each.id}, {"error", good.error().message}});
+    std::vector<std::string> host_names = std::move(each.host_names);
+    each = earlier;
+    each.host_names = std::move(host_names);
+  }
+  return told;
 }
 
 std::vector<CertifiedKey> read_certificates(const std::string& directory) {

@@ -28,9 +28,9 @@ inline constexpr size_t kCertificateFileBytesMax = 256 * 1024;  // key and chain
 
 class Certificates {
  public:
-  // `files` are shown for all their names, `told` (control's) for those that it says. Of two for one
-  // name the one that was issued later is shown; to who asks for no name, or for an unknown one, the
-  // first of all. What cannot be used is left out and logged. nullptr: none is left.
+  // `files` are shown for all their names, `told` (control's) for those that it says. Of two for
+  // one name the one that was issued later is shown; to who asks for no name, or for an unknown
+  // one, the first of all. What cannot be used is left out and logged. nullptr: none is left.
   static std::shared_ptr<const Certificates> make(const std::vector<CertifiedKey>& files,
                                                   const std::vector<link::EdgeCertificate>& told,
                                                   const TicketKeys& tickets);
@@ -69,6 +69,11 @@ class Certificates {
 ssl_ctx_st* new_server_context();
 // The chain and its key, into the context. kInvalid: they are not a pair, or not for TLS.
 Result<void> use_certified_key(ssl_ctx_st* context, const CertifiedKey& key);
+
+// What control tells now, but where a certificate of it cannot be used the one that had its id
+// `before`, if that can: better an older one than another host's. It is logged.
+std::vector<link::EdgeCertificate> keep_usable(std::vector<link::EdgeCertificate> told,
+                                               const std::vector<link::EdgeCertificate>& before);
 
 // Every *.pem in `directory`, each a private key and its certificate with those above it, in the
 // order of their names. Blocks. What cannot be read is left out and logged.

@@ -205,13 +205,17 @@ class Edge::Impl {
     }
   }
 
-  void apply(link::CertificateTable table) {
+  // Whether others are shown now.
+  bool apply(link::CertificateTable table) {
     certificates_version_ = table.version;
-    if (table.certificates != told_certificates_) {
+    table.certificates = keep_usable(std::move(table.certificates), told_certificates_);
+    const bool changed = table.certificates != told_certificates_;
+    if (changed) {
       told_certificates_ = std::move(table.certificates);
       made_certificates_.reset();
     }
     use_certificates();
+    return changed;
   }
 
   Async<> reload_certificates() {
@@ -496,12 +500,14 @@ class Edge::Impl {
           co_return;
         }
         if (!collect(std::move(part), certificates)) continue;
-        const link::CertificateTable whole = std::exchange(certificates, {});
-        const bool changed = whole.certificates != told_certificates_;
-        apply(whole);
+        const bool changed = apply(std::exchange(certificates, {}));
         report_soon_->set();
-        if (changed && !handed_over_)
-          co_await on_pool(pool_, [this, whole] { keep_certificate_table(whole); });
+        if (changed && !handed_over_) {
+          // What is shown, not what was told.
+          const link::CertificateTable shown{.version = certificates_version_,
+                                             .certificates = told_certificates_};
+          co_await on_pool(pool_, [this, shown] { keep_certificate_table(shown); });
+        }
         continue;
       }
       if (message->type != "RouteTable") continue;  // a newer control's

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "base/log.h"
 #include "edge/loop_epoll.h"
 #include "edge/loop_uring.h"
 
@@ -32,6 +33,7 @@ Result<std::unique_ptr<Loop>> Loop::make(Io io) {
   if (io != Io::kEpoll) {
     auto uring = UringLoop::make();
     if (uring || io == Io::kUring) return uring;
+    log::warn("a loop has epoll in the place of io_uring", {{"error", uring.error().message}});
   }
   return EpollLoop::make();
 }

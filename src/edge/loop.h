@@ -92,6 +92,7 @@ class Socket {
   friend class Filter;
   friend class UringLoop;
   friend class EpollLoop;
+  friend class ScriptedLoop;  // of fuzz targets
   // What the kernel is given.
   Chain& wire() { return filter_ != nullptr ? filter_->wire() : out_; }
   void take(Slice data) {

@@ -316,13 +316,50 @@ TEST_P(Tls, WhatControlTellsIsShownAtOnceForTheNamesItSays) {
             std::string::npos);
 }
 
+TEST_P(Tls, WhatCannotBeUsedTakesNobodysPlace) {
+  const auto told = [&](const std::string& id, const std::string& host, const CertifiedKey& key) {
+    return link::EdgeCertificate{
+        .id = id, .host_names = {host}, .certificate = key.certificate, .key = key.key};
+  };
+  const auto issue = [&](const std::string& host) {
+    return issue_certificate(authority_.key(), {host}, SystemClock().now(), 2h).value();
+  };
+  link::Route route = rig_->route({&backend_});
+  route.host_names = {"test.local", "a.shop.local", "b.shop.local"};
+  rig_->apply({route});
+  const CertifiedKey good = issue("*.shop.local");
+  CertifiedKey wrong = issue("*.shop.local");
+  wrong.key = good.key;
+  const auto shown = [&](const std::string& host) {
+    const std::string seen = s_client("-servername " + host, kGetAndClose);
+    const size_t at = seen.find("subject=CN = ");
+    return at == std::string::npos ? seen : seen.substr(at + 13, seen.find('\n', at) - at - 13);
+  };
+  rig_->apply(
+      link::CertificateTable{.version = 1, .certificates = {told("1", "a.shop.local", good)}});
+  EXPECT_EQ(shown("a.shop.local"), "*.shop.local");
+  // Its successor, stored by a control that knew less: the one before is shown, for the new names.
+  rig_->apply(link::CertificateTable{
+      .version = 2,
+      .certificates = {told("1", "b.shop.local", wrong), told("2", "a.shop.local", wrong)}});
+  EXPECT_EQ(shown("b.shop.local"), "*.shop.local");
+  EXPECT_EQ(shown("a.shop.local"), "test.local") << "nothing was shown under that id before";
+  const CertifiedKey next = issue("b.shop.local");
+  rig_->apply(
+      link::CertificateTable{.version = 3, .certificates = {told("1", "b.shop.local", next)}});
+  EXPECT_EQ(shown("b.shop.local"), "b.shop.local");
+  rig_->apply(link::CertificateTable{.version = 4});
+  EXPECT_EQ(shown("b.shop.local"), "test.local") << "what is not told any more is not kept";
+}
+
 TEST_P(Tls, AnswersAcmeServersAndNobodyElse) {
   const link::Route route = rig_->route({&backend_});
   rig_->ask({.host_name = "new.local", .token = "tok", .key_authorization = "tok.thumb"}, route);
   const auto get = [&](const std::string& host, const std::string& path) {
-    return output_of(fmt::format("curl -sS --max-time 60 -w ' %{{http_code}}' -H 'Host: {}' "
-                                 "'http://127.0.0.1:{}{}'",
-                                 host, rig_->port(), path));
+    return output_of(
+        fmt::format("curl -sS --max-time 60 -w ' %{{http_code}}' -H 'Host: {}' "
+                    "'http://127.0.0.1:{}{}'",
+                    host, rig_->port(), path));
   };
   EXPECT_EQ(get("new.local", "/.well-known/acme-challenge/tok"), "tok.thumb 200");
   EXPECT_EQ(get("NEW.local:80", "/.well-known/acme-challenge/tok"), "tok.thumb 200");
@@ -340,11 +377,12 @@ TEST_P(Tls, AnswersAcmeServersAndNobodyElse) {
                   rig_->https_port()));
   EXPECT_NE(shown.find("DNS:new.local"), std::string::npos) << shown;
   EXPECT_NE(shown.find("1.3.6.1.5.5.7.1.31: critical"), std::string::npos) << shown;
-  for (const char* options : {"-servername test.local -alpn acme-tls/1", "-alpn acme-tls/1 -noservername",
-                              "-servername new.local -alpn acme-tls/1,h2"}) {
-    const std::string seen = output_of(
-        fmt::format("echo | timeout 60 openssl s_client -connect 127.0.0.1:{} {}",
-                    rig_->https_port(), options));
+  for (const char* options :
+       {"-servername test.local -alpn acme-tls/1", "-alpn acme-tls/1 -noservername",
+        "-servername new.local -alpn acme-tls/1,h2"}) {
+    const std::string seen =
+        output_of(fmt::format("echo | timeout 60 openssl s_client -connect 127.0.0.1:{} {}",
+                              rig_->https_port(), options));
     EXPECT_EQ(seen.find("ALPN protocol: acme-tls/1"), std::string::npos) << options << seen;
   }
   // What was asked lately is nobody's question now.
