@@ -34,6 +34,7 @@ class MixedLauncher final : public Launcher {
   Result<void> signal(const std::string& task, const fs::path& bundle, int number) const override {
     return of(bundle).signal(task, bundle, number);
   }
+  void catch_up(const fs::path& bundle) const override { of(bundle).catch_up(bundle); }
   bool was_out_of_memory(const std::string& task, const fs::path& bundle) const override {
     return of(bundle).was_out_of_memory(task, bundle);
   }

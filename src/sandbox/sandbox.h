@@ -77,6 +77,13 @@ class Sandbox {
   // waits: takes some tens of microseconds and waits for nobody. Idempotent; one that has ended is
   // no error. kNotFound: no such task.
   virtual Async<Result<void>> thaw(std::string task) = 0;
+  // After thaw(), what no request has to wait for: a microVM is told what time it is, for its clock
+  // ran by the machine's counters alone. Takes milliseconds, a second where the guest does not
+  // answer. Nothing is missing without it but that.
+  virtual Async<> catch_up(std::string task) {
+    static_cast<void>(task);
+    co_return;
+  }
   // To the task's first process; a frozen task is thawed, to hear it. One that has ended is no
   // error. kNotFound: no such task.
   virtual Async<Result<void>> signal(std::string task, int number) = 0;
