@@ -6,7 +6,7 @@ _hob_services() {
 
 _hob() {
   local current=${COMP_WORDS[COMP_CWORD]} command= word
-  local commands="up down upgrade status env doctor build deploy ps logs open describe scale pause resume restart cancel promote deploys revisions rollback rm aws domain certificate trust registry kernel account"
+  local commands="up down upgrade status env doctor build deploy ps logs exec open describe scale pause resume restart cancel promote deploys revisions rollback rm aws domain certificate trust registry kernel account"
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case $word in
       -*) ;;
@@ -22,9 +22,10 @@ _hob() {
     down) mapfile -t COMPREPLY < <(compgen -W "--purge --data" -- "$current") ;;
     upgrade) mapfile -t COMPREPLY < <(compgen -W "--drain-timeout --json --data" -- "$current") ;;
     build) mapfile -t COMPREPLY < <(compgen -W "--output --source-directory --json" -- "$current"; compgen -d -- "$current") ;;
-    deploy) mapfile -t COMPREPLY < <(compgen -W "--source-directory --name --port --env --cpu --memory --health-path --command --request-timeout --idle-timeout --min-size --min-size-schedule --sleep-after --stop-after --protocol --sticky --strategy --keep-previous --auto-deploy --no-wait --json" -- "$current")
+    deploy) mapfile -t COMPREPLY < <(compgen -W "--source-directory --name --port --env --cpu --memory --health-path --command --request-timeout --idle-timeout --min-size --min-size-schedule --sleep-after --stop-after --protocol --isolation --sticky --strategy --keep-previous --auto-deploy --no-wait --json" -- "$current")
             mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current") ;;
     logs) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --follow --lines --since --events --timestamps" -- "$current") ;;
+    exec) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --task" -- "$current") ;;
     scale) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --min-size --max-size --concurrency --sleep-after --stop-after --min-size-schedule --strategy --keep-previous --sticky --json" -- "$current") ;;
     rollback) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --to" -- "$current") ;;
     open|describe|pause|resume|restart|cancel|promote|deploys|revisions|rm) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services)" -- "$current") ;;

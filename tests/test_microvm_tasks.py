@@ -18,7 +18,8 @@ HERE = pathlib.Path(__file__).resolve().parent / "microvm"
 SECONDS_MAX = 1500
 PROGRAMS = ["mkfs.erofs", "mkfs.ext4", "nft", "ip", "ps", "pgrep", "grep", "ls", "find", "losetup"]
 PARTS = ["ServesHttpToTheVpc", "TellsHowATaskEnded", "RunsAsTheImageSays", "GivesTheEnvironmentTheFilesAndTheDirectory",
-         "ConfinesAsDockerDoes", "SignalsReachTheTask", "OutlivesItsAgent", "FillsItsMemory", "AFrozenTaskOutlivesItsAgent", "AMachineHasWhatItNeedsAndNothingElse"]
+         "ConfinesAsDockerDoes", "SignalsReachTheTask", "OutlivesItsAgent", "FillsItsMemory", "AFrozenTaskOutlivesItsAgent",
+         "AMachineHasWhatItNeedsAndNothingElse", "ACommandIsExecutedInAMachineThatRuns", "AMachineThatSleptKnowsWhatTimeItIs"]
 MODULES = ["arch/x86/kvm", "virt", "fs/overlayfs", "drivers/net/tun.ko", "drivers/net/veth.ko", "net/netfilter", "net/ipv4/netfilter",
            "net/ipv6/netfilter", "lib/libcrc32c.ko", "drivers/block/loop.ko", "net/bridge", "net/802", "net/llc", "net/sched",
            "drivers/net/tap.ko", "drivers/virtio", "drivers/block/virtio_blk.ko"]
@@ -193,3 +194,4 @@ def test_from_a_kernel_to_a_service_in_a_microvm(package, tmp_path):
     assert len(re.findall(r"== http://\S+ answers ok\s+200", said)) == 2, "awake, and asleep"
     assert re.search(r"^hello +RUNNING +0 +1 ", said, re.MULTILINE), "it slept"
     assert re.findall(r"== microVMs: (\d+)", said) == ["1", "0"]
+    assert re.search(r"== exec: cannot listen on port 8080: Address already in use\s+1", said), "in its network, as it ended"

@@ -212,6 +212,8 @@ void add_deploy(CLI::App& program, Context& context) {
                       "Of a silent connection: 30s, 1h (60s)");
   command->add_option("--protocol", options->protocol,
                       "What the program speaks: http1, http2 for gRPC (http1)");
+  command->add_option("--isolation", options->isolation,
+                      "What its tasks run in: microvm, container (as their host has it)");
   command->add_option("--min-size", options->min_size,
                       "Instances kept for visitors; 0: none, a request starts one (1)");
   command->add_option("--min-size-schedule", options->min_size_schedule,

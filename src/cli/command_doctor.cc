@@ -246,7 +246,8 @@ Async<Result<void>> doctor(const Context& context, int& exit_code) {
   for (const Finding& finding : findings) failed = failed || finding.level == Level::kFail;
   const std::filesystem::path data = std::filesystem::absolute(context.data).lexically_normal();
   const Instance instance = load_instance(data).value_or(Instance{.data = data});
-  const bool microvms = runs_microvms(instance.isolation, instance.kernel());
+  const bool microvms =
+      runs_microvms(instance.isolation, check_microvms(instance.kernel()).has_value());
   const std::string isolation = microvms ? "microvm" : "container";
   if (context.json) {
     boost::json::array list;

@@ -12,6 +12,7 @@
 #include "base/process.h"
 #include "cli/commands.h"
 #include "cli/microvms.h"
+#include "cli/programs.h"
 #include "guest/ram_disk.h"
 
 namespace hob::cli {
@@ -53,22 +54,11 @@ Result<fs::path> entry_that_begins(const fs::path& folder, std::string_view pref
   return fail(Code::kNotFound, "the package has no {}/{}*", folder.filename().string(), prefix);
 }
 
-// Beside this program, or where both are installed.
-Result<fs::path> find_guest() {
-  std::error_code error;
-  const fs::path own = fs::read_symlink("/proc/self/exe", error).parent_path();
-  for (const fs::path& folder : {own, own.parent_path() / "libexec"}) {
-    if (fs::exists(folder / "hob-guest", error)) return folder / "hob-guest";
-  }
-  return fail(Code::kNotFound, "hob-guest is not beside {}; `make build` puts it there",
-              own.string());
-}
-
 // From the unpacked package to what microVMs start from.
 Result<std::string> make_kernel(const fs::path& unpacked, const fs::path& into) {
   HOB_TRY(const fs::path image, entry_that_begins(unpacked / "boot", "vmlinuz-"));
   HOB_TRY(const fs::path modules, entry_that_begins(unpacked / "lib/modules", ""));
-  HOB_TRY(const fs::path guest, find_guest());
+  HOB_TRY(const fs::path guest, find_own_program("hob-guest"));
   HOB_TRY(const std::string ram_disk, guest::make_ram_disk(guest, modules));
   HOB_TRY(const std::string kernel, read_file(image, kKernelBytesMax));
   HOB_CHECK(write_file_durably(into / "initrd", ram_disk, 0644));

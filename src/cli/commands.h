@@ -17,6 +17,7 @@ void add_build(CLI::App& program, Context& context);
 void add_deploy(CLI::App& program, Context& context);
 void add_ps(CLI::App& program, Context& context);
 void add_logs(CLI::App& program, Context& context);
+void add_exec(CLI::App& program, Context& context);
 void add_open(CLI::App& program, Context& context);
 void add_pause(CLI::App& program, Context& context);
 void add_resume(CLI::App& program, Context& context);

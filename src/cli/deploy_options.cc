@@ -175,6 +175,7 @@ json::array tags_of(const DeployOptions& options) {
   add("hob:request-timeout", options.request_timeout);
   add("hob:idle-timeout", options.idle_timeout);
   add("hob:protocol", options.protocol);
+  add("hob:isolation", options.isolation);
   add("hob:min-size", options.min_size);
   add("hob:min-size-schedule", options.min_size_schedule);
   add("hob:sleep-after", options.sleep_after);

@@ -27,6 +27,7 @@ struct DeployOptions {
   std::string request_timeout{};
   std::string idle_timeout{};
   std::string protocol{};
+  std::string isolation{};
   std::string min_size{};  // this and the next five as their hob: tags (docs/extensions.md)
   std::string min_size_schedule{};
   std::string sleep_after{};

@@ -131,18 +131,19 @@ TEST(DeployOptions, SettingsAreTags) {
   EXPECT_TRUE(tags_of({}).empty());
   const DeployOptions options{.request_timeout = "5m",
                               .protocol = "http2",
+                              .isolation = "microvm",
                               .min_size = "0",
                               .min_size_schedule = "daily 08:00-18:00 2",
                               .sleep_after = "1m",
                               .stop_after = "1h"};
   EXPECT_EQ(json::serialize(tags_of(options)),
             R"([{"Key":"hob:request-timeout","Value":"5m"},{"Key":"hob:protocol","Value":"http2"},)"
-            R"({"Key":"hob:min-size","Value":"0"},)"
+            R"({"Key":"hob:isolation","Value":"microvm"},{"Key":"hob:min-size","Value":"0"},)"
             R"({"Key":"hob:min-size-schedule","Value":"daily 08:00-18:00 2"},)"
             R"({"Key":"hob:sleep-after","Value":"1m"},{"Key":"hob:stop-after","Value":"1h"}])");
   const Result<json::object> input = create_input(options, "image");
   ASSERT_TRUE(input.has_value());
-  EXPECT_EQ(input->at("Tags").as_array().size(), 6u);
+  EXPECT_EQ(input->at("Tags").as_array().size(), 7u);
 }
 
 TEST(DeployOptions, RefusesAVariableWithoutAValue) {

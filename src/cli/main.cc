@@ -76,6 +76,7 @@ int main(int argc, char** argv) {
   hob::cli::add_deploy(program, context);
   hob::cli::add_ps(program, context);
   hob::cli::add_logs(program, context);
+  hob::cli::add_exec(program, context);
   hob::cli::add_open(program, context);
   hob::cli::add_pause(program, context);
   hob::cli::add_resume(program, context);

@@ -19,9 +19,8 @@ Result<void> check_microvms(const std::filesystem::path& kernel) {
   return {};
 }
 
-bool runs_microvms(const std::string& isolation, const std::filesystem::path& kernel) {
-  if (!isolation.empty()) return isolation == "microvm";
-  return check_microvms(kernel).has_value();
+bool runs_microvms(const std::string& isolation, bool able) {
+  return isolation.empty() ? able : isolation == "microvm";
 }
 
 }  // namespace hob::cli

@@ -15,8 +15,8 @@ Result<void> check_image_tools();
 // do. Takes up to a second.
 Result<void> check_microvms(const std::filesystem::path& kernel);
 
-// Whether tasks of an instance run in microVMs: as it was told ("microvm", "container"), else where
-// they can.
-bool runs_microvms(const std::string& isolation, const std::filesystem::path& kernel);
+// Whether tasks of an instance that do not ask run in microVMs: as it was told ("microvm",
+// "container"), else where they can.
+bool runs_microvms(const std::string& isolation, bool able);
 
 }  // namespace hob::cli

@@ -159,7 +159,9 @@ Result<Supervisor::Commands> Supervisor::make_commands() const {
       "--edge-uid",          std::to_string(kEdgeUid),
       "--cpu-overcommit",    fmt::format("{}", instance_.cpu_overcommit),
       "--memory-overcommit", fmt::format("{}", instance_.memory_overcommit)};
-  if (runs_microvms(instance_.isolation, instance_.kernel())) host_words.emplace_back("--microvms");
+  const bool able = check_microvms(instance_.kernel()).has_value();
+  if (runs_microvms(instance_.isolation, able)) host_words.emplace_back("--microvms");
+  if (able) host_words.emplace_back("--can-microvm");
   commands.host = make("host", host_words, {kHostMetricsSocket, kHoldSocket}, 0);
   commands.control =
       make("control",

@@ -195,6 +195,7 @@ std::vector<HostView> HostGateway::hosts() const {
                 .cpu = link.hello.cpu,
                 .memory_mib = link.hello.memory_mib,
                 .microvm = link.hello.microvm,
+                .can_microvm = link.hello.can_microvm,
                 .connected = true,
                 .last_seen = now};
   };
@@ -216,7 +217,8 @@ std::vector<Host> HostGateway::stale_records() const {
     const auto record = state_.hosts().find(host_key(view.host.id.value));
     const auto same = [](const Host& a, const Host& b) {
       return a.zone == b.zone && a.version == b.version && a.cpu == b.cpu &&
-             a.memory_mib == b.memory_mib && a.microvm == b.microvm && a.connected == b.connected;
+             a.memory_mib == b.memory_mib && a.microvm == b.microvm &&
+             a.can_microvm == b.can_microvm && a.connected == b.connected;
     };
     if (record != state_.hosts().end() && same(record->second.record, view.host)) continue;
     stale.push_back(view.host);

@@ -1,6 +1,7 @@
 #include "cluster/placement.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
 #include <tuple>
@@ -78,9 +79,26 @@ class Placing {
     ++in_zone_[{service_of(task), zone}];
     ++on_host_[{service_of(task), host}];
   }
-  // With its microVM's own, whether or not it started before the host had them.
+  // Whether or not it started before the host had them.
+  static bool in_microvm(const Room& room, const Task& task) {
+    switch (task.isolation) {
+      case link::Isolation::kDefault:
+        return room.host->microvm;
+      case link::Isolation::kContainer:
+        return false;
+      case link::Isolation::kMicrovm:
+        return true;
+    }
+    return false;
+  }
+  static bool can_isolate(const Room& room, const Task& task) {
+    return task.isolation != link::Isolation::kMicrovm || room.host->microvm ||
+           room.host->can_microvm;
+  }
+  // With its microVM's own.
   static int memory_mib(const Room& room, const Task& task) {
-    return task.memory_mib + (room.host->microvm ? link::microvm_overhead_mib(task.memory_mib) : 0);
+    return task.memory_mib +
+           (in_microvm(room, task) ? link::microvm_overhead_mib(task.memory_mib) : 0);
   }
   static void take(Room& room, const Task& task) {
     room.cpu_free -= task.cpu;
@@ -94,7 +112,7 @@ class Placing {
     const std::string service = service_of(task);
     std::vector<Room*> candidates;
     for (Room& room : rooms_) {
-      if (fits(room, task)) candidates.push_back(&room);
+      if (can_isolate(room, task) && fits(room, task)) candidates.push_back(&room);
     }
     std::ranges::sort(candidates, {}, [&](const Room* room) {
       return std::tuple(in_zone_[{service, room->host->zone}], on_host_[{service, room->host->id}],
@@ -132,7 +150,14 @@ class Placing {
 
   std::string why_not(const Task& task) const {
     if (rooms_.empty()) return "AGENT: no host is connected";
-    const Room& memory_best = *std::ranges::max_element(rooms_, {}, &Room::memory_mib_free);
+    std::vector<Room> able;
+    std::ranges::copy_if(rooms_, std::back_inserter(able),
+                         [&](const Room& room) { return can_isolate(room, task); });
+    if (able.empty()) {
+      return "ATTRIBUTE: the service asks for a microVM (hob:isolation), and no host that is "
+             "connected can run one. hob doctor on a host says what is missing there";
+    }
+    const Room& memory_best = *std::ranges::max_element(able, {}, &Room::memory_mib_free);
     const int needed = memory_mib(memory_best, task);
     if (needed > memory_best.memory_mib_free) {
       return fmt::format(
@@ -146,7 +171,7 @@ class Placing {
           memory_best.host->id.value, std::max(0, memory_best.memory_mib_free),
           memory_best.host->memory_mib);
     }
-    const Room& cpu_best = *std::ranges::max_element(rooms_, {}, &Room::cpu_free);
+    const Room& cpu_best = *std::ranges::max_element(able, {}, &Room::cpu_free);
     if (task.cpu > cpu_best.cpu_free) {
       return fmt::format(
           "CPU: the task needs {} units (1024 are a vCPU); the host with most free, {}, has {} of "

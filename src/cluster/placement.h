@@ -1,7 +1,8 @@
 // Which host and address a task gets. Pure.
 //
-// Best effort zone spread as ECS's services have it, then the host with the fewest tasks of that
-// service, then the one with most memory free. Ties break by id.
+// Hosts that cannot isolate a task as it asks are out. Best effort zone spread as ECS's services
+// have it, then the host with the fewest tasks of that service, then the one with most memory free.
+// Ties break by id.
 #pragma once
 
 #include <optional>

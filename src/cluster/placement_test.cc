@@ -21,6 +21,14 @@ HostView with_microvms(HostView host) {
   host.host.microvm = true;
   return host;
 }
+HostView with_microvms_on_request(HostView host) {
+  host.host.can_microvm = true;
+  return host;
+}
+Task isolated(Task task, link::Isolation isolation) {
+  task.isolation = isolation;
+  return task;
+}
 HostView away(HostView host, Duration since) {
   host.away_since = t0 + since;
   return host;
@@ -131,6 +139,39 @@ TEST(DecidePlacement, Decides) {
                 {placed(task("t1"), "h1", 'a', "198.18.0.4"), task("t2")},
                 1s,
                 "wake 10"},
+           Case{"a microVM, where one can be had",
+                {host("h1", 'a'), with_microvms_on_request(host("h2", 'b', 2048, 4096))},
+                {isolated(task("t1"), link::Isolation::kMicrovm)},
+                1s,
+                "t1 on h2 at 198.18.16.4"},
+           Case{"a microVM, where all are",
+                {host("h1", 'a'), with_microvms(host("h2", 'b', 2048, 4096))},
+                {isolated(task("t1"), link::Isolation::kMicrovm)},
+                1s,
+                "t1 on h2 at 198.18.16.4"},
+           Case{"one that was asked for takes its own, too",
+                {with_microvms_on_request(host("h1", 'a', 4096, 2 * 2048 + 128 + 127))},
+                {isolated(task("t1"), link::Isolation::kMicrovm),
+                 isolated(task("t2"), link::Isolation::kMicrovm)},
+                1s,
+                "t1 on h1 at 198.18.0.4, wake 10"},
+           Case{"a container among microVMs takes nothing more",
+                {with_microvms(host("h1", 'a', 1024, 2048))},
+                {isolated(task("t1"), link::Isolation::kContainer)},
+                1s,
+                "t1 on h1 at 198.18.0.4"},
+           Case{"no host has microVMs: refused",
+                {host("h1", 'a')},
+                {isolated(task("t1"), link::Isolation::kMicrovm)},
+                10s,
+                "t1 refused: RESOURCE:ATTRIBUTE: the service asks for a microVM (hob:isolation), "
+                "and no host that is connected can run one"},
+           Case{"what a host without microVMs has free is no comfort",
+                {host("h1", 'a'), with_microvms_on_request(host("h2", 'b', 4096, 1024))},
+                {isolated(task("t1"), link::Isolation::kMicrovm)},
+                10s,
+                "t1 refused: RESOURCE:MEMORY: the task needs 2048 MiB and 128 for its microVM; the "
+                "host with most free, h2, has 1024 of 1024 MiB"},
            Case{"no CPU",
                 {host("h1", 'a', 1023, 4096)},
                 {task("t1")},

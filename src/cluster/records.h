@@ -30,8 +30,10 @@ struct TaskTemplate {
   std::optional<link::Probe> probe{};
   int port = 8080;  // where requests go
   Duration stop_timeout{30'000};
+  link::Isolation isolation = link::Isolation::kDefault;
 };
-BOOST_DESCRIBE_STRUCT(TaskTemplate, (), (containers, cpu, memory_mib, probe, port, stop_timeout))
+BOOST_DESCRIBE_STRUCT(TaskTemplate, (),
+                      (containers, cpu, memory_mib, probe, port, stop_timeout, isolation))
 
 enum class RolloutState { kInProgress, kCompleted, kFailed };
 BOOST_DESCRIBE_ENUM(RolloutState, kInProgress, kCompleted, kFailed)
@@ -174,13 +176,14 @@ struct Task {
   std::optional<Instant> started_at{};
   std::optional<Instant> stopped_at{};
   std::optional<bool> permanent{};  // link::TaskReport's, of the failure or the ill health
+  link::Isolation isolation = link::Isolation::kDefault;
 };
 BOOST_DESCRIBE_STRUCT(Task, (),
                       (id, account, cluster, service, deployment, host, zone, address, cpu,
                        memory_mib, desired, status, health, was_healthy, healthy_at, asleep,
                        unhealthy_since, unhealthy_reason, draining_since, stop_code, stopped_reason,
                        exit_code, image_digest, restarts, last_lines, created_at, started_at,
-                       stopped_at, permanent))
+                       stopped_at, permanent, isolation))
 
 // A host as control knows it.
 struct Host {
@@ -190,10 +193,13 @@ struct Host {
   int cpu = 0;  // what tasks' sizes may add up to
   int memory_mib = 0;
   bool microvm = false;  // as link::HostHello has it
+  bool can_microvm = false;
   bool connected = false;
   Instant last_seen{};
 };
-BOOST_DESCRIBE_STRUCT(Host, (), (id, zone, version, cpu, memory_mib, microvm, connected, last_seen))
+BOOST_DESCRIBE_STRUCT(Host, (),
+                      (id, zone, version, cpu, memory_mib, microvm, connected, last_seen,
+                       can_microvm))
 
 // An edge that may be routing requests: after a restart control waits for it before it takes a task
 // away.

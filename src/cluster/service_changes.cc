@@ -26,7 +26,8 @@ class Applying {
               .deployment = from.id,
               .cpu = from.task.cpu,
               .memory_mib = from.task.memory_mib,
-              .created_at = now_};
+              .created_at = now_,
+              .isolation = from.task.isolation};
     log::info("task created",
               {{"task", task.id.value}, {"service", task.service}, {"deployment", from.id.value}});
     put_.push_back(std::move(task));

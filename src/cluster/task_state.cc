@@ -131,6 +131,7 @@ link::Assignment assignment_of(const Task& task, const Service* service) {
       .cpu = task.cpu,
       .memory_mib = task.memory_mib,
       .address = task.address,
+      .isolation = task.isolation,
   };
   if (const auto subnet = network::subnet_of(task.zone)) {
     assignment.prefix_length = subnet->prefix_length;

@@ -77,6 +77,7 @@ Result<host::AgentOptions> agent_options(const Options& options) {
                            .zone = options.zone,
                            .version = kVersion,
                            .microvms = options.microvms,
+                           .can_microvm = options.can_microvm,
                            .hold_socket = Fd(options.hold_fd),
                            .edge_uids = {0, options.edge_uid}};
   if (options.cpu_overcommit > 0) agent.cpu_overcommit = options.cpu_overcommit;

@@ -72,6 +72,7 @@ int main(int argc, char** argv) {
   program.add_option("--memory-overcommit", options.memory_overcommit);
   program.add_flag("--takes-over", options.takes_over);
   program.add_flag("--microvms", options.microvms);
+  program.add_flag("--can-microvm", options.can_microvm);
   program.add_flag("--tear-down", options.tear_down);
   CLI11_PARSE(program, argc, argv);
   hob::log::set_process(options.role);

@@ -47,6 +47,7 @@ struct Options {
   double cpu_overcommit = 0;  // 0: the default
   double memory_overcommit = 0;
   bool microvms = false;  // tasks start in them (host)
+  bool can_microvm = false;  // those that ask for it do (host)
   bool tear_down = false;  // host: remove all of the instance from this machine, then end
 };
 

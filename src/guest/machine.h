@@ -14,6 +14,7 @@ namespace hob::guest {
 Result<void> set_up_machine();
 // Loopback alone where there is no network.
 Result<void> set_up_network(const std::optional<Network>& network);
+// Where it is off by more than some milliseconds.
 Result<void> set_clock(int64_t nanoseconds_since_1970);
 // Resets the machine, which ends its monitor.
 [[noreturn]] void end_machine();

@@ -304,7 +304,8 @@ link::HostHello Agent::hello() const {
           .version = options_.version,
           .cpu = capacity.cpu,
           .memory_mib = capacity.memory_mib,
-          .microvm = options_.microvms};
+          .microvm = options_.microvms,
+          .can_microvm = options_.can_microvm};
 }
 
 // Drops actors whose task is gone, and their output once control has it.

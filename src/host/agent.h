@@ -42,6 +42,7 @@ struct AgentOptions {
   std::string version{};
   std::optional<Machine> machine{};  // nullopt: the one we are on, measured
   bool microvms = false;             // tasks start in them
+  bool can_microvm = false;          // those that ask for it do
   double cpu_overcommit = kCpuOvercommitDefault;
   double memory_overcommit = kMemoryOvercommitDefault;
   Fd hold_socket{};             // listening: where edges hold tasks awake; none: nobody does

@@ -370,6 +370,7 @@ Async<> TaskActor::thaw(uint64_t turn) {
   changed_.set();
   log::info("task awake",
             {{"task", view_.assignment.task.value}, {"service", view_.assignment.service}});
+  co_await ports_.sandbox.catch_up(view_.assignment.task.value);
 }
 
 Async<> TaskActor::await_exit() {

@@ -95,6 +95,22 @@ Async<> TaskActor::attach() {
   wake();
 }
 
+namespace {
+
+sandbox::Isolation isolation_of(link::Isolation isolation) {
+  switch (isolation) {
+    case link::Isolation::kDefault:
+      return sandbox::Isolation::kDefault;
+    case link::Isolation::kContainer:
+      return sandbox::Isolation::kContainer;
+    case link::Isolation::kMicrovm:
+      return sandbox::Isolation::kMicrovm;
+  }
+  return sandbox::Isolation::kDefault;
+}
+
+}  // namespace
+
 Async<> TaskActor::start_container() {
   const link::Assignment& assignment = view_.assignment;
   const link::Container& container = assignment.containers.at(0);
@@ -109,7 +125,8 @@ Async<> TaskActor::start_container() {
                          .network_namespace = network_namespace_,
                          .address = assignment.address,
                          .name_server = std::string(network::kVpcDns),
-                         .host_name = host_name_of(assignment.address)};
+                         .host_name = host_name_of(assignment.address),
+                         .isolation = isolation_of(assignment.isolation)};
   const Result<void> started = co_await ports_.sandbox.start(std::move(spec));
   view_.starting = false;
   if (started) {

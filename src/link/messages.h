@@ -80,6 +80,10 @@ struct Container {
 BOOST_DESCRIBE_STRUCT(Container, (),
                       (name, image, entry_point, command, environment, log_group, log_stream))
 
+// What is between a task and its host's other tasks.
+enum class Isolation { kDefault, kContainer, kMicrovm };  // kDefault: as its host has it
+BOOST_DESCRIBE_ENUM(Isolation, kDefault, kContainer, kMicrovm)
+
 enum class DesiredStatus { kRunning, kStopped };
 BOOST_DESCRIBE_ENUM(DesiredStatus, kRunning, kStopped)
 
@@ -104,12 +108,13 @@ struct Assignment {
   // and control decides.
   bool restart = true;
   Duration stop_timeout{30'000};  // SIGTERM to SIGKILL
+  Isolation isolation = Isolation::kDefault;
   bool operator==(const Assignment&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Assignment, (),
                       (task, account, service, desired, containers, cpu, memory_mib,
                        ephemeral_storage_mib, address, prefix_length, gateway, probe, restart,
-                       stop_timeout))
+                       stop_timeout, isolation))
 
 struct HostHello {
   HostId host{};
@@ -118,8 +123,9 @@ struct HostHello {
   int cpu = 0;           // units that tasks' sizes may add up to (overcommit applied)
   int memory_mib = 0;    // likewise
   bool microvm = false;  // tasks start in microVMs: each needs microvm_overhead_mib() as well
+  bool can_microvm = false;  // those that ask for it do, whatever the others
 };
-BOOST_DESCRIBE_STRUCT(HostHello, (), (host, zone, version, cpu, memory_mib, microvm))
+BOOST_DESCRIBE_STRUCT(HostHello, (), (host, zone, version, cpu, memory_mib, microvm, can_microvm))
 
 // What a task's microVM takes of its host's memory beside the task's own, both in MiB: a kernel,
 // its tables, and the monitor. The host's sandbox limits it so.

@@ -98,6 +98,7 @@ Async<Result<CreateServiceResponse>> Api::create_service(CreateServiceRequest re
   HOB_CO_TRY(const Configuration configuration, apply_request({}, parts, images_));
   HOB_CO_TRY(const auto tags,
              apply_tags({}, request.tags.value_or(std::vector<Tag>{}), TaggedKind::kService));
+  HOB_CO_CHECK(co_await check_isolation(tags));
 
   for (int attempt = 0; attempt < kConflictRetriesMax; ++attempt) {
     HOB_CO_TRY(const Scalings known, co_await scalings(account));

@@ -183,6 +183,9 @@ class Api final : public aws::apprunner::Handler {
   using ChangeOperation = std::function<Result<bool>(const Service&, Operation&)>;
   Async<Result<Operation>> change_operation(std::string arn, aws::Caller caller,
                                             std::string_view verb, ChangeOperation change);
+  // InvalidRequestException: the tags ask for microVMs, and of the hosts that are connected none
+  // can run them.
+  Async<Result<void>> check_isolation(std::map<std::string, std::string> tags);
   // A mutation that others kept from being written.
   static std::unexpected<Error> overtaken();
   Operation new_operation(const Service& service, OperationType type, Instant now);

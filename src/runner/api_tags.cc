@@ -1,8 +1,11 @@
 // Tags of services and auto scaling configurations. They make no operation and change no status;
 // the controller sees hob: tags change and keeps the routing in step.
 #include "aws/apprunner/errors.h"
+#include "cluster/keys.h"
+#include "cluster/records.h"
 #include "runner/api.h"
 #include "runner/configuration.h"
+#include "runner/extensions.h"
 #include "runner/keys.h"
 
 namespace hob::runner {
@@ -18,7 +21,30 @@ std::unexpected<Error> no_such_resource(const std::string& arn) {
   return resource_not_found_exception(
       fmt::format("Resource with the provided ARN does not exist: {}.", arn));
 }
+// Empty: it is not set.
+std::string value_of(const std::map<std::string, std::string>& tags, std::string_view key) {
+  const auto found = tags.find(std::string(key));
+  return found == tags.end() ? "" : found->second;
+}
 }  // namespace
+
+Async<Result<void>> Api::check_isolation(std::map<std::string, std::string> tags) {
+  HOB_CO_TRY(const Extensions extensions, parse_extensions(tags));
+  if (extensions.isolation != link::Isolation::kMicrovm) co_return Result<void>();
+  HOB_CO_TRY(const store::Listing hosts, co_await store_.list(std::string(cluster::kHostsPrefix)));
+  bool any = false;
+  for (const store::Entry& entry : hosts.entries) {
+    const auto host = cluster::decode_host(entry.value);
+    if (!host || !host->connected) continue;
+    if (host->microvm || host->can_microvm) co_return Result<void>();
+    any = true;
+  }
+  // With none connected nobody knows; placement will tell.
+  if (!any) co_return Result<void>();
+  co_return invalid_request_exception(
+      "The tag hob:isolation asks for microVMs, and no host that is connected can run them. "
+      "hob doctor on a host says what is missing there.");
+}
 
 Async<Result<void>> Api::change_tags(std::string arn, aws::Caller caller, ChangeTags change) {
   const auto parsed = parse_arn(arn);
@@ -28,7 +54,10 @@ Async<Result<void>> Api::change_tags(std::string arn, aws::Caller caller, Change
     if (parsed->kind == "service") {
       HOB_CO_TRY(auto service, co_await find_service(arn, caller));
       if (service.value.status == ServiceStatus::kDeleted) co_return no_such_resource(arn);
+      const std::string isolation = value_of(service.value.tags, kIsolationTag);
       HOB_CO_CHECK(change(service.value.tags, true));
+      if (value_of(service.value.tags, kIsolationTag) != isolation)
+        HOB_CO_CHECK(co_await check_isolation(service.value.tags));
       const ScalingReference& uses = service.value.configuration.scaling;
       HOB_CO_TRY(const Scalings known, co_await scalings(caller.account));
       for (const Stored<AutoScalingConfiguration>& each : known.all) {

@@ -857,6 +857,34 @@ TEST_F(ApiTest, APauseDoesNotWaitForAHostThatIsAway) {
   stop();
 }
 
+TEST_F(ApiTest, MicrovmsAreRefusedWhereNoHostCanRunThem) {
+  CreateServiceRequest asks = request();
+  asks.tags = std::vector<Tag>{{.key = "hob:isolation", .value = "microvm"}};
+  const auto connect = [this](bool can) {
+    const HostId host{std::string(32, 'h')};
+    commit({.put = {{cluster::host_key(host.value),
+                     cluster::encode(
+                         cluster::Host{.id = host, .can_microvm = can, .connected = true})}}});
+  };
+  connect(false);
+  const auto refused = run(api().create_service(asks, caller()));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().aws_code, "InvalidRequestException");
+  EXPECT_NE(refused.error().message.find("no host that is connected can run them"),
+            std::string::npos);
+  const auto other = run(api().create_service(request(), caller()));
+  ASSERT_TRUE(other);
+  EXPECT_FALSE(run(api().tag_resource(
+      {.resource_arn = other->service.service_arn, .tags = *asks.tags}, caller())));
+  connect(true);
+  EXPECT_TRUE(run(api().tag_resource(
+      {.resource_arn = other->service.service_arn, .tags = *asks.tags}, caller())));
+  connect(false);  // what was set before is no reason to refuse another tag
+  EXPECT_TRUE(run(api().tag_resource(
+      {.resource_arn = other->service.service_arn, .tags = {{.key = "team", .value = "web"}}},
+      caller())));
+}
+
 TEST_F(ApiTest, OfManyCreatesOfOneNameOneSucceeds) {
   int made = 0;
   int refused = 0;

@@ -36,6 +36,8 @@ Result<cluster::TaskTemplate> task_template(const Service& service, const Resolv
     HOB_TRY(container.command,
             context(split_command_line(*wanted.start_command), "the start command"));
   }
+  // Tags are checked when they are set; what an older version let through is left out.
+  const auto extensions = parse_extensions(service.tags);
   return cluster::TaskTemplate{
       .containers = {std::move(container)},
       .cpu = wanted.cpu,
@@ -47,12 +49,15 @@ Result<cluster::TaskTemplate> task_template(const Service& service, const Resolv
                            .timeout = std::chrono::seconds(wanted.health_timeout),
                            .healthy_threshold = wanted.healthy_threshold,
                            .unhealthy_threshold = wanted.unhealthy_threshold},
-      .port = port};
+      .port = port,
+      .isolation = extensions ? extensions->isolation.value_or(link::Isolation::kDefault)
+                              : link::Isolation::kDefault};
 }
 
 bool same_template(const cluster::TaskTemplate& a, const cluster::TaskTemplate& b) {
   return a.containers == b.containers && a.cpu == b.cpu && a.memory_mib == b.memory_mib &&
-         a.probe == b.probe && a.port == b.port && a.stop_timeout == b.stop_timeout;
+         a.probe == b.probe && a.port == b.port && a.stop_timeout == b.stop_timeout &&
+         a.isolation == b.isolation;
 }
 
 cluster::Routing routing_of(const Service& service,

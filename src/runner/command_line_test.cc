@@ -59,6 +59,9 @@ TEST(Extensions, AreCheckedWhenTheyAreSet) {
                         .stop_after = Duration(420'000)}));
   EXPECT_EQ(parse_extensions({{"hob:protocol", "http2"}})->protocol, link::TargetProtocol::kHttp2);
   EXPECT_EQ(parse_extensions({{"hob:protocol", "http1"}})->protocol, link::TargetProtocol::kHttp1);
+  EXPECT_EQ(parse_extensions({{"hob:isolation", "microvm"}})->isolation, link::Isolation::kMicrovm);
+  EXPECT_EQ(parse_extensions({{"hob:isolation", "container"}})->isolation,
+            link::Isolation::kContainer);
   EXPECT_EQ(parse_extensions({{"hob:request-timeout", "500ms"}})->request_timeout, Duration(500));
   for (const Tags& bad : {Tags{{"hob:request-timeout", ""}},
                           Tags{{"hob:request-timeout", "5"}},
@@ -70,6 +73,8 @@ TEST(Extensions, AreCheckedWhenTheyAreSet) {
                           Tags{{"hob:idle-timeout", "999ms"}},
                           Tags{{"hob:protocol", "h2"}},
                           Tags{{"hob:protocol", ""}},
+                          Tags{{"hob:isolation", "vm"}},
+                          Tags{{"hob:isolation", ""}},
                           Tags{{"hob:unheard-of", "1"}},
                           Tags{{"hob:min-size", ""}},
                           Tags{{"hob:min-size", "-1"}},

@@ -51,6 +51,14 @@ Result<link::TargetProtocol> parse_protocol(std::string_view key, std::string_vi
               "The value of the tag {} isn't valid: '{}' is neither http1 nor http2.", key, value);
 }
 
+Result<link::Isolation> parse_isolation(std::string_view key, std::string_view value) {
+  if (value == "microvm") return link::Isolation::kMicrovm;
+  if (value == "container") return link::Isolation::kContainer;
+  return fail(Code::kInvalid,
+              "The value of the tag {} isn't valid: '{}' is neither microvm nor container.", key,
+              value);
+}
+
 Result<int> parse_count(std::string_view key, const std::string& value) {
   int count = 0;
   const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), count);
@@ -93,6 +101,8 @@ Result<Extensions> parse_extensions(const std::map<std::string, std::string>& ta
       HOB_TRY(extensions.min_size, parse_count(key, value));
     } else if (key == "hob:protocol") {
       HOB_TRY(extensions.protocol, parse_protocol(key, value));
+    } else if (key == kIsolationTag) {
+      HOB_TRY(extensions.isolation, parse_isolation(key, value));
     } else if (key == "hob:min-size-schedule") {
       HOB_TRY(extensions.schedule,
               context(parse_schedule(value), "The value of the tag {} isn't valid", key));

@@ -16,6 +16,7 @@
 namespace hob::runner {
 
 inline constexpr std::string_view kExtensionPrefix = "hob:";
+inline constexpr std::string_view kIsolationTag = "hob:isolation";
 inline constexpr Duration kTimeoutMax = std::chrono::hours(24);
 inline constexpr Duration kSleepAfterMax = std::chrono::hours(24);
 inline constexpr Duration kStopAfterMax = std::chrono::hours(7 * 24);
@@ -34,6 +35,7 @@ struct Extensions {
   std::optional<Duration> keep_previous{};    // hob:keep-previous; 0 ("off"): not at all
   std::optional<Duration> sticky{};           // hob:sticky; 0 ("off"): not at all
   std::optional<link::TargetProtocol> protocol{};  // hob:protocol
+  std::optional<link::Isolation> isolation{};      // hob:isolation
   bool operator==(const Extensions&) const = default;
 };
 

@@ -20,7 +20,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr Duration kPatience{5'000};  // of a whole exchange, however the guest spreads its bytes
 constexpr size_t kLineBytesMax = 32;
 
 // The socket's next call waits no longer than that. kTimeout: it is over.
@@ -75,8 +74,9 @@ Result<size_t> receive(const Fd& fd, char* bytes, size_t count, Clock::time_poin
 
 }  // namespace
 
-Result<void> order_guest(const std::filesystem::path& bundle, const guest::Order& order) {
-  const Clock::time_point deadline = Clock::now() + kPatience;
+Result<void> order_guest(const std::filesystem::path& bundle, const guest::Order& order,
+                         Duration patience) {
+  const Clock::time_point deadline = Clock::now() + patience;
   HOB_TRY(const Fd fd, connect_to(bundle));
   HOB_CHECK(send_all(fd, fmt::format("CONNECT {}\n", guest::kOrderPort), deadline));
   std::string line;

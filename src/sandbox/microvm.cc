@@ -7,6 +7,7 @@
 #include <chrono>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "network/machine_link.h"
 #include "network/subnets.h"
 #include "sandbox/command_line.h"
@@ -26,6 +27,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kCpuUnitsPerCpu = 1'024;
+constexpr Duration kCatchUpPatience{1'000};
 constexpr int kHostPrefix = 32;  // the VPC is routed: no neighbour shares its Ethernet
 
 int64_t wall_clock_nanoseconds() {
@@ -68,6 +70,13 @@ class MicrovmLauncher final : public Launcher {
     auto done = order_guest(bundle, {.signal = guest::Signal{.number = number}});
     if (!done && done.error().code == Code::kNotFound) return {};  // it has ended
     return done;
+  }
+  void catch_up(const fs::path& bundle) const override {
+    const auto told =
+        order_guest(bundle, {.clock_nanoseconds = wall_clock_nanoseconds()}, kCatchUpPatience);
+    if (told || told.error().code == Code::kNotFound) return;
+    log::warn("a microVM's clock is not set",
+              {{"task", bundle.filename().string()}, {"error", told.error().message}});
   }
   bool was_out_of_memory(const std::string& task, const fs::path& bundle) const override {
     std::error_code ignored;

@@ -114,6 +114,10 @@ class MonitoredSandbox final : public Sandbox {
     co_return freezer->thaw();
   }
 
+  Async<> catch_up(std::string task) override {
+    co_await on_pool(pool_, [files = files_, task] { files->catch_up(task); });
+  }
+
   // Awake first: a microVM that stands still hears nothing.
   Async<Result<void>> signal(std::string task, int number) override {
     // Where nothing can be frozen nothing is.

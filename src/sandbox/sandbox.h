@@ -19,6 +19,8 @@
 
 namespace hob::sandbox {
 
+enum class Isolation { kDefault, kContainer, kMicrovm };
+
 // Everything needed to run it; the host agent has resolved names and images.
 struct TaskSpec {
   std::string task{};  // 32 hex
@@ -35,6 +37,7 @@ struct TaskSpec {
   std::string address{};                      // for /etc/hosts
   std::string name_server{};                  // for /etc/resolv.conf
   std::string host_name{};                    // "ip-198-18-0-17"
+  Isolation isolation = Isolation::kDefault;  // for the driver that is both
 };
 
 struct TaskExit {
@@ -74,6 +77,13 @@ class Sandbox {
   // waits: takes some tens of microseconds and waits for nobody. Idempotent; one that has ended is
   // no error. kNotFound: no such task.
   virtual Async<Result<void>> thaw(std::string task) = 0;
+  // After thaw(), what no request has to wait for: a microVM is told what time it is, for its clock
+  // ran by the machine's counters alone. Takes milliseconds, a second where the guest does not
+  // answer. Nothing is missing without it but that.
+  virtual Async<> catch_up(std::string task) {
+    static_cast<void>(task);
+    co_return;
+  }
   // To the task's first process; a frozen task is thawed, to hear it. One that has ended is no
   // error. kNotFound: no such task.
   virtual Async<Result<void>> signal(std::string task, int number) = 0;
@@ -122,8 +132,9 @@ struct MicrovmOptions {
 // it.
 std::unique_ptr<Sandbox> make_microvm_sandbox(MicrovmOptions options, const Executor& executor,
                                               BlockingPool& pool);
-// Tasks start in microVMs; those that an earlier process started in containers go on as such, and
-// the reverse where `microvms` is false. Both of one directory and instance.
+// Tasks start as they ask to; those that do not, in microVMs or, where `microvms` is false, in
+// containers; those that an earlier process started go on as they are. Both of one directory and
+// instance.
 std::unique_ptr<Sandbox> make_mixed_sandbox(ContainerOptions containers, MicrovmOptions microvm,
                                             bool microvms, const Executor& executor,
                                             BlockingPool& pool);

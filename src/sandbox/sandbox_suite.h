@@ -77,6 +77,12 @@ class Agent {
   Result<void> remove(const std::string& task) { return run(sandbox_->remove(task)); }
   Result<void> freeze(const std::string& task) { return run(sandbox_->freeze(task)); }
   Result<void> thaw(const std::string& task) { return run(sandbox_->thaw(task)); }
+  void catch_up(const std::string& task) {
+    run([](Sandbox& sandbox, std::string of) -> Async<bool> {
+      co_await sandbox.catch_up(std::move(of));
+      co_return true;
+    }(*sandbox_, task));
+  }
   Result<std::vector<AdoptedTask>> adopt() { return run(sandbox_->adopt()); }
 
  private:

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "sandbox/cgroups.h"
+#include "sandbox/guest_order.h"
 #include "sandbox/id_ranges.h"
 #include "sandbox/microvm_layout.h"
 #include "sandbox/monitor.h"
@@ -122,6 +123,37 @@ TEST_P(JailSuite, AMachineHasWhatItNeedsAndNothingElse) {
             0);
   EXPECT_EQ(agent_->wait(first.task).value().exit_code, 137);
   while (monitor_of(first) >= 0) ::usleep(2'000);
+}
+
+TEST_P(JailSuite, ACommandIsExecutedInAMachineThatRuns) {
+  const TaskSpec spec = script("while true; do sleep 1; done");
+  ASSERT_TRUE(agent_->start(spec).has_value());
+  const std::string execute =
+      find_own_program("hob-vm-run")->string() + " exec " + bundle(spec).string();
+  EXPECT_EQ(shell("echo given | " + execute +
+                  " pipes /bin/sh -c 'cat; hostname; echo wrong >&2; exit 7'; echo $?"),
+            "given\n" + spec.host_name + "\n7\nwrong\n");
+  // Much in both directions at once.
+  EXPECT_EQ(shell("head -c 3000000 /dev/zero | " + execute + " pipes /bin/cat | wc -c"),
+            "3000000\n");
+  // At a terminal a line's end is two characters.
+  EXPECT_EQ(
+      shell(execute + " terminal /bin/sh -c 'test -t 0 && echo yes; exit 3' < /dev/null; echo $?"),
+      "yes\r\n3\n");
+  EXPECT_TRUE(shell(execute + " pipes no-such-program < /dev/null; echo $?").contains("127\n"));
+  EXPECT_NE(shell(execute + "x pipes true; echo $?").find("No such file"), std::string::npos);
+}
+
+TEST_P(JailSuite, AMachineThatSleptKnowsWhatTimeItIs) {
+  const TaskSpec spec = script("while true; do busybox date +%Y; sleep 0.1; done");
+  ASSERT_TRUE(agent_->start(spec).has_value());
+  constexpr int64_t kLongAgo = int64_t{1'000'000'000} * 1'000'000'000;  // in 2001
+  ASSERT_TRUE(order_guest(bundle(spec), {.clock_nanoseconds = kLongAgo}).has_value());
+  while (!output(spec.task).ends_with("2001\n")) ::usleep(2'000);
+  ASSERT_TRUE(agent_->freeze(spec.task).has_value());
+  ASSERT_TRUE(agent_->thaw(spec.task).has_value());
+  agent_->catch_up(spec.task);
+  while (output(spec.task).ends_with("2001\n")) ::usleep(2'000);
 }
 
 }  // namespace hob::sandbox

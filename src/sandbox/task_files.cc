@@ -232,6 +232,10 @@ Result<void> TaskFiles::signal(const std::string& task, int number) const {
   return launcher_->signal(task, bundle(task), number);
 }
 
+void TaskFiles::catch_up(const std::string& task) const {
+  if (is_task_id(task) && was_started(task)) launcher_->catch_up(bundle(task));
+}
+
 Result<std::shared_ptr<Freezer>> TaskFiles::freezer(const std::string& task) const {
   HOB_TRY(fs::path cgroup, cgroups_.freezer_of(task));
   return std::make_shared<Freezer>(cgroups_.version(), std::move(cgroup));

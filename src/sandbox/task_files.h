@@ -38,6 +38,8 @@ class Launcher {
   // To the first process of a task that was started whole; one that has ended is no error.
   virtual Result<void> signal(const std::string& task, const std::filesystem::path& bundle,
                               int number) const = 0;
+  // It was frozen, and runs again.
+  virtual void catch_up(const std::filesystem::path& bundle) const { static_cast<void>(bundle); }
   // Of a task that has ended otherwise than well.
   virtual bool was_out_of_memory(const std::string& task,
                                  const std::filesystem::path& bundle) const = 0;
@@ -57,6 +59,7 @@ class TaskFiles {
   Result<void> start(const TaskSpec& spec);
   Result<void> remove(const std::string& task);
   Result<void> signal(const std::string& task, int number) const;
+  void catch_up(const std::string& task) const;
   // A handle that becomes readable when the task has ended; none: it has.
   Result<Fd> open_monitor(const std::string& task) const;
   // Of a task whose monitor has ended.

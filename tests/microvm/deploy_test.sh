@@ -15,6 +15,8 @@ run deploy /tmp/files/hello.oci.tar --name hello --health-path /healthz --sleep-
 echo "== microVMs: $(pgrep -c hob-vmm)"
 url=$(hob ps --json --data /tmp/data | sed -n 's/.*"Url": *"\([^"]*\)".*/\1/p')
 echo "== $url answers $(curl -sS --max-time 60 -w ' %{http_code}' "$url/healthz")"
+curl -sS "$url/wait?ms=30000" >/dev/null &  # so long it does not fall asleep
+echo "== exec: $(hob exec hello --data /tmp/data -- /hello --no-such-option 2>&1 </dev/null; echo " $?")"
 for _ in $(seq 30); do
   [ "$(hob ps --data /tmp/data | awk '$1 == "hello" { print $4 }')" = 1 ] && break
   sleep 1

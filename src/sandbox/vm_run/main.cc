@@ -3,7 +3,9 @@
 //
 //   hob-vm-run BUNDLE CONTAINER_PID_FILE JAILER VMM USER FILE_BYTES_MAX NETWORK_NAMESPACE|-
 //              KERNEL INITRD IMAGE [CGROUP_PROCS_FILE…]
+//   hob-vm-run exec BUNDLE terminal|pipes WORD…
 //
+// The second form executes a command in a task that runs (execute.h), and ends as that does.
 // BUNDLE has vm.json, hob-vmm's configuration, the scratch disk, and start.json, what hob-guest is
 // told (guest/protocol.h). hob-vmm runs in a jail (jail.h). It ends when the task's program has
 // been executed, or with a failure and words on stderr, leaving a process behind that
@@ -31,12 +33,14 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/file.h"
 #include "guest/frame.h"
 #include "sandbox/microvm_layout.h"
 #include "sandbox/monitor_answer.h"
+#include "sandbox/vm_run/execute.h"
 #include "sandbox/vm_run/jail.h"
 
 namespace hob::sandbox {
@@ -337,6 +341,16 @@ int run(Plan plan) {
 
 int main(int argc, char** argv) {
   constexpr int kWords = 11;
+  constexpr int kExecuteWords = 5;
+  if (argc >= kExecuteWords && std::string_view(argv[1]) == "exec") {
+    const auto exit_code = hob::sandbox::execute_in_machine(
+        {.bundle = argv[2],
+         .terminal = std::string_view(argv[3]) == "terminal",
+         .words = std::vector<std::string>(argv + kExecuteWords - 1, argv + argc)});
+    if (exit_code) return *exit_code;
+    std::fprintf(stderr, "%s\n", exit_code.error().message.c_str());
+    return EXIT_FAILURE;
+  }
   if (argc < kWords) {
     std::fputs("hob-vm-run is started by hob-monitor, one for each task in a microVM\n", stderr);
     return EXIT_FAILURE;
