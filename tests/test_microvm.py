@@ -1,7 +1,7 @@
 """hob-vmm with real guests: the suite of tests/microvm in an emulated machine where KVM works.
 
 The machine is QEMU's with AMD's virtualization emulated, so that Linux's own kvm_amd runs in it; what it boots, and what its
-guests boot, is Debian's cloud kernel as the package has it. Emulation is slow: this takes about five minutes.
+guests boot, is Debian's cloud kernel as the package has it. Emulation is slow: this takes about six minutes.
 HOB_GUEST_TESTS=PATTERN runs those of its tests alone.
 """
 import lzma
@@ -18,7 +18,8 @@ HERE = pathlib.Path(__file__).resolve().parent / "microvm"
 BUILD = pathlib.Path(os.environ.get("HOB_BUILD", "build")).resolve()
 TESTS = os.environ.get("HOB_GUEST_TESTS", "*")
 SECONDS_MAX = 900
-GUEST_MODULES = ["virtio_ring", "virtio", "virtio_mmio", "virtio_blk", "failover", "net_failover", "virtio_net", "virtio-rng"]
+GUEST_MODULES = ["virtio_ring", "virtio", "virtio_mmio", "virtio_blk", "failover", "net_failover", "virtio_net", "virtio-rng",
+                 "virtio_balloon", "libnvdimm", "nd_btt", "nd_pmem", "nd_virtio", "virtio_pmem"]
 HOST_MODULES = ["irqbypass", "kvm", "kvm-amd", "tun"]
 
 

@@ -32,7 +32,7 @@ inline constexpr uint64_t kHighMemory =
 
 inline constexpr uint64_t kMmioHole = 0xc0000000;  // up to 4 GiB
 inline constexpr uint64_t kFourGib = uint64_t{1} << 32;
-inline constexpr uint64_t kPmemPlacement = uint64_t{1} << 30;  // of the first, behind the memory
+inline constexpr uint64_t kHighPlacement = uint64_t{1} << 30;  // of what lies behind the memory
 inline constexpr uint64_t kVirtioMmio = 0xc0001000;
 inline constexpr uint64_t kVirtioMmioBytes = 0x1000;
 inline constexpr uint64_t kIoapic = 0xfec00000;

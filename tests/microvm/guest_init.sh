@@ -32,7 +32,16 @@ case "$test" in
     ;;
   cpus) echo "cpus: $($busybox nproc)" ;;
   snapshot)
-    # All that must go on after a restore, a line each second: memory, disk, clock, entropy, the generation id and its interrupt.
+    # All that must go on after a restore, a line each second: memory, disk, clock, entropy, the generation id and its interrupt,
+    # the host's random bytes and metadata.
+    if [ -e /sys/class/net/eth0 ]; then
+      $busybox ip link set eth0 up
+      $busybox ip address add 198.18.8.2/24 dev eth0
+      $busybox ip route add 169.254.169.254 dev eth0
+      meta() { printf 'GET /name HTTP/1.0\r\n\r\n' | $busybox nc -w 3 169.254.169.254 80 | $busybox tail -n 1; }
+    else
+      meta() { echo none; }
+    fi
     count=0
     while :; do
       count=$((count + 1))
@@ -40,7 +49,8 @@ case "$test" in
       id=$($busybox dd if=/dev/mem bs=16 skip=57088 count=1 2>/dev/null | $busybox xxd -p)
       random=$($busybox head -c 16 /dev/urandom | $busybox xxd -p)
       changes=$($busybox sed -n 's/^ *[0-9]*: *\([0-9]*\) .*ACPI:Ged.*/\1/p' /proc/interrupts)
-      echo "line $count time $($busybox date +%s) id $id random $random changes $changes end"
+      drawn=$($busybox head -c 16 /dev/hwrng 2>/dev/null | $busybox wc -c)
+      echo "line $count time $($busybox date +%s) id $id random $random changes $changes drawn $drawn meta $(meta) end"
       $busybox sleep 1
     done
     ;;
@@ -59,6 +69,19 @@ case "$test" in
     $busybox httpd -p 80 -h /
     echo serving
     $busybox nc -l -p 81
+    ;;
+  balloon)
+    $busybox insmod /modules/virtio_balloon.ko
+    echo ready
+    read -r line
+    ;;
+  pmem)
+    for module in libnvdimm nd_btt nd_pmem nd_virtio virtio_pmem; do
+      $busybox insmod /modules/$module.ko
+    done
+    until [ -e /dev/pmem0 ] && [ -e /dev/pmem1 ]; do $busybox sleep 1; done
+    echo "pmem: $($busybox cat /sys/block/pmem0/size) $($busybox head -c 10 /dev/pmem0) $($busybox head -c 6 /dev/pmem1)"
+    echo -n written-by-guest | $busybox dd of=/dev/pmem0 bs=512 seek=1 conv=fsync 2>/dev/null
     ;;
   tick)
     count=0

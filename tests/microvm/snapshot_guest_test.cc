@@ -28,6 +28,8 @@ struct Line {
   std::string id{};
   std::string random{};
   int changes = 0;  // interrupts by the generation id's device
+  int drawn = 0;    // bytes of its entropy device's
+  std::string metadata{};
 };
 
 // The last whole one of `said` with a count of at least `count_min`.
@@ -40,7 +42,7 @@ std::optional<Line> last_line(const std::string& said, int count_min) {
   std::string word;
   Line line;
   words >> word >> line.count >> word >> line.time >> word >> line.id >> word >> line.random >>
-      word >> line.changes;
+      word >> line.changes >> word >> line.drawn >> word >> line.metadata;
   return words && line.count >= count_min ? std::optional(line) : std::nullopt;
 }
 
@@ -56,12 +58,22 @@ struct Served {
     EXPECT_NE(answer.find(" 204 "), std::string::npos) << method << path << answer;
     return answer.find(" 204 ") != std::string::npos;
   }
+  // The devices whose state a snapshot has to hold, besides a disk.
+  bool configure_devices() {
+    return ok("PUT", "/entropy", R"({"rate_limiter":{"ops":{"size":100,"refill_time":10}}})") &&
+           ok("PUT", "/network-interfaces/eth0", R"({"iface_id":"eth0","host_dev_name":"tap8"})") &&
+           ok("PUT", "/mmds/config", R"({"network_interfaces":["eth0"]})") &&
+           ok("PUT", "/mmds", R"({"name":"first"})");
+  }
   bool boot(const std::string& kernel, const std::string& machine, const std::string& disk) {
     return ok("PUT", "/machine-config", machine) &&
            ok("PUT", "/boot-source",
               R"({"kernel_image_path":")" + files + "/" + kernel + R"(","initrd_path":")" + files +
                   R"(/initrd","boot_args":"console=ttyS0 reboot=k panic=-1 quiet loglevel=1 8250.nr_uarts=1 i8042.noaux i8042.nomux i8042.dumbkbd hob.test=snapshot"})") &&
-           (disk.empty() || ok("PUT", "/drives/data", drive("data", disk, false))) &&
+           (disk.empty() ||
+            ok("PUT", "/drives/data",
+               R"({"drive_id":"data","is_root_device":false,"io_engine":"Async","path_on_host":")" +
+                   disk + "\"}")) &&
            ok("PUT", "/actions", R"({"action_type":"InstanceStart"})");
   }
   bool pause() { return ok("PATCH", "/vm", R"({"state":"Paused"})"); }
@@ -198,9 +210,11 @@ TEST(VmmSnapshot, GoesOnInAnotherProcessWithItsDiskAndARightClock) {
   std::optional<Line> before;
   {
     Served first("first");
-    ASSERT_TRUE(first.boot("vmlinux", kMachine, disk));
+    ASSERT_TRUE(first.configure_devices() && first.boot("vmlinux", kMachine, disk));
     before = first.line(2);
     ASSERT_TRUE(before);
+    EXPECT_EQ(before->drawn, 16);
+    EXPECT_EQ(before->metadata, "first");
     EXPECT_NE(ask(first.socket, "PUT", "/snapshot/create",
                   R"({"snapshot_path":"/files/x","mem_file_path":"/files/y"})")
                   .find("save/restore unavailable while running"),
@@ -217,6 +231,7 @@ TEST(VmmSnapshot, GoesOnInAnotherProcessWithItsDiskAndARightClock) {
   EXPECT_NE(ask(second.socket, "GET", "/").find(R"("state":"Running")"), std::string::npos);
   EXPECT_NE(ask(second.socket, "GET", "/vm/config").find(R"("drive_id":"data")"),
             std::string::npos);
+  ASSERT_TRUE(second.ok("PUT", "/mmds", R"({"name":"second"})"));  // it is told anew
   const auto after = second.line(before->count + 2);
   ASSERT_TRUE(after);
   // It said so after the load, and before now.
@@ -224,6 +239,8 @@ TEST(VmmSnapshot, GoesOnInAnotherProcessWithItsDiskAndARightClock) {
   EXPECT_LE(after->time, time(nullptr) + 1) << "the guest's clock is right";
   EXPECT_NE(after->id, before->id);
   EXPECT_EQ(after->changes, before->changes + 1) << "its driver is told of the new id";
+  EXPECT_EQ(after->drawn, 16);
+  EXPECT_EQ(after->metadata, "second");
   EXPECT_EQ(read_file(disk).substr(512, 6), "count ");
   // And a snapshot of a restored machine, without tracking: a diff against what it was restored
   // from.
@@ -232,7 +249,8 @@ TEST(VmmSnapshot, GoesOnInAnotherProcessWithItsDiskAndARightClock) {
   std::ofstream(files + "/merged.memory", std::ios::binary) << read_file(memory);
   lay_over(files + "/later.memory", files + "/merged.memory");
   Served third("third");
-  ASSERT_TRUE(third.load("later", "File", files + "/merged.memory"));
+  ASSERT_TRUE(third.load("later", "File", files + "/merged.memory",
+                         R"(,"network_overrides":[{"iface_id":"eth0","host_dev_name":"tap9"}])"));
   EXPECT_TRUE(third.line(after->count + 2));
   EXPECT_EQ(
       ask(third.socket, "PUT", "/actions", R"({"action_type":"SendCtrlAltDel"})").find(" 204 "),

@@ -51,7 +51,7 @@ struct MicrovmApi::Route {
   std::string_view method;
   std::string_view path;  // "/drives/" also stands for "/drives/ID"
   When when = When::kAlways;
-  Answer (MicrovmApi::*handle)(const HttpRequest&, const Json&) = nullptr;  // null: not built
+  Answer (MicrovmApi::*handle)(const HttpRequest&, const Json&) = nullptr;
 };
 
 const std::vector<MicrovmApi::Route>& MicrovmApi::routes() {
@@ -93,9 +93,9 @@ const std::vector<MicrovmApi::Route>& MicrovmApi::routes() {
       {"PUT", "/mmds/config", When::kBeforeBoot, &MicrovmApi::put_mmds_config},
       {"PUT", "/entropy", When::kBeforeBoot, &MicrovmApi::put_entropy},
       {"PUT", "/serial", When::kBeforeBoot, &MicrovmApi::put_serial},
-      {"GET", "/hotplug/memory"},
-      {"PUT", "/hotplug/memory"},
-      {"PATCH", "/hotplug/memory"},
+      {"GET", "/hotplug/memory", When::kAfterBoot, &MicrovmApi::get_hot_plug},
+      {"PUT", "/hotplug/memory", When::kBeforeBoot, &MicrovmApi::put_hot_plug},
+      {"PATCH", "/hotplug/memory", When::kAfterBoot, &MicrovmApi::patch_hot_plug},
       {"DELETE", "/network-interfaces/", When::kAfterBoot, &MicrovmApi::delete_device},
   };
   return kRoutes;
@@ -143,8 +143,6 @@ HttpResponse MicrovmApi::respond(const HttpRequest& request) {
   if (route == routes().end())
     return fault(400, fmt::format("Invalid request method and/or path: {} {}.", request.method,
                                   request.path.substr(1)));
-  if (route->handle == nullptr)
-    return fault(400, fmt::format("{} {} is not built in hob-vmm.", request.method, route->path));
   if (route->path.ends_with('/') && route->path.size() > 1) {
     if (const auto id = check_id(id_of(request.path)); !id) return fault(400, id.error().message);
   }
@@ -217,7 +215,7 @@ MicrovmApi::Answer MicrovmApi::get_configuration(const HttpRequest&, const Json&
                                  {"vsock", show(vsock_)},
                                  {"entropy", show_entropy(entropy_)},
                                  {"pmem", Json(std::move(pmems))},
-                                 {"memory-hotplug", Json()}}));
+                                 {"memory-hotplug", show(hot_plug_)}}));
 }
 
 // A template that is not given stays as it was, a custom one too; any that is given, `None` too,
@@ -283,7 +281,7 @@ MicrovmApi::Answer MicrovmApi::put_boot_source(const HttpRequest&, const Json& b
 // There is room for one more, and an interrupt for the generation id behind it.
 Result<void> MicrovmApi::check_device_count() const {
   const size_t devices = drives_.size() + interfaces_.size() + pmems_.size() + (balloon_ ? 1 : 0) +
-                         (vsock_ ? 1 : 0) + (entropy_ ? 1 : 0);
+                         (vsock_ ? 1 : 0) + (entropy_ ? 1 : 0) + (hot_plug_ ? 1 : 0);
   HOB_CHECK(mmio_place(devices + 1));
   return {};
 }
@@ -493,6 +491,7 @@ Result<MachineOptions> MicrovmApi::machine_options() {
                              .root = pmem.root,
                              .limit = pmem.limit});
   }
+  options.hot_plug = hot_plug_;
   if (entropy_) options.entropy = EntropyOptions{.limit = *entropy_};
   if (vsock_) {
     HOB_TRY(Fd listener, another(vsock_listener_->fd()));
@@ -525,67 +524,6 @@ Result<void> MicrovmApi::start() {
 
 Result<void> MicrovmApi::narrow_filter() {
   return filters_ == Filters::kSet ? install_filter(ThreadKind::kVmm) : Result<void>();
-}
-
-Result<void> MicrovmApi::start_from(std::string_view configuration_file) {
-  HOB_TRY(const Json json, Json::parse(configuration_file));
-  Fields fields(json, "struct VmmConfig",
-                {"boot-source", "drives", "machine-config", "network-interfaces", "balloon",
-                 "vsock", "entropy", "mmds-config", "logger", "metrics", "cpu-config", "pmem"},
-                Fields::Unknown::kIgnored);
-  HOB_CHECK(fields.finish());
-  const Json* source = fields.find("boot-source");
-  const Json* drives = fields.find("drives");
-  if (source == nullptr || drives == nullptr)
-    return fail(Code::kInvalid, "{}",
-                Fields::missing(source == nullptr ? "boot-source" : "drives"));
-  if (const Json* hot_plug = fields.find("memory-hotplug");
-      hot_plug != nullptr && !hot_plug->is_null())
-    return fail(Code::kInvalid, "`memory-hotplug` is not built in hob-vmm");
-  if (const Json* logger = fields.find("logger"); logger != nullptr && !logger->is_null()) {
-    HOB_TRY(const LoggerUpdate update, read_logger(*logger));
-    HOB_CHECK(prefixed(logger_.update(update), "Logger error"));
-  }
-  if (const Json* metrics = fields.find("metrics"); metrics != nullptr && !metrics->is_null()) {
-    HOB_TRY(MetricsOptions options, read_metrics(*metrics));
-    HOB_CHECK(prefixed(start_metrics(std::move(options)), "Metrics error"));
-  }
-  if (const Json* machine = fields.find("machine-config");
-      machine != nullptr && !machine->is_null()) {
-    HOB_TRY(const MachineRequest request, read_machine(*machine));
-    HOB_CHECK(set_machine(request.machine, request.cpu_template));
-  }
-  if (const Json* cpu = fields.find("cpu-config"); cpu != nullptr && !cpu->is_null())
-    HOB_CHECK(set_cpu_from_file(*cpu));
-  HOB_TRY(BootSource boot, read_boot_source(*source));
-  HOB_CHECK(prefixed(set_boot_source(std::move(boot)), "Boot source error"));
-  const auto* list = drives->as<Json::Array>();
-  if (list == nullptr) return fail(Code::kInvalid, "`drives` is no list");
-  for (const Json& entry : *list) {
-    HOB_TRY(Drive drive, read_drive(entry));
-    HOB_CHECK(check_id(drive.id));
-    HOB_CHECK(prefixed(set_drive(std::move(drive)), "Drive config error"));
-  }
-  if (const Json* interfaces = fields.find("network-interfaces"))
-    HOB_CHECK(set_interfaces(*interfaces));
-  if (const Json* balloon = fields.find("balloon"); balloon != nullptr && !balloon->is_null()) {
-    HOB_TRY(const BalloonOptions options, read_balloon(*balloon));
-    HOB_CHECK(prefixed(set_balloon(options), "Balloon config error"));
-  }
-  if (const Json* vsock = fields.find("vsock"); vsock != nullptr && !vsock->is_null()) {
-    HOB_TRY(VsockConfiguration configuration, read_vsock(*vsock));
-    HOB_CHECK(prefixed(set_vsock(std::move(configuration)), "Vsock config error"));
-  }
-  if (const Json* mmds = fields.find("mmds-config"); mmds != nullptr && !mmds->is_null()) {
-    HOB_TRY(MmdsConfiguration configuration, read_mmds(*mmds));
-    HOB_CHECK(prefixed(set_mmds(std::move(configuration)), "MMMDS config error"));
-  }
-  if (const Json* entropy = fields.find("entropy"); entropy != nullptr && !entropy->is_null()) {
-    HOB_TRY(const RateLimiterOptions limit, read_entropy(*entropy));
-    HOB_CHECK(prefixed(set_entropy(limit), "Entropy config error"));
-  }
-  if (const Json* pmems = fields.find("pmem")) HOB_CHECK(set_pmems(*pmems));
-  return prefixed(start(), "Start microvm error");
 }
 
 }  // namespace hob::microvm

@@ -63,6 +63,9 @@ class MicrovmApi {
   Answer patch_drive(const HttpRequest& request, const Json& body);
   Answer put_pmem(const HttpRequest& request, const Json& body);
   Answer patch_pmem(const HttpRequest& request, const Json& body);
+  Answer get_hot_plug(const HttpRequest& request, const Json& body);
+  Answer put_hot_plug(const HttpRequest& request, const Json& body);
+  Answer patch_hot_plug(const HttpRequest& request, const Json& body);
   Answer put_serial(const HttpRequest& request, const Json& body);
   Answer put_entropy(const HttpRequest& request, const Json& body);
   Answer delete_device(const HttpRequest& request, const Json& body);
@@ -104,6 +107,7 @@ class MicrovmApi {
   Result<void> set_interfaces(const Json& list);  // a configuration file's
   Result<void> set_pmem(PmemConfiguration pmem);
   Result<void> set_pmems(const Json& list);  // a configuration file's
+  Result<void> set_hot_plug(const HotPlugOptions& hot_plug);
   Result<void> set_vsock(VsockConfiguration vsock);
   Result<void> set_entropy(const RateLimiterOptions& limit);
   Result<void> set_mmds(MmdsConfiguration mmds);
@@ -155,9 +159,10 @@ class MicrovmApi {
   std::optional<BalloonOptions> balloon_;
   std::vector<OpenInterface> interfaces_;
   std::vector<PmemConfiguration> pmems_;  // the files are opened when the machine is made
-  bool configured_ = false;               // something was asked for that a snapshot would bring
-  bool deprecated_ = false;               // the request at hand used a field that goes
-  Fd faults_;                             // of memory that another process fills
+  std::optional<HotPlugOptions> hot_plug_;
+  bool configured_ = false;  // something was asked for that a snapshot would bring
+  bool deprecated_ = false;  // the request at hand used a field that goes
+  Fd faults_;                // of memory that another process fills
   Fd fault_handler_;
   std::optional<VsockConfiguration> vsock_;
   std::optional<VsockListener> vsock_listener_;  // where vsock_ is

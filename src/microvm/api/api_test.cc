@@ -158,8 +158,24 @@ TEST_F(MicrovmApiTest, RefusalsInTheirOrder) {
             "missing field `path_on_host`"},
            {"ids that differ", "PUT", "/pmem/a", R"({"id":"b","path_on_host":"/x"})",
             "The id from the path does not match the id from the body!"},
-           {"not built", "PUT", "/hotplug/memory", "{}",
-            "PUT /hotplug/memory is not built in hob-vmm."}}) {
+           {"nothing to plug in", "PUT", "/hotplug/memory", "{}", "missing field `total_size_mib`"},
+           {"blocks too small", "PUT", "/hotplug/memory",
+            R"({"total_size_mib":128,"block_size_mib":1})",
+            "Memory hotplug config error: Block size must not be lower than 2 MiB"},
+           {"odd blocks", "PUT", "/hotplug/memory", R"({"total_size_mib":128,"block_size_mib":6})",
+            "Block size must be a power of 2"},
+           {"slots too small", "PUT", "/hotplug/memory",
+            R"({"total_size_mib":128,"slot_size_mib":64})",
+            "Slot size must not be lower than 128 MiB"},
+           {"parts of blocks", "PUT", "/hotplug/memory",
+            R"({"total_size_mib":256,"slot_size_mib":192,"block_size_mib":128})",
+            "Slot size must be a multiple of block size"},
+           {"less than a slot", "PUT", "/hotplug/memory", R"({"total_size_mib":64})",
+            "Total size must not be lower than slot size"},
+           {"parts of slots", "PUT", "/hotplug/memory", R"({"total_size_mib":130})",
+            "Total size must be a multiple of slot size"},
+           {"after boot only", "PATCH", "/hotplug/memory", R"({"requested_size_mib":2})",
+            "not supported before starting the microVM."}}) {
     const HttpResponse response = ask(c.method, c.path, c.body);
     EXPECT_EQ(response.status, 400) << c.name;
     EXPECT_NE(response.body.find(c.part), std::string::npos) << c.name << ": " << response.body;

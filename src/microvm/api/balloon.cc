@@ -41,7 +41,7 @@ MicrovmApi::Answer MicrovmApi::put_balloon(const HttpRequest&, const Json& body)
 MicrovmApi::Answer MicrovmApi::with_balloon(
     const std::function<Answer(Balloon&, BalloonOptions&)>& change) {
   if (!balloon_) return prefixed(Answer(none()), "Balloon config error");
-  const HeldBalloon held = machine_->hold_balloon();
+  const Held<Balloon> held = machine_->hold_balloon();
   return prefixed(change(*held.device, *balloon_), "Balloon config error");
 }
 

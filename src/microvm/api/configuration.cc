@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 
 #include "microvm/machine/machine.h"
@@ -17,6 +18,8 @@ constexpr std::initializer_list<std::string_view> kTemplateWords = {
     kStaticTemplateWords[0], kStaticTemplateWords[1], kStaticTemplateWords[2],
     kStaticTemplateWords[3], kStaticTemplateWords[4], kStaticTemplateWords[5]};
 constexpr uint64_t kHugePageMib = 2;
+constexpr uint64_t kHotPlugBlockMibMin = 2;
+constexpr uint64_t kHotPlugSlotMibMin = 128;
 
 Json text(std::string_view value) { return Json(Json::Value(std::string(value))); }
 Json number(uint64_t value) { return Json(Json::Value(value)); }
@@ -231,6 +234,42 @@ Result<DriveUpdate> read_drive_update(const Json& json) {
   read_limiter(fields, "rate_limiter", update.limit);
   HOB_CHECK(fields.finish());
   return update;
+}
+
+Result<HotPlugOptions> read_hot_plug(const Json& json) {
+  HotPlugOptions hot_plug;
+  Fields fields(json, "struct MemoryHotplugConfig",
+                {"total_size_mib", "slot_size_mib", "block_size_mib"});
+  fields.required("total_size_mib", hot_plug.total);
+  fields.defaulted("slot_size_mib", hot_plug.slot);
+  fields.defaulted("block_size_mib", hot_plug.block);
+  HOB_CHECK(fields.finish());
+  return hot_plug;
+}
+
+Result<void> check(const HotPlugOptions& hot_plug) {
+  if (hot_plug.block < kHotPlugBlockMibMin)
+    return fail(Code::kInvalid, "Block size must not be lower than {} MiB", kHotPlugBlockMibMin);
+  if (!std::has_single_bit(hot_plug.block))
+    return fail(Code::kInvalid, "Block size must be a power of 2");
+  if (hot_plug.slot < kHotPlugSlotMibMin)
+    return fail(Code::kInvalid, "Slot size must not be lower than {} MiB", kHotPlugSlotMibMin);
+  if (hot_plug.slot % hot_plug.block != 0)
+    return fail(Code::kInvalid, "Slot size must be a multiple of block size");
+  if (hot_plug.total < hot_plug.slot)
+    return fail(Code::kInvalid, "Total size must not be lower than slot size");
+  if (hot_plug.total % hot_plug.slot != 0)
+    return fail(Code::kInvalid, "Total size must be a multiple of slot size");
+  if (hot_plug.total > kMemoryMibMax)
+    return fail(Code::kInvalid, "Total size must not be greater than {} MiB", kMemoryMibMax);
+  return {};
+}
+
+Json show(const std::optional<HotPlugOptions>& hot_plug) {
+  if (!hot_plug) return {};
+  return Json(Json::Object{{"total_size_mib", number(hot_plug->total)},
+                           {"block_size_mib", number(hot_plug->block)},
+                           {"slot_size_mib", number(hot_plug->slot)}});
 }
 
 Result<PmemConfiguration> read_pmem(const Json& json) {

@@ -17,6 +17,7 @@
 #include "microvm/memory/guest_memory.h"
 #include "microvm/mmds/stack.h"
 #include "microvm/virtio/balloon.h"
+#include "microvm/virtio/mem.h"
 #include "microvm/virtio/net.h"
 
 namespace hob::microvm {
@@ -127,6 +128,9 @@ Result<CpuTemplate> read_cpu_template(const Json& json);
 Result<Drive> read_drive(const Json& json);
 Result<BalloonOptions> read_balloon(const Json& json);
 Result<DriveUpdate> read_drive_update(const Json& json);
+// Its rules between values among them. kInvalid.
+Result<HotPlugOptions> read_hot_plug(const Json& json);
+Result<void> check(const HotPlugOptions& hot_plug);
 Result<PmemConfiguration> read_pmem(const Json& json);
 Result<PmemUpdate> read_pmem_update(const Json& json);
 Result<RateLimiterOptions> read_entropy(const Json& json);
@@ -152,6 +156,7 @@ Json show(const MachineConfiguration& machine);
 Json show(const std::optional<BootSource>& source);
 Json show(const Drive& drive);
 Json show(const std::optional<BalloonOptions>& balloon);
+Json show(const std::optional<HotPlugOptions>& hot_plug);
 Json show(const PmemConfiguration& pmem);
 Json show(const NetworkInterface& interface);
 std::string show(const MacAddress& mac);

@@ -227,6 +227,13 @@ std::vector<CounterGroup> MicrovmApi::counter_groups() const {
                     {{"missed_metrics_count", metrics_.missed()},
                      {"metrics_fails"},
                      {"missed_log_count", logger_.missed()}}});
+  groups.push_back({"memory_hotplug",
+                    {{"activate_fails"},
+                     {"queue_event_fails", counts.hot_plug.refused},
+                     {"plug_count", counts.hot_plug.plugs},
+                     {"unplug_count", counts.hot_plug.unplugs},
+                     {"unplug_all_count", counts.hot_plug.unplugs_of_all},
+                     {"state_count", counts.hot_plug.looks}}});
   groups.push_back(mmds_counters(stacks_, metadata_.get()));
   append_devices(groups, "net", counts.interfaces);
   groups.push_back(requests("PATCH", "patch_api_requests", true));

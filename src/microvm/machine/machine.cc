@@ -131,7 +131,7 @@ Result<std::string> command_line(const MachineOptions& options) {
   // For kernels without ACPI; others find the same in its tables.
   const size_t devices = options.drives.size() + options.interfaces.size() + options.pmems.size() +
                          (options.balloon ? 1 : 0) + (options.vsock ? 1 : 0) +
-                         (options.entropy ? 1 : 0);
+                         (options.entropy ? 1 : 0) + (options.hot_plug ? 1 : 0);
   for (size_t i = 0; i < devices; ++i) {
     HOB_TRY(const MmioPlace place, mmio_place(i));
     add(fmt::format("virtio_mmio.device=4K@{:#x}:{}", place.base, place.gsi));
@@ -181,32 +181,12 @@ Result<std::unique_ptr<Machine>> Machine::assemble(MachineOptions& options, Gues
   HOB_CHECK(self.attach_pmems(std::move(options.pmems)));
   if (options.vsock) HOB_CHECK(self.attach_vsock(*std::move(options.vsock)));
   if (options.entropy) HOB_CHECK(self.attach_entropy(*options.entropy));
+  if (options.hot_plug) HOB_CHECK(self.attach_hot_plug(*options.hot_plug, options.pages));
   HOB_TRY(Event generation_interrupt, Event::create());
   self.generation_interrupt_ = std::make_unique<Event>(std::move(generation_interrupt));
   HOB_TRY(const MmioPlace next, mmio_place(self.transports_.size()));
   HOB_CHECK(self.vm_->raise_by(self.generation_interrupt_->fd(), next.gsi));
   return machine;
-}
-
-Result<void> Machine::attach_consoles(const MachineOptions& options) {
-  HOB_TRY(Event serial_interrupt, Event::create());
-  serial_interrupt_ = std::make_unique<Event>(std::move(serial_interrupt));
-  HOB_CHECK(vm_->raise_by(serial_interrupt_->fd(), layout::kSerialGsi));
-  HOB_TRY(console_, Console::create(loop_, {.input = options.console_input,
-                                            .output = options.console,
-                                            .limit = options.console_limit}));
-  serial_ = std::make_unique<Serial>(
-      *serial_interrupt_, [this](std::byte byte) { console_->write(byte); },
-      [this] { console_->has_room(); });
-  console_->read_into([this](std::span<const std::byte> bytes) { return serial_->type(bytes); });
-  ports_.insert(layout::kSerialPort, 8, *serial_);
-  HOB_TRY(Event keyboard_interrupt, Event::create());
-  keyboard_interrupt_ = std::make_unique<Event>(std::move(keyboard_interrupt));
-  HOB_CHECK(vm_->raise_by(keyboard_interrupt_->fd(), layout::kI8042Gsi));
-  keyboard_ = std::make_unique<I8042>(*keyboard_interrupt_,
-                                      [this] { ended({.reason = "the guest reset the machine"}); });
-  ports_.insert(layout::kI8042Data, layout::kI8042Command - layout::kI8042Data + 1, *keyboard_);
-  return {};
 }
 
 Result<std::unique_ptr<Machine>> Machine::build(MachineOptions options, Loop& loop,
@@ -246,121 +226,6 @@ Result<std::unique_ptr<Machine>> Machine::build(MachineOptions options, Loop& lo
     return change_msrs(vcpu, options.cpu.msrs);
   }));
   return machine;
-}
-
-Result<void> Machine::attach_balloon(const BalloonOptions& options) {
-  HOB_TRY(std::unique_ptr<Balloon> balloon, Balloon::create(options));
-  Balloon* device = balloon.get();
-  HOB_TRY(VirtioMmio * transport, attach(std::move(balloon)));
-  balloon_ = {.id = "balloon", .device = device, .transport = transport};
-  return {};
-}
-
-HeldBalloon Machine::hold_balloon() {
-  HOB_ASSERT(balloon_.device != nullptr);
-  return {.lock = balloon_.transport->hold(), .device = balloon_.device};
-}
-
-Result<void> Machine::attach_drives(std::vector<DriveFile> drives) {
-  for (DriveFile& drive : drives) {
-    HOB_TRY(std::unique_ptr<Block> block,
-            Block::create(std::move(drive.file), {.id = drive.id,
-                                                  .read_only = drive.read_only,
-                                                  .flushes = drive.flushes,
-                                                  .asynchronous = drive.asynchronous,
-                                                  .limit = drive.limit}));
-    Block* device = block.get();
-    HOB_TRY(VirtioMmio * transport, attach(std::move(block)));
-    drives_.push_back({.id = drive.id, .device = device, .transport = transport});
-  }
-  return {};
-}
-
-Result<void> Machine::attach_interfaces(std::vector<InterfaceTap> interfaces) {
-  for (InterfaceTap& interface : interfaces) {
-    HOB_TRY(std::unique_ptr<Net> net,
-            Net::create(std::move(interface.tap), std::move(interface.options)));
-    Net* device = net.get();
-    HOB_TRY(VirtioMmio * transport, attach(std::move(net)));
-    interfaces_.push_back({.id = interface.id, .device = device, .transport = transport});
-  }
-  return {};
-}
-
-// Behind all memory, one after the other, where a saved machine's were too.
-Result<void> Machine::attach_pmems(std::vector<PmemFile> pmems) {
-  const GuestMemory::Region& last = memory_.regions().back();
-  GuestAddress next = std::max(layout::kFourGib, last.base + last.bytes);
-  next = (next + layout::kPmemPlacement - 1) / layout::kPmemPlacement * layout::kPmemPlacement;
-  for (PmemFile& file : pmems) {
-    HOB_TRY(std::unique_ptr<Pmem> pmem,
-            Pmem::create(std::move(file.file),
-                         {.id = file.id, .read_only = file.read_only, .limit = file.limit}));
-    pmem->place(next);
-    HOB_CHECK(vm_->set_memory({.slot = next_slot_++,
-                               .guest_base = next,
-                               .bytes = pmem->bytes(),
-                               .host = pmem->host(),
-                               .read_only = pmem->read_only()}));
-    next += pmem->bytes();
-    Pmem* device = pmem.get();
-    HOB_TRY(VirtioMmio * transport, attach(std::move(pmem)));
-    pmems_.push_back({.id = file.id, .device = device, .transport = transport});
-  }
-  return {};
-}
-
-Result<void> Machine::attach_vsock(VsockSocket vsock) {
-  HOB_TRY(std::unique_ptr<Vsock> device,
-          Vsock::create(vsock.guest_cid, std::move(vsock.listener), std::move(vsock.path), loop_));
-  vsock_ = device.get();
-  HOB_CHECK(attach(std::move(device)));
-  return {};
-}
-
-Result<void> Machine::attach_entropy(const EntropyOptions& options) {
-  HOB_TRY(std::unique_ptr<Entropy> entropy, Entropy::create(options));
-  Entropy* device = entropy.get();
-  HOB_TRY(VirtioMmio * transport, attach(std::move(entropy)));
-  entropy_.emplace(Attached<Entropy>{.id = "entropy", .device = device, .transport = transport});
-  return {};
-}
-
-Result<VirtioMmio*> Machine::attach(std::unique_ptr<VirtioDevice> device) {
-  HOB_TRY(const MmioPlace place, mmio_place(transports_.size()));
-  devices_.push_back(std::move(device));
-  HOB_TRY(std::unique_ptr<VirtioMmio> transport,
-          VirtioMmio::create(*devices_.back(), memory_, *vm_, loop_, place.base, place.gsi));
-  mmio_.insert(place.base, layout::kVirtioMmioBytes, *transport);
-  transports_.push_back(std::move(transport));
-  return transports_.back().get();
-}
-
-Result<RateLimiterOptions> Machine::change_drive(std::string_view id, std::optional<Fd> file,
-                                                 const RateLimiterOptions& limit) {
-  const auto found = std::ranges::find(drives_, id, &Attached<Block>::id);
-  if (found == drives_.end()) return fail(Code::kNotFound, "no drive {}", id);
-  const auto held = found->transport->hold();
-  if (file) HOB_CHECK(found->device->replace_file(*std::move(file)));
-  found->device->set_limit(limit);
-  return found->device->limit();
-}
-
-Result<Net::Limits> Machine::limit_interface(std::string_view id, const Net::Limits& limits) {
-  const auto found = std::ranges::find(interfaces_, id, &Attached<Net>::id);
-  if (found == interfaces_.end()) return fail(Code::kNotFound, "no interface {}", id);
-  const auto held = found->transport->hold();
-  found->device->set_limits(limits);
-  return found->device->limits();
-}
-
-Result<RateLimiterOptions> Machine::limit_pmem(std::string_view id,
-                                               const RateLimiterOptions& limit) {
-  const auto found = std::ranges::find(pmems_, id, &Attached<Pmem>::id);
-  if (found == pmems_.end()) return fail(Code::kNotFound, "no persistent memory {}", id);
-  const auto held = found->transport->hold();
-  found->device->set_limit(limit);
-  return found->device->limit();
 }
 
 Result<void> Machine::start_vcpus(uint32_t count,
@@ -415,6 +280,10 @@ Machine::Counts Machine::counts() const {
   if (entropy_) {
     const auto held = entropy_->transport->hold();
     counts.entropy = entropy_->device->counts();
+  }
+  if (hot_plug_.device != nullptr) {
+    const auto held = hot_plug_.transport->hold();
+    counts.hot_plug = hot_plug_.device->counts();
   }
   for (const auto& transport : transports_) {
     counts.interrupts += transport->interrupts();

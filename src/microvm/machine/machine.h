@@ -24,6 +24,7 @@
 #include "microvm/virtio/balloon.h"
 #include "microvm/virtio/block.h"
 #include "microvm/virtio/entropy.h"
+#include "microvm/virtio/mem.h"
 #include "microvm/virtio/mmio.h"
 #include "microvm/virtio/net.h"
 #include "microvm/virtio/pmem.h"
@@ -66,10 +67,11 @@ struct VsockSocket {
   std::string path{};
 };
 
-// The balloon, which stands still meanwhile.
-struct HeldBalloon {
+// A device that stands still meanwhile.
+template <class Device>
+struct Held {
   std::unique_lock<std::mutex> lock{};
-  Balloon* device = nullptr;
+  Device* device = nullptr;
 };
 
 struct MachineOptions {
@@ -87,7 +89,8 @@ struct MachineOptions {
   std::vector<InterfaceTap> interfaces{};
   std::vector<PmemFile> pmems{};
   std::optional<VsockSocket> vsock{};
-  std::optional<EntropyOptions> entropy{};            // none: no such device
+  std::optional<EntropyOptions> entropy{};  // none: no such device
+  std::optional<HotPlugOptions> hot_plug{};
   bool filter_vcpus = false;                          // by seccomp, jail/filter.h
   int console_input = -1;                             // what is typed into COM1; -1: nothing
   int console = 1;                                    // where COM1's output goes; -1: nowhere
@@ -137,7 +140,8 @@ class Machine {
   bool type_ctrl_alt_del() { return keyboard_->type_ctrl_alt_del(); }
 
   // There must be one.
-  HeldBalloon hold_balloon();
+  Held<Balloon> hold_balloon();
+  Held<Mem> hold_hot_plug();
   // Changes the limits that are given, and returns all of them. kNotFound: there is no such
   // interface.
   Result<Net::Limits> limit_interface(std::string_view id, const Net::Limits& limits);
@@ -158,6 +162,7 @@ class Machine {
     Vsock::Counts vsock{};
     Balloon::Counts balloon{};
     Entropy::Counts entropy{};
+    Mem::Counts hot_plug{};
     Vcpu::Exits exits{};  // of all vCPUs
     Serial::Counts serial{};
     I8042::Counts keyboard{};
@@ -179,6 +184,8 @@ class Machine {
   Result<void> attach_pmems(std::vector<PmemFile> pmems);
   Result<void> attach_vsock(VsockSocket vsock);
   Result<void> attach_entropy(const EntropyOptions& options);
+  Result<void> attach_hot_plug(const HotPlugOptions& options, GuestMemory::Pages pages);
+  bool change_hot_range(Mem::Change change, GuestAddress start, uint64_t bytes);
   // `prepare` gives a vCPU its first state.
   Result<void> start_vcpus(uint32_t count,
                            const std::function<Result<void>(uint32_t, KvmVcpu&)>& prepare);
@@ -192,7 +199,11 @@ class Machine {
   bool filter_vcpus_ = false;
   std::unique_ptr<Kvm> kvm_;
   std::unique_ptr<KvmVm> vm_;
-  uint32_t next_slot_ = 0;  // of KVM's for memory
+  uint32_t next_slot_ = 0;       // of KVM's for memory
+  GuestAddress next_base_ = 0;   // of what is mapped behind the memory
+  uint32_t first_hot_slot_ = 0;  // each hot_slot_bytes_ of the hot range has one, in turn
+  uint64_t hot_slot_bytes_ = 0;
+  std::vector<bool> hot_slots_;  // KVM knows of
   Bus ports_;
   Bus mmio_;
   std::unique_ptr<Event> serial_interrupt_;
@@ -208,6 +219,7 @@ class Machine {
   std::vector<Attached<Net>> interfaces_;
   std::vector<Attached<Pmem>> pmems_;
   std::optional<Attached<Entropy>> entropy_;
+  Attached<Mem> hot_plug_{};  // no device: none
   std::unique_ptr<Event> generation_interrupt_;
   std::unique_ptr<Event> end_event_;
   std::mutex end_mutex_;

@@ -101,6 +101,7 @@ Result<GuestMemory> GuestMemory::create(std::span<const Region> ranges, Pages pa
 }
 
 GuestMemory::~GuestMemory() {
+  if (hot_.range.host != nullptr) munmap(hot_.range.host, hot_.range.bytes);
   for (const Region& region : regions_) munmap(region.host, region.bytes);
 }
 
@@ -117,7 +118,67 @@ std::byte* GuestMemory::find(GuestAddress address, uint64_t bytes) const {
     if (bytes == 0 || bytes > region.bytes - offset) return nullptr;
     return region.host + offset;
   }
-  return nullptr;
+  if (address < hot_.range.base || address - hot_.range.base >= hot_.range.bytes) return nullptr;
+  const uint64_t offset = address - hot_.range.base;
+  const bool there = bytes > 0 && bytes <= hot_.range.bytes - offset && hot_.all(offset, bytes);
+  return there ? hot_.range.host + offset : nullptr;
+}
+
+bool GuestMemory::HotRange::all(uint64_t offset, uint64_t bytes) const {
+  for (uint64_t block = offset / block_bytes; block <= (offset + bytes - 1) / block_bytes; ++block)
+    if (!plugged[block].load(std::memory_order_acquire)) return false;
+  return true;
+}
+
+bool GuestMemory::HotRange::any(uint64_t offset, uint64_t bytes) const {
+  for (uint64_t block = offset / block_bytes; block <= (offset + bytes - 1) / block_bytes; ++block)
+    if (plugged[block].load(std::memory_order_acquire)) return true;
+  return false;
+}
+
+Result<void> GuestMemory::add_hot_range(GuestAddress base, uint64_t bytes, uint64_t block_bytes,
+                                        Pages pages) {
+  HOB_ASSERT(hot_.range.bytes == 0 && bytes > 0 && block_bytes > 0 && bytes % block_bytes == 0);
+  HOB_ASSERT(base % kPageBytes == 0 && block_bytes % kPageBytes == 0);
+  std::byte* host = map_aligned(bytes, pages == Pages::kHuge);
+  if (host == nullptr) return fail_errno(errno, fmt::format("mapping {} bytes to plug in", bytes));
+  hot_ = {.range = {.base = base, .bytes = bytes, .host = host},
+          .block_bytes = block_bytes,
+          .plugged = std::make_unique<std::atomic<bool>[]>(bytes / block_bytes)};
+  if (pages == Pages::kTransparentHuge) madvise(host, bytes, MADV_HUGEPAGE);
+  madvise(host, bytes, MADV_DONTDUMP);
+  // Whoever touches it before it is plugged in shall not get memory for it.
+  if (mprotect(host, bytes, PROT_NONE) < 0) return fail_errno(errno, "closing memory to plug in");
+  return {};
+}
+
+void GuestMemory::mark_plugged(GuestAddress address, uint64_t bytes, bool plugged) {
+  HOB_ASSERT(address >= hot_.range.base && bytes <= hot_.range.bytes &&
+             address - hot_.range.base <= hot_.range.bytes - bytes);
+  const uint64_t first = (address - hot_.range.base) / hot_.block_bytes;
+  for (uint64_t block = first; block < first + bytes / hot_.block_bytes; ++block)
+    hot_.plugged[block].store(plugged, std::memory_order_release);
+}
+
+Result<void> GuestMemory::plug(GuestAddress address, uint64_t bytes) {
+  std::byte* host = hot_.range.host + (address - hot_.range.base);
+  if (mprotect(host, bytes, PROT_READ | PROT_WRITE) < 0)
+    return fail_errno(errno, "plugging in memory");
+  mark_plugged(address, bytes, true);
+  return {};
+}
+
+Result<void> GuestMemory::unplug(GuestAddress address, uint64_t bytes) {
+  mark_plugged(address, bytes, false);
+  std::byte* host = hot_.range.host + (address - hot_.range.base);
+  madvise(host, bytes, MADV_DONTNEED);
+  if (mprotect(host, bytes, PROT_NONE) == 0) return {};
+  mark_plugged(address, bytes, true);
+  return fail_errno(errno, "plugging out memory");
+}
+
+bool GuestMemory::any_plugged(GuestAddress address, uint64_t bytes) const {
+  return hot_.any(address - hot_.range.base, bytes);
 }
 
 void GuestMemory::load(void* into, const std::byte* from, size_t bytes) {

@@ -4,7 +4,7 @@
 // it: values are copied in and out in one access each (never read twice by the compiler's choice),
 // and bytes go to and from the kernel by address. Every address and length comes from the guest and
 // is checked; what does not lie wholly inside one region is refused. Any thread; the regions do not
-// change after `create`.
+// change after `create`, but for the blocks of one range that may be plugged in and out.
 #pragma once
 
 #include <sys/types.h>
@@ -69,6 +69,19 @@ class GuestMemory {
   GuestMemory& operator=(GuestMemory&&) = delete;
   ~GuestMemory();
 
+  // Once, before it is used: a range beside the regions, `bytes` in blocks of `block_bytes` each,
+  // of which none is memory yet.
+  Result<void> add_hot_range(GuestAddress base, uint64_t bytes, uint64_t block_bytes, Pages pages);
+  const Region& hot_range() const { return hot_.range; }
+  // Whole blocks of it, which are zero from then on; one thread at a time. kUnavailable: the host
+  // refuses.
+  Result<void> plug(GuestAddress address, uint64_t bytes);
+  // Nobody may be about to use them.
+  Result<void> unplug(GuestAddress address, uint64_t bytes);
+  // True: some block that begins in [address, address + bytes) of it is plugged in.
+  bool any_plugged(GuestAddress address, uint64_t bytes) const;
+
+  // What it began with, the hot range apart.
   std::span<const Region> regions() const { return regions_; }
   uint64_t bytes() const;
 
@@ -120,13 +133,24 @@ class GuestMemory {
   bool began_zero() const { return began_zero_; }
 
  private:
+  // Blocks that come and go. No region: `range` has no bytes.
+  struct HotRange {
+    Region range{};
+    uint64_t block_bytes = 0;
+    std::unique_ptr<std::atomic<bool>[]> plugged {};  // by block
+    // True: each block of [offset, offset + bytes) is, or some is.
+    bool all(uint64_t offset, uint64_t bytes) const;
+    bool any(uint64_t offset, uint64_t bytes) const;
+  };
   GuestMemory() = default;
   std::byte* find(GuestAddress address, uint64_t bytes) const;
+  void mark_plugged(GuestAddress address, uint64_t bytes, bool plugged);
   static void load(void* into, const std::byte* from, size_t bytes);
   static void store(std::byte* to, const void* from, size_t bytes);
 
   std::vector<Region> regions_;
   std::vector<DirtyPages> dirty_;
+  HotRange hot_;
   std::optional<FileId> backing_;
   bool began_zero_ = true;
 };

@@ -70,5 +70,26 @@ TEST(GuestMemory, OurWritesAreMarkedDirtyOnce) {
   EXPECT_EQ(memory.dirty()[0].pages()[0], 0u);
 }
 
+TEST(GuestMemory, WhatIsPluggedInIsMemoryAndNothingElse) {
+  constexpr uint64_t kBlock = 2 << 20;
+  constexpr GuestAddress kBase = uint64_t{4} << 30;
+  GuestMemory memory = testing::memory_of(0x10000);
+  ASSERT_TRUE(memory.add_hot_range(kBase, 4 * kBlock, kBlock, GuestMemory::Pages::kNormal));
+  EXPECT_FALSE(memory.contains(kBase, 1));
+  ASSERT_TRUE(memory.plug(kBase + kBlock, 2 * kBlock));
+  testing::put(memory, kBase + 2 * kBlock - 1, "ab");  // over two blocks
+  EXPECT_FALSE(memory.contains(kBase + kBlock - 1, 2));
+  EXPECT_FALSE(memory.contains(kBase + 3 * kBlock - 1, 2));
+  EXPECT_FALSE(memory.contains(kBase + kBlock, UINT64_MAX));
+  EXPECT_FALSE(memory.contains(kBase + 4 * kBlock, 1));
+  EXPECT_TRUE(memory.any_plugged(kBase, 2 * kBlock));
+  EXPECT_FALSE(memory.any_plugged(kBase + 3 * kBlock, kBlock));
+  ASSERT_TRUE(memory.unplug(kBase + 2 * kBlock, kBlock));
+  EXPECT_FALSE(memory.contains(kBase + 2 * kBlock - 1, 2));
+  ASSERT_TRUE(memory.plug(kBase + 2 * kBlock, kBlock));
+  EXPECT_EQ(testing::get(memory, kBase + 2 * kBlock - 1, 2), std::string("a\0", 2));
+  EXPECT_EQ(memory.bytes(), 0x10000u) << "a snapshot has it not";
+}
+
 }  // namespace
 }  // namespace hob::microvm
