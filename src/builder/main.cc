@@ -1,10 +1,11 @@
 // hob-build: one build, from a source folder to an OCI image layout. Root.
 //
 //   hob-build --source DIR --output DIR --state DIR --runtimes DIR [--label NAME=VALUE]…
-//     [--cache NAME] [--progress-fd N]
+//     [--cache NAME] [--operation ID] [--progress-fd N]
 //   hob-build --state DIR --clear       what killed builds left
 //
 // --cache: whose package caches the build uses, by a name that the caller gives to nobody else.
+// --operation: what asked for the build; the image's provenance names it then, and the times.
 //
 // Says what it does as lines of JSON on stdout, or the descriptor it is given: {"stage": …},
 // {"line": …}, and last {"result": …} (builder/records.h) or {"error": …}. SIGTERM and SIGINT
@@ -45,6 +46,7 @@ struct Options {
   fs::path state{};
   fs::path runtimes{};
   std::string cache{};
+  std::string operation{};
   std::vector<std::string> labels{};
   int progress_fd = STDOUT_FILENO;
   bool clear = false;
@@ -93,7 +95,8 @@ Result<hob::builder::BuildResult> build(const Options& options) {
   hob::builder::BuildRequest request{.source = source.get(),
                                      .recipe = std::move(recipe),
                                      .output = options.output,
-                                     .cache = options.cache};
+                                     .cache = options.cache,
+                                     .operation = options.operation};
   for (const std::string& label : options.labels) {
     const size_t equals = label.find('=');
     request.labels[label.substr(0, equals)] =
@@ -121,6 +124,7 @@ int main(int argc, char** argv) {
   program.add_option("--output", options.output)->excludes(clear);
   program.add_option("--runtimes", options.runtimes)->excludes(clear);
   program.add_option("--cache", options.cache)->check(CLI::Validator(is_cache_name, "NAME"));
+  program.add_option("--operation", options.operation);
   program.add_option("--label", options.labels);
   program.add_option("--progress-fd", options.progress_fd);
   CLI11_PARSE(program, argc, argv);
