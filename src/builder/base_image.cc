@@ -14,8 +14,10 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "builder/npm_registry.h"
+#include "builder/parts.h"
 #include "image/byte_source.h"
 #include "image/unpack.h"
+#include "sandbox/task_files.h"
 
 namespace hob::builder {
 
@@ -150,15 +152,21 @@ std::string key_of(const Layer& base, const Packages& packages) {
 Result<std::optional<Layer>> files_layer(const BaseTools& tools, const std::string& key,
                                          const Packages& packages) {
   if (packages.npm.empty() && packages.links.empty()) return std::optional<Layer>();
-  const std::string own_key = key + "\nfiles";
+  const std::string own_key = key + "\nfiles 2";
   if (std::optional<Layer> made = tools.store->find(own_key)) return made;
   const fs::path root = tools.store->temporary("files");
   HOB_CHECK(remove_tree(root));
   HOB_CHECK(make_directories(root, 0755));
+  std::string list;
   for (const NpmFiles& each : packages.npm) {
     tools.stage(fmt::format("fetching {} {}", each.package, each.version));
     HOB_TRY(const std::string version, unpack_npm(kNpmRegistry, each, root, *tools.cancelled));
     tools.line(fmt::format("{} {}", each.package, version));
+    list += fmt::format("{} {}\n", each.package, version);
+  }
+  if (!list.empty()) {
+    HOB_CHECK(make_directories((root / kNpmFilesList).parent_path(), 0755));
+    HOB_CHECK(sandbox::write_task_file(root / kNpmFilesList, list, 0));
   }
   for (const auto& [name, target] : packages.links) {
     std::error_code error;

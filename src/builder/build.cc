@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <deque>
 
+#include "base/time.h"
 #include "builder/oci_layout.h"
+#include "builder/parts.h"
 #include "sandbox/command_line.h"
 
 namespace hob::builder {
@@ -12,6 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kBaseMadeBy = "Debian 12";
 constexpr const char* kNoPath = ".";             // what no file in a layer is called
 constexpr uint64_t kCacheBytesMax = 1ULL << 30;  // of a service's package caches, unpacked
 constexpr size_t kLastLines = 20;                // of a failed command, in the error
@@ -70,7 +73,7 @@ class Build {
 
   Result<void> make_stacks() {
     HOB_TRY(const Layer base, base_layer(tools_));
-    run_stack_.push_back({base, "Debian 12"});
+    run_stack_.push_back({base, kBaseMadeBy});
     build_stack_ = run_stack_;
     const RuntimeVersion& version = *recipe().runtime.version;
     HOB_TRY(const std::vector<Layer> run, packages_layers(tools_, base, title(), version.run));
@@ -325,7 +328,12 @@ class Build {
       plan.layers.push_back(each.layer);
       plan.history.push_back(each.made_by);
     }
-    HOB_TRY(const ImageFiles files, write_layout(plan, store(), request_.output));
+    const auto attest = [&](const std::string& digest) -> std::vector<Attestation> {
+      std::vector<fs::path> bottom_up = trees(run_stack_);
+      std::ranges::reverse(bottom_up);
+      return {bill_of_materials(digest, image_parts(bottom_up)), provenance(provenance_of(digest))};
+    };
+    HOB_TRY(const ImageFiles files, write_layout(plan, attest, store(), request_.output));
     BuildResult result{.digest = files.digest,
                        .size = files.size,
                        .runtime = title(),
@@ -336,6 +344,23 @@ class Build {
     return result;
   }
 
+  Provenance provenance_of(const std::string& digest) const {
+    const RuntimeChoice& runtime = recipe().runtime;
+    Provenance made{
+        .image_digest = digest,
+        .runtime = runtime.runtime->name + " " + runtime.version->name,
+        .configuration = request_.source->find(kAppFileName) != nullptr ? kAppFileName : "detected",
+        .labels = request_.labels,
+        .operation = request_.operation,
+        .started = started_,
+        .finished = iso8601(SystemClock().now())};
+    for (const Stacked& each : run_stack_) {
+      if (each.made_by == title() || each.made_by == kBaseMadeBy) made.layers.push_back(each.layer);
+    }
+    return made;
+  }
+
+  const std::string started_ = iso8601(SystemClock().now());
   const BaseTools& tools_;
   const BuildRequest& request_;
   Stack build_stack_;

@@ -27,6 +27,7 @@ struct BuildRequest {
   // Whose caches of package managers are used and renewed; empty: none are. Layers that were made
   // with them are that one's alone, so that nobody builds on what another put there.
   std::string cache{};
+  std::string operation{};  // that asks for it: its provenance names it, and the times
   std::map<std::string, std::string> labels{};  // beside ours: "org.opencontainers.image.revision"
 };
 

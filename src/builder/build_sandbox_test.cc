@@ -138,6 +138,14 @@ TEST_F(BuildSandboxTest, AFullDiskIsTheStepsOwn) {
   EXPECT_EQ(run({"dd if=/dev/zero of=/app/some bs=1M count=8"}).exit_code, 0);
 }
 
+TEST_F(BuildSandboxTest, FilesWithoutEndAreTheStepsOwn) {
+  const StepEnd end =
+      run({"n=0; while [ $n -lt 200000 ]; do n=$((n+1)); : > /app/$n || exit 1; done"});
+  EXPECT_NE(end.exit_code, 0);
+  EXPECT_FALSE(kept_);
+  EXPECT_EQ(run({": > /app/one"}).exit_code, 0);
+}
+
 TEST_F(BuildSandboxTest, TooMuchMemoryIsSaid) {
   const StepEnd end = run({"dd if=/dev/zero of=/dev/null bs=512M count=1"});
   EXPECT_NE(end.exit_code, 0);

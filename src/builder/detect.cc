@@ -14,6 +14,7 @@ namespace {
 
 namespace json = boost::json;
 
+constexpr const char* kAppFileNameMissed = "apprunner.yml";
 constexpr const char* kProcfile = "Procfile";
 constexpr size_t kTemplatesMax = 16;  // in one command
 
@@ -293,6 +294,10 @@ bool holds(const Conditions& conditions, const Source& source) {
 
 Result<Recipe> make_recipe(const Source& source, const std::vector<Runtime>& runtimes) {
   const bool has_file = source.find(kAppFileName) != nullptr;
+  if (!has_file && source.find(kAppFileNameMissed) != nullptr) {
+    return fail(Code::kInvalid, "{}: App Runner's file is called {}; rename it", kAppFileNameMissed,
+                kAppFileName);
+  }
   HOB_TRY(Recipe made, has_file ? recipe_of_file(source, runtimes) : detect(source, runtimes));
   const Runtime& runtime = *made.runtime.runtime;
   made.caches = runtime.caches;

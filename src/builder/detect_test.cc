@@ -142,6 +142,43 @@ TEST(Detect, EachRuntimesOwn) {
   }
 }
 
+TEST(Detect, AppRunnersNamesAreTakenOrRefusedWithWhatToDo) {
+  const auto named = [](std::string name) -> std::string {
+    const Result<RuntimeChoice> choice = runtime_named(runtimes(), name);
+    return choice ? choice->runtime->name + " " + choice->version->name : choice.error().message;
+  };
+  for (const auto& [name, taken] : std::map<std::string, std::string>{{"NODEJS_22", "nodejs 22"},
+                                                                      {"nodejs18", "nodejs 18"},
+                                                                      {"PYTHON_311", "python 3.11"},
+                                                                      {"PYTHON_3", "python 3"},
+                                                                      {"CORRETTO_11", "java 17"},
+                                                                      {"CORRETTO_8", "java 17"},
+                                                                      {"GO_1", "go 1.19"},
+                                                                      {"PHP_81", "php 8.2"},
+                                                                      {"RUBY_31", "ruby 3.1"}}) {
+    EXPECT_EQ(named(name), taken) << name;
+  }
+  for (const char* name : {"NODEJS_16", "nodejs14", "NODEJS_12"}) {
+    EXPECT_NE(named(name).find("use nodejs22"), std::string::npos) << named(name);
+  }
+  EXPECT_NE(named("DOTNET_6").find("--self-contained"), std::string::npos);
+  EXPECT_NE(refusal({{"apprunner.yml", "version: 1.0"}}).find("called apprunner.yaml"),
+            std::string::npos);
+}
+
+TEST(Detect, ANodeApplicationGetsTheVersionItAsksFor) {
+  for (const auto& [engines, version] : std::map<std::string, std::string>{
+           {">=18", "22"}, {"18.x", "18"}, {"20", "20"}, {"^24.1", "24"}}) {
+    const Result<Recipe> made = recipe(
+        {{"package.json", R"({"main": "x.js", "engines": {"node": ")" + engines + R"("}})"}});
+    ASSERT_TRUE(made) << made.error().message;
+    EXPECT_EQ(made->runtime.version->name, version) << engines;
+  }
+  EXPECT_NE(
+      refusal({{"package.json", R"({"main": "x.js", "engines": {"node": "16"}})"}}).find("22.23.3"),
+      std::string::npos);
+}
+
 TEST(Detect, WhatDebianDoesNotHaveIsSaid) {
   EXPECT_TRUE(refusal({{"hello.csproj", ""}}).starts_with(".NET: there is no .NET in Debian 12"));
   EXPECT_EQ(refusal({{"go.mod", "module x\ngo 1.21\n"}}),

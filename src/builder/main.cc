@@ -1,11 +1,12 @@
 // hob-build: one build, from a source folder or a git repository to an OCI image layout. Root.
 //
 //   hob-build --source DIR --output DIR --state DIR --runtimes DIR [--label NAME=VALUE]…
-//     [--cache NAME] [--progress-fd N]
+//     [--cache NAME] [--operation ID] [--progress-fd N]
 //   hob-build --git URL [--reference REF] [--source-directory DIR] …     instead of --source
 //   hob-build --state DIR --clear       what killed builds left
 //
 // --cache: whose package caches the build uses, by a name that the caller gives to nobody else.
+// --operation: what asked for the build; the image's provenance names it then, and the times.
 //
 // Says what it does as lines of JSON on stdout, or the descriptor it is given: {"stage": …},
 // {"line": …}, and last {"result": …} (builder/records.h) or {"error": …}. SIGTERM and SIGINT
@@ -49,6 +50,7 @@ struct Options {
   fs::path state{};
   fs::path runtimes{};
   std::string cache{};
+  std::string operation{};
   std::vector<std::string> labels{};
   int progress_fd = STDOUT_FILENO;
   bool clear = false;
@@ -111,6 +113,7 @@ Result<hob::builder::BuildResult> build(const Options& options) {
                                      .recipe = std::move(recipe),
                                      .output = options.output,
                                      .cache = options.cache,
+                                     .operation = options.operation,
                                      .labels = std::move(labels)};
   for (const std::string& label : options.labels) {
     const size_t equals = label.find('=');
@@ -143,6 +146,7 @@ int main(int argc, char** argv) {
   program.add_option("--output", options.output)->excludes(clear);
   program.add_option("--runtimes", options.runtimes)->excludes(clear);
   program.add_option("--cache", options.cache)->check(CLI::Validator(is_cache_name, "NAME"));
+  program.add_option("--operation", options.operation);
   program.add_option("--label", options.labels);
   program.add_option("--progress-fd", options.progress_fd);
   CLI11_PARSE(program, argc, argv);

@@ -19,6 +19,8 @@ namespace fs = std::filesystem;
 namespace json = boost::json;
 
 constexpr const char* kConfigType = "application/vnd.oci.image.config.v1+json";
+constexpr const char* kEmptyType = "application/vnd.oci.empty.v1+json";
+const std::string kEmpty = "{}";
 constexpr const char* kCreated = "1980-01-01T00:00:00Z";  // kLayerTime
 
 Result<void> link_or_copy(const fs::path& from, const fs::path& to) {
@@ -61,8 +63,8 @@ json::object descriptor(std::string_view type, std::string_view digest, uint64_t
 
 }  // namespace
 
-Result<ImageFiles> write_layout(const ImagePlan& plan, const BuildStore& store,
-                                const fs::path& directory) {
+Result<ImageFiles> write_layout(const ImagePlan& plan, const Attest& attest,
+                                const BuildStore& store, const fs::path& directory) {
   const fs::path blobs = directory / "blobs" / "sha256";
   HOB_CHECK(make_directories(blobs, 0755));
   const auto put = [&](const std::string& text) -> Result<std::string> {
@@ -88,10 +90,33 @@ Result<ImageFiles> write_layout(const ImagePlan& plan, const BuildStore& store,
                    {"layers", std::move(layers)},
                    {"annotations", std::move(annotations)}});
   HOB_TRY(made.digest, put(manifest));
-  const std::string index = json::serialize(json::object{
-      {"schemaVersion", 2},
-      {"mediaType", image::kOciIndex},
-      {"manifests", json::array{descriptor(image::kOciManifest, made.digest, manifest.size())}}});
+  const json::object image = descriptor(image::kOciManifest, made.digest, manifest.size());
+  json::array all = {image};
+  all.front().as_object()["platform"] = json::object{{"architecture", "amd64"}, {"os", "linux"}};
+  HOB_TRY(const std::string empty, put(kEmpty));
+  for (const Attestation& each : attest(made.digest)) {
+    HOB_TRY(const std::string content, put(each.text));
+    const std::string referrer = json::serialize(
+        json::object{{"schemaVersion", 2},
+                     {"mediaType", image::kOciManifest},
+                     {"artifactType", each.type},
+                     {"config", descriptor(kEmptyType, empty, kEmpty.size())},
+                     {"layers", json::array{descriptor(each.type, content, each.text.size())}},
+                     {"subject", image}});
+    HOB_TRY(const std::string digest, put(referrer));
+    json::object described = descriptor(image::kOciManifest, digest, referrer.size());
+    described["artifactType"] = each.type;
+    described["platform"] = json::object{{"architecture", "unknown"}, {"os", "unknown"}};
+    all.push_back(std::move(described));
+  }
+  const auto index_of = [](json::array manifests) {
+    return json::serialize(json::object{{"schemaVersion", 2},
+                                        {"mediaType", image::kOciIndex},
+                                        {"manifests", std::move(manifests)}});
+  };
+  const std::string inner = index_of(std::move(all));
+  HOB_TRY(const std::string inner_digest, put(inner));
+  const std::string index = index_of({descriptor(image::kOciIndex, inner_digest, inner.size())});
   HOB_CHECK(sandbox::write_task_file(directory / "index.json", index, 0));
   HOB_CHECK(
       sandbox::write_task_file(directory / "oci-layout", R"({"imageLayoutVersion":"1.0.0"})", 0));

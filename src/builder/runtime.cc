@@ -176,15 +176,21 @@ Result<Packages> packages_at(const YamlNode& map, const char* key) {
 }
 
 Result<RuntimeVersion> version(const YamlNode& node) {
-  HOB_CHECK(check_keys(node, {"version", "known", "names", "note", "refused", "build", "run"}));
+  HOB_CHECK(check_keys(
+      node, {"version", "known", "names", "note", "refused", "build", "run", "both", "run-like"}));
   RuntimeVersion made;
   HOB_TRY(made.name, required_text(node, "version"));
   HOB_TRY(made.known, text_at(node, "known"));
   HOB_TRY(made.names, texts_at(node, "names"));
   HOB_TRY(made.note, text_at(node, "note"));
   HOB_TRY(made.refused, text_at(node, "refused"));
-  HOB_TRY(made.build, packages_at(node, "build"));
-  HOB_TRY(made.run, packages_at(node, "run"));
+  const bool one = node.find("both") != nullptr;
+  if (one && (node.find("build") != nullptr || node.find("run") != nullptr)) {
+    return fail_at(node.place, "'both' is in place of 'build' and 'run'");
+  }
+  HOB_TRY(made.build, packages_at(node, one ? "both" : "build"));
+  HOB_TRY(made.run, packages_at(node, one ? "both" : "run"));
+  HOB_TRY(made.run_like, text_at(node, "run-like"));
   if (made.known.empty()) made.known = made.name;
   return made;
 }
@@ -295,6 +301,17 @@ Result<std::vector<Runtime>> load_runtimes(const std::filesystem::path& folder) 
     all.push_back(std::move(made));
   }
   if (error) return fail(Code::kUnavailable, "reading {}: {}", folder.string(), error.message());
+  for (Runtime& runtime : all) {
+    for (RuntimeVersion& each : runtime.versions) {
+      if (each.run_like.empty()) continue;
+      const auto like = std::ranges::find(all, each.run_like, &Runtime::name);
+      if (like == all.end()) {
+        return fail(Code::kInvalid, "{}: run-like: there is no runtime {}", runtime.name,
+                    each.run_like);
+      }
+      each.run = like->versions.front().run;
+    }
+  }
   std::ranges::sort(all, {}, [](const Runtime& each) { return std::pair(each.order, each.name); });
   return all;
 }

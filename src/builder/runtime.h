@@ -64,6 +64,7 @@ struct RuntimeVersion {
   std::string refused{};             // it cannot be had, and what to do; empty: it can
   Packages build{};
   Packages run{};
+  std::string run_like{};  // the runtime whose first version's `run` it has; empty: its own
 };
 
 // Where an application says which version it wants: the first that answers decides.

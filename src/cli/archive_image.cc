@@ -35,7 +35,7 @@ class DirectoryFiles final : public Files {
   explicit DirectoryFiles(std::filesystem::path root) : root_(std::move(root)) {}
   Result<Blob> find(const std::string& name) const override {
     auto fd = std::make_shared<Fd>(open((root_ / name).c_str(), O_RDONLY | O_CLOEXEC));
-    struct stat status{};
+    struct stat status {};
     if (!*fd || fstat(fd->get(), &status) != 0 || !S_ISREG(status.st_mode)) {
       return fail(Code::kNotFound, "there is no {}", name);
     }
@@ -122,6 +122,52 @@ std::string name_of(const json::value& descriptor) {
   return name;
 }
 
+// The config and the layers that a manifest names.
+Result<std::vector<Blob>> blobs_of(const Files& files, const json::value& manifest) {
+  std::vector<json::value> descriptors;
+  if (const json::value* config =
+          manifest.is_object() ? manifest.as_object().if_contains("config") : nullptr) {
+    descriptors.push_back(*config);
+  }
+  if (const json::array* layers = array_of(manifest, "layers")) {
+    descriptors.insert(descriptors.end(), layers->begin(), layers->end());
+  }
+  if (descriptors.size() > kBlobsMax)
+    return fail(Code::kLimit, "the image has over {} layers", kBlobsMax);
+  std::vector<Blob> blobs;
+  for (const json::value& descriptor : descriptors) {
+    const std::string digest = text_of(descriptor, "digest");
+    HOB_TRY(const std::string name, blob_name(digest));
+    HOB_TRY(Blob blob, files.find(name));
+    blob.digest = digest;
+    blobs.push_back(std::move(blob));
+  }
+  return blobs;
+}
+
+// Those of an index that refer to the image, by their own word.
+Result<std::vector<Referrer>> referrers_of(const Files& files, const json::value& index,
+                                           const std::string& image_digest) {
+  std::vector<Referrer> found;
+  for (const json::value& descriptor : *array_of(index, "manifests")) {
+    if (found.size() == kReferrersMax) break;
+    Referrer referrer{.media_type = text_of(descriptor, "mediaType"),
+                      .digest = text_of(descriptor, "digest")};
+    if (referrer.media_type != kOciManifest || referrer.digest == image_digest) continue;
+    // Archives of one platform name the others' images, too, and do not hold them.
+    const Result<std::string> name = blob_name(referrer.digest);
+    if (!name || !files.find(*name)) continue;
+    HOB_TRY(referrer.manifest, layout_text(files, referrer.digest));
+    HOB_TRY(const json::value manifest, parse(referrer.manifest, "a manifest"));
+    const json::value* subject =
+        manifest.is_object() ? manifest.as_object().if_contains("subject") : nullptr;
+    if (subject == nullptr || text_of(*subject, "digest") != image_digest) continue;
+    HOB_TRY(referrer.blobs, blobs_of(files, manifest));
+    found.push_back(std::move(referrer));
+  }
+  return found;
+}
+
 // Follows indexes down to the manifest for this machine.
 Result<ArchiveImage> from_layout(const Files& files) {
   HOB_TRY(const Blob top, files.find("index.json"));
@@ -147,23 +193,8 @@ Result<ArchiveImage> from_layout(const Files& files) {
     if (image.media_type.empty()) image.media_type = text_of(manifest, "mediaType");
     if (image.media_type.empty()) image.media_type = kOciManifest;
     image.manifest = text;
-    std::vector<json::value> descriptors;
-    if (const json::value* config =
-            manifest.is_object() ? manifest.as_object().if_contains("config") : nullptr) {
-      descriptors.push_back(*config);
-    }
-    if (const json::array* layers = array_of(manifest, "layers")) {
-      descriptors.insert(descriptors.end(), layers->begin(), layers->end());
-    }
-    if (descriptors.size() > kBlobsMax)
-      return fail(Code::kLimit, "the image has over {} layers", kBlobsMax);
-    for (const json::value& descriptor : descriptors) {
-      const std::string digest = text_of(descriptor, "digest");
-      HOB_TRY(const std::string name, blob_name(digest));
-      HOB_TRY(Blob blob, files.find(name));
-      blob.digest = digest;
-      image.blobs.push_back(std::move(blob));
-    }
+    HOB_TRY(image.blobs, blobs_of(files, manifest));
+    HOB_TRY(image.referrers, referrers_of(files, index, image.digest));
     return image;
   }
   return fail(Code::kInvalid, "its indexes are nested too deeply");

@@ -30,12 +30,23 @@ struct Blob {
   Result<std::string> read(uint64_t from, size_t bytes_wanted) const;
 };
 
+// What an archive says of its image: a bill of materials, a provenance, a signature.
+struct Referrer {
+  std::string media_type{};  // of its manifest
+  std::string manifest{};
+  std::string digest{};
+  std::vector<Blob> blobs{};
+};
+inline constexpr size_t kReferrersMax = 16;  // of an archive; more are left behind
+
 struct ArchiveImage {
   std::string name{};        // what the archive calls it ("app:1"), empty if nothing
   std::string media_type{};  // of the manifest
   std::string manifest{};
   std::string digest{};       // of the manifest
   std::vector<Blob> blobs{};  // config and layers, each once
+  std::vector<Referrer>
+      referrers{};  // OCI 1.1: whose `subject` is the image, beside it in its index
 };
 
 // Takes the image for linux/amd64 where there are several. kNotFound: no such file. kInvalid: no

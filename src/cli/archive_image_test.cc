@@ -101,6 +101,35 @@ TEST_F(ArchiveImageTest, ReadsAnOciArchive) {
   EXPECT_EQ(*image->blobs[1].read(100, 3), "");
 }
 
+TEST_F(ArchiveImageTest, TakesWhatRefersToTheImageAlong) {
+  const auto referrer = [&](const std::string& subject) {
+    return fmt::format(
+        R"({{"config":{{"digest":"{}","size":2}},"layers":[],"subject":{{"digest":"{}"}}}})",
+        digest_of("{}"), subject);
+  };
+  const std::string ours = referrer(digest_of(manifest_));
+  const std::string others = referrer(digest_of("another"));
+  std::string index = R"({"manifests":[)";
+  for (const std::string& digest :
+       {digest_of(manifest_), digest_of(ours), digest_of(others), digest_of("is not here")}) {
+    index += fmt::format(
+        R"({{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{}"}},)", digest);
+  }
+  index.back() = ']';
+  std::vector<TarFile> files = layout(index + "}");
+  for (const std::string& text : {ours, others, std::string("{}")}) {
+    files.push_back({blob_path(text), text});
+  }
+  const Result<ArchiveImage> image = open_tar(files);
+  ASSERT_TRUE(image.has_value()) << image.error().message;
+  EXPECT_EQ(image->digest, digest_of(manifest_));
+  ASSERT_EQ(image->referrers.size(), 1U);
+  EXPECT_EQ(image->referrers[0].manifest, ours);
+  EXPECT_EQ(image->referrers[0].digest, digest_of(ours));
+  ASSERT_EQ(image->referrers[0].blobs.size(), 1U);
+  EXPECT_EQ(*image->referrers[0].blobs[0].read(0, 9), "{}");
+}
+
 TEST_F(ArchiveImageTest, ReadsAnOciLayout) {
   for (const TarFile& file : layout(index_of(digest_of(manifest_))))
     write("layout/" + file.name, file.content);

@@ -74,6 +74,15 @@ Async<Result<void>> push_blob(const Api& api, const Blob& blob, std::string repo
   co_return Result<void>{};
 }
 
+Async<Result<void>> push_manifest(const Api& api, std::string repository, std::string reference,
+                                  std::string media_type, std::string text) {
+  http::Request request = request_for("PUT", "/v2/" + repository + "/manifests/" + reference);
+  request.headers.set("Content-Type", media_type);
+  HOB_CO_TRY(http::Response stored, co_await api.registry(std::move(request), std::move(text)));
+  if (stored.status != 201) co_return refusal(stored, "storing the manifest");
+  co_return Result<void>{};
+}
+
 }  // namespace
 
 Async<Result<void>> push_image(Api& api, const ArchiveImage& image, std::string repository,
@@ -86,21 +95,26 @@ Async<Result<void>> push_image(Api& api, const ArchiveImage& image, std::string 
     co_return fail(std::move(made).error());
   }
   HOB_CO_CHECK(co_await api.log_in_to_registry());
+  std::vector<Blob> blobs = image.blobs;
+  for (const Referrer& each : image.referrers) {
+    blobs.insert(blobs.end(), each.blobs.begin(), each.blobs.end());
+  }
   uint64_t all = 0;
-  for (const Blob& blob : image.blobs) all += blob.size;
+  for (const Blob& blob : blobs) all += blob.size;
   uint64_t done = 0;
   const auto add = [&](uint64_t bytes) {
     done += bytes;
     progress(done, all);
   };
-  for (const Blob& blob : image.blobs) {
+  for (const Blob& blob : blobs) {
     HOB_CO_CHECK(co_await push_blob(api, blob, repository, add));
   }
-  http::Request request = request_for("PUT", "/v2/" + repository + "/manifests/" + tag);
-  request.headers.set("Content-Type", image.media_type);
-  HOB_CO_TRY(http::Response stored, co_await api.registry(std::move(request), image.manifest));
-  if (stored.status != 201) co_return refusal(stored, "storing the manifest");
-  co_return Result<void>{};
+  for (const Referrer& each : image.referrers) {
+    HOB_CO_CHECK(
+        co_await push_manifest(api, repository, each.digest, each.media_type, each.manifest));
+  }
+  // Last: who sees the tag finds all of it.
+  co_return co_await push_manifest(api, repository, tag, image.media_type, image.manifest);
 }
 
 }  // namespace hob::cli
