@@ -16,11 +16,6 @@ namespace {
 
 using cluster::RolloutState;
 
-bool is_rollout(OperationType type) {
-  return type == OperationType::kCreateService || type == OperationType::kUpdateService ||
-         type == OperationType::kStartDeployment || type == OperationType::kResumeService;
-}
-
 const char* trigger(OperationType type) {
   switch (type) {
     case OperationType::kCreateService:
@@ -420,14 +415,16 @@ void Decision::cancel() {
 }
 
 void Decision::put_revision(RevisionState state, std::string digest) {
-  revision_ = Revision{.number = operation_->revision,
-                       .account = service_.account,
-                       .service = service_.id,
-                       .configuration = service_.configuration,
-                       .digest = std::move(digest),
-                       .operation = operation_->id,
-                       .created_at = operation_->started_at,
-                       .state = state};
+  revision_ = Revision{
+      .number = operation_->revision,
+      .account = service_.account,
+      .service = service_.id,
+      .configuration = service_.configuration,
+      .digest = std::move(digest),
+      .operation = operation_->id,
+      .created_at = operation_->started_at,
+      .state = state,
+      .cancelled = state == RevisionState::kFailed && operation_->cancel_requested_at.has_value()};
 }
 
 void Decision::make_revision(const cluster::Deployment& serves) {

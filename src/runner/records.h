@@ -177,10 +177,11 @@ struct Revision {
   std::string operation{};  // that made it
   Instant created_at{};
   RevisionState state = RevisionState::kSucceeded;
+  bool cancelled = false;  // kFailed, and because somebody wanted it to end
 };
 BOOST_DESCRIBE_STRUCT(Revision, (),
                       (number, account, service, configuration, digest, operation, created_at,
-                       state))
+                       state, cancelled))
 
 enum class DomainStatus {
   kCreating,
@@ -211,14 +212,14 @@ struct Domain {
   DomainStatus status = DomainStatus::kCreating;
   std::string reason{};  // why it is not further, for people
   std::vector<DomainProof> proofs{};
-  bool proven = false;           // it is the owner's, by one way or another
-  std::string certificate{};     // its own one's id in cluster; empty: none yet
-  Instant renew_at{};            // of that
-  std::string order_url{};       // ACME's, under way; empty: none
-  std::string order_key{};       // PEM, goes with it: secret
-  std::string authority{};       // of its own, where there is no ACME: PEM
-  std::string authority_key{};   // secret
-  int attempts = 0;              // to get a certificate that failed, in a row
+  bool proven = false;          // it is the owner's, by one way or another
+  std::string certificate{};    // its own one's id in cluster; empty: none yet
+  Instant renew_at{};           // of that
+  std::string order_url{};      // ACME's, under way; empty: none
+  std::string order_key{};      // PEM, goes with it: secret
+  std::string authority{};      // of its own, where there is no ACME: PEM
+  std::string authority_key{};  // secret
+  int attempts = 0;             // to get a certificate that failed, in a row
   std::optional<Instant> next_attempt_at{};
   std::optional<Instant> next_look_at{};  // into the DNS
   std::optional<Instant> bound_at{};
