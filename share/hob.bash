@@ -1,42 +1,87 @@
 # bash completion for hob(1)
 
+# The names of services; $1: the instance's directory, if one was given.
 _hob_services() {
-  hob ps --json 2>/dev/null | grep -o '"Name":"[^"]*"' | cut -d'"' -f4
+  hob ps --json ${1:+--data "$1"} 2>/dev/null | grep -o '"Name":"[^"]*"' | cut -d'"' -f4
 }
 
 _hob() {
-  local current=${COMP_WORDS[COMP_CWORD]} command= word
-  local commands="up down upgrade status env doctor build deploy ps logs exec open describe scale pause resume restart cancel promote deploys revisions rollback rm aws domain certificate trust registry kernel account"
-  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+  local current=${COMP_WORDS[COMP_CWORD]} previous= command= second= data= value_of= word options= words=
+  local index
+  for ((index = 1; index < COMP_CWORD; ++index)); do
+    word=${COMP_WORDS[index]}
+    previous=$word
+    # "--data=DIR" comes as three words.
+    [ "$word" = "=" ] && { previous=${COMP_WORDS[index - 1]}; continue; }
+    if [ -n "$value_of" ]; then
+      data=$word
+      value_of=
+      continue
+    fi
     case $word in
+      --data) value_of=data ;;
       -*) ;;
-      *) command=$word; break ;;
+      *) if [ -z "$command" ]; then command=$word; elif [ -z "$second" ]; then second=$word; fi ;;
     esac
   done
-  if [ -z "$command" ]; then
-    mapfile -t COMPREPLY < <(compgen -W "$commands --data --json --version --help" -- "$current")
+  case $previous in
+    --data) mapfile -t COMPREPLY < <(compgen -d -- "${current#=}"); return ;;
+    --package|--acme-ca-file|--acme-eab-key-file|--output|-o) mapfile -t COMPREPLY < <(compgen -f -- "${current#=}"); return ;;
+    --isolation) words="auto microvm container" ;;
+    --acme-challenge) words="http-01 tls-alpn-01" ;;
+    --ocsp-responders) words="public any" ;;
+    --protocol) words="http1 http2" ;;
+    --strategy) words="rolling blue-green canary linear" ;;
+  esac
+  if [ -n "$words" ]; then
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "${current#=}")
     return
   fi
   case $command in
-    up) mapfile -t COMPREPLY < <(compgen -W "--region --api-port --http-port --https-port --store --public --detach --isolation --cpu-overcommit --memory-overcommit --data" -- "$current") ;;
-    down) mapfile -t COMPREPLY < <(compgen -W "--purge --data" -- "$current") ;;
-    upgrade) mapfile -t COMPREPLY < <(compgen -W "--drain-timeout --json --data" -- "$current") ;;
-    build) mapfile -t COMPREPLY < <(compgen -W "--output --source-directory --json" -- "$current"; compgen -d -- "$current") ;;
-    deploy) mapfile -t COMPREPLY < <(compgen -W "--source-directory --name --port --env --cpu --memory --health-path --command --request-timeout --idle-timeout --min-size --min-size-schedule --sleep-after --stop-after --protocol --isolation --sticky --strategy --keep-previous --auto-deploy --no-wait --json" -- "$current")
-            mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current") ;;
-    logs) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --follow --lines --since --events --timestamps" -- "$current") ;;
-    exec) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --task" -- "$current") ;;
-    scale) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --min-size --max-size --concurrency --sleep-after --stop-after --min-size-schedule --strategy --keep-previous --sticky --json" -- "$current") ;;
-    rollback) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --to" -- "$current") ;;
-    open|describe|pause|resume|restart|cancel|promote|deploys|revisions|rm) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services)" -- "$current") ;;
-    trust) mapfile -t COMPREPLY < <(compgen -W "--remove --data" -- "$current") ;;
-    domain) mapfile -t COMPREPLY < <(compgen -W "add ls rm $(_hob_services) --no-www --no-wait --json" -- "$current") ;;
-    certificate) mapfile -t COMPREPLY < <(compgen -W "add ls rm --name --json" -- "$current")
-                 mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current") ;;
-    kernel) mapfile -t COMPREPLY < <(compgen -W "install" -- "$current") ;;
-    registry) mapfile -t COMPREPLY < <(compgen -W "login logout list" -- "$current") ;;
-    account) mapfile -t COMPREPLY < <(compgen -W "create list" -- "$current") ;;
-    aws) mapfile -t COMPREPLY < <(compgen -W "apprunner ecr logs sts" -- "$current") ;;
+    "") words="up down upgrade status env doctor build deploy ps logs exec open describe scale pause resume restart cancel promote deploys revisions rollback rm aws domain certificate trust registry kernel account"
+        options="--version" ;;
+    up) options="--region --api-port --http-port --https-port --store --isolation --cpu-overcommit --memory-overcommit --acme-directory --acme-contact --acme-ca-file --acme-eab-kid --acme-eab-key-file --acme-challenge --resolver --ocsp-responders --public --detach" ;;
+    down) options="--purge" ;;
+    upgrade) options="--drain-timeout" ;;
+    build) options="--output --source-directory" ;;
+    deploy) options="--source-directory --name --port --env --cpu --memory --health-path --command --request-timeout --idle-timeout --protocol --isolation --min-size --min-size-schedule --sleep-after --stop-after --strategy --keep-previous --sticky --auto-deploy --no-wait" ;;
+    exec) options="--task" ;;
+    logs) options="--follow --lines --since --events --timestamps" ;;
+    scale) options="--min-size --max-size --concurrency --sleep-after --stop-after --min-size-schedule --strategy --keep-previous --sticky" ;;
+    pause|resume|restart|rm) options="--no-wait" ;;
+    rollback) options="--to" ;;
+    trust) options="--remove" ;;
+    domain) case $second in
+        "") words="add ls rm" ;;
+        add) options="--no-www --no-wait" ;;
+        rm) options="--no-wait" ;;
+      esac ;;
+    certificate) case $second in
+        "") words="add ls rm" ;;
+        add) options="--name" ;;
+      esac ;;
+    kernel) case $second in
+        "") words="install" ;;
+        install) options="--package" ;;
+      esac ;;
+    registry) case $second in
+        "") words="login logout list" ;;
+        login) options="--username --password-stdin" ;;
+      esac ;;
+    account) [ -n "$second" ] || words="create list" ;;
+    aws) words="apprunner ecr logs sts" ;;
   esac
+  if [[ $current == -* ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "$options --data --json --help" -- "$current")
+    return
+  fi
+  case $command in
+    build) mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    deploy) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    certificate) [ "$second" != add ] || { mapfile -t COMPREPLY < <(compgen -f -- "$current"); return; } ;;
+    logs|exec|scale|rollback|open|describe|pause|resume|restart|cancel|promote|deploys|revisions|rm) words=$(_hob_services "$data") ;;
+    domain) [ -z "$second" ] || words=$(_hob_services "$data") ;;
+  esac
+  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }
 complete -F _hob hob

@@ -89,13 +89,20 @@ def test_a_deployment_that_never_becomes_healthy_says_why_and_leaves_the_old_one
     host = service("hello-bad", "--env", "VERSION=1")
     for name, script, said in [
         ("exits", "echo the database is not there >&2; exit 3", "the database is not there"),
-        ("elsewhere", "exec /bin/busybox nc -l -p 9999", "8080"),
+        ("elsewhere", "exec /bin/busybox nc -l -p 9999", "hob deploy --port 9999"),
     ]:
         done = hob.deploy("hello-bad", image=busybox_image(tmp_path, name, script), check=False)
         assert done.returncode == 1, name
         assert said in done.stderr, (name, done.stderr)
         assert hob.get(host, "/env?VERSION").text == "1\n"
         assert [s["Status"] for s in hob.json("ps")["Services"] if s["Name"] == "hello-bad"] == ["RUNNING"]
+    done = hob.run("deploy", HELLO, "--name", "hello-bad", "--health-path", "/nowhere", check=False)
+    assert done.returncode == 1 and "[Path: '/nowhere'] [Port: '8080'], 5 times in a row" in done.stderr, done.stderr
+    assert "the answer was 404" in done.stderr and "hob deploy --health-path /" in done.stderr, done.stderr
+    for command in ("ps", "status"):
+        assert "hello-bad: the last deployment failed, the version before serves" in hob.run(command).stdout
+    service("hello-bad", "--env", "VERSION=3")
+    assert "the last deployment failed" not in hob.run("ps").stdout
 
 
 def test_errors_say_what_to_do(hob, tmp_path):
@@ -103,6 +110,9 @@ def test_errors_say_what_to_do(hob, tmp_path):
     for arguments, said in [
         (["deploy", str(tmp_path / "not-an-image.tar")], "gunzip"),
         (["deploy", "./no-such-file.tar"], "there is no file"),
+        (["deploy", "no-such-folder"], "hob deploy no-such-folder:latest"),
+        (["deploy", "images/source/no-such"], "there is no file or folder"),
+        (["deploy", f"{hob.registry}/no-such:1"], "Hob's registry has no image no-such:1"),
         (["logs", "no-such-service"], "there is no service"),
         (["deploy", HELLO, "--name", "hello-env", "--env", "NOVALUE"], "NAME=VALUE"),
         (["deploy", HELLO, "--name", "x"], "serviceName"),
@@ -110,6 +120,7 @@ def test_errors_say_what_to_do(hob, tmp_path):
         done = hob.run(*arguments, check=False)
         assert done.returncode == 1, arguments
         assert said in done.stderr, (arguments, done.stderr)
+    assert not [s for s in hob.json("ps")["Services"] if "no-such" in s["Name"]]
 
 
 def test_unknown_host_is_404(hob):
@@ -150,7 +161,8 @@ def test_events_tell_the_story(hob, service):
 
 def test_options_are_checked_before_an_image_is_pushed(hob):
     for option, why in ((("--strategy", "canary 10%"), "canary 10% 5m, 50% 5m"), (("--sleep-after", "soon"), "write 500ms"),
-                        (("--cpu", "7"), "0.25")):
+                        (("--cpu", "7"), "0.25"), (("--cpu", "0.25", "--memory", "12"), "12"),
+                        (("--health-path", "nowhere"), "starts with '/'")):
         refused = hob.run("deploy", HELLO, "--name", "never-made", *option, check=False)
         assert refused.returncode == 1 and why in refused.stderr and "push" not in refused.stderr, refused.stderr
     assert hob.run("deploy", HELLO, "--name", "never-made", "--strategy", "", check=False).returncode == 2

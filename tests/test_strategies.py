@@ -1,9 +1,11 @@
 """Deployments by strategy under load: weights, promotion, cancelling, the way back, and control that dies meanwhile."""
+import signal
+import subprocess
 import threading
 import time
 
 import pytest
-from hob_instance import busybox_image, wait_until
+from hob_instance import HELLO, HOB, busybox_image, wait_until
 from load import Load
 
 # Healthy, and answers all else with 500.
@@ -48,7 +50,8 @@ def status(hob, name):
 def test_a_canary_gets_its_share_and_is_promoted(hob, service):
     host = service("hello-canary", "--env", "VERSION=1", "--strategy", "canary 10% 10m bake=10m")
     with Load(hob.http_port, host, path="/healthz", connections=2) as load:
-        deploying = Deploying(hob, "hello-canary", "--env", "VERSION=2")
+        deploying = subprocess.Popen([HOB, "deploy", HELLO, "--name", "hello-canary", "--env", "VERSION=2",
+                                      "--data", str(hob.data)], text=True, stderr=subprocess.PIPE)
         await_step(hob, "hello-canary", "PRODUCTION_TRAFFIC_SHIFT 10%")
         assert 0.02 < share_of(hob, host, 2) < 0.25
         one, two = hob.json("revisions", "hello-canary")["Revisions"]
@@ -56,8 +59,13 @@ def test_a_canary_gets_its_share_and_is_promoted(hob, service):
         for revision, version in ((one, 1), (two, 2)):
             own = revision["HostName"] + host[host.index(":"):]
             assert hob.get(own, "/env?VERSION").text == f"{version}\n"
+        deploying.send_signal(signal.SIGINT)
+        said = deploying.communicate(timeout=60)[1]
+        assert deploying.returncode == 130, said
+        for words in ("strategy: canary 10% 10m bake=10m, as it was set before", "hob promote hello-canary", "for 10m (until ",
+                      "hob deploys hello-canary shows how far it is"):
+            assert words in said, said
         hob.run("promote", "hello-canary")
-        assert deploying.end().returncode == 0
         assert share_of(hob, host, 2, of=20) == 1
     assert load.failed == []
     steps = newest(hob, "hello-canary")["Steps"]
@@ -95,6 +103,8 @@ def test_a_deployment_is_cancelled_at_each_step_after_control_died_there(hob, se
     assert load.failed == []
     assert newest(hob, "hello-undone")["Steps"][-1]["Result"] == "ROLLBACK_SUCCEEDED"
     assert newest(hob, "hello-undone")["Status"] == "ROLLBACK_SUCCEEDED"
+    assert " cancelled" in hob.run("revisions", "hello-undone").stdout
+    assert "hello-undone: the last deployment failed" not in hob.run("ps").stdout
 
 
 @pytest.mark.speed

@@ -95,7 +95,9 @@ Async<> Endpoint::answer(const http::Request& request, http::BodyReader& body,
     co_return;
   }
   http::Response response;
-  if (request.method == "GET" && request.query.empty() && request.path == "/") {
+  // Signed, it is a call of a service that we do not have: S3's list of buckets, say.
+  const bool is_signed = request.headers.find("authorization") != nullptr;
+  if (request.method == "GET" && request.query.empty() && request.path == "/" && !is_signed) {
     response.headers.add("Content-Type", "text/plain; charset=utf-8");
     response.body = kGreeting;
   } else {

@@ -1,6 +1,7 @@
 #include "api/routing.h"
 
 #include <algorithm>
+#include <array>
 #include <string_view>
 #include <utility>
 
@@ -9,6 +10,8 @@
 namespace hob::api {
 
 namespace {
+
+constexpr std::string_view kOwnService = "hob";  // for the command line, no service of AWS
 
 std::string_view form_value(const aws::Call& call, std::string_view name) {
   const auto found =
@@ -22,11 +25,23 @@ aws::Service* find_service(const Services& services, auto is_it) {
   return found == services.end() ? nullptr : found->get();
 }
 
-Error unknown_service(std::string_view name) {
-  return Error{
-      .code = Code::kInvalid,
-      .message = "Hob does not have the service '" + std::string(name.substr(0, 64)) + "' yet.",
-      .aws_code = "UnknownOperationException"};
+// Services that answer their clients in XML without being asked to by a form. All others' clients
+// read JSON.
+constexpr std::array<std::string_view, 6> kXmlServices = {"cloudfront", "route53",     "s3",
+                                                          "s3express",  "s3-outposts", "s3control"};
+
+// Says which there are, by the names that signatures have.
+Error unknown_service(const Services& services, std::string_view name) {
+  std::string known;
+  for (const auto& service : services) {
+    const aws::ServiceModel& model = service->model();
+    if (model.signing_name == kOwnService) continue;
+    known += (known.empty() ? "" : ", ") + std::string(model.signing_name);
+  }
+  return Error{.code = Code::kInvalid,
+               .message = "Hob does not have the service '" + std::string(name.substr(0, 64)) +
+                          "'; it has: " + known + ".",
+               .aws_code = "UnknownOperationException"};
 }
 
 Error malformed_form() {
@@ -79,7 +94,14 @@ Destination route(const Services& services, const http::Request& request,
   if (signature) {
     out.service = find_service(
         services, [&](const auto& model) { return model.signing_name == signature->service; });
-    if (out.service == nullptr && !out.failure) out.failure = unknown_service(signature->service);
+    if (out.service == nullptr) {
+      // What is wrong with its form matters less than that nobody would read it.
+      out.failure = unknown_service(services, signature->service);
+      const bool reads_xml =
+          has_form || !out.call.operation.empty() ||
+          std::ranges::find(kXmlServices, signature->service) != kXmlServices.end();
+      out.protocol = target == nullptr && reads_xml ? aws::Protocol::kQuery : aws::Protocol::kJson;
+    }
   } else {
     out.service = find_service(services, [&](const auto& model) {
       return is_form ? model.protocol == aws::Protocol::kQuery

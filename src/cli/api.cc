@@ -5,6 +5,7 @@
 
 #include "aws/sigv4.h"
 #include "cli/context.h"
+#include "cli/words.h"
 
 namespace hob::cli {
 namespace {
@@ -26,7 +27,7 @@ Error error_of(const http::Response& response, const std::string& target) {
   if (message.empty()) message = text_at(object, "Message");
   if (message.empty()) message = fmt::format("{} answers {}", target, shape);
   return {.code = response.status >= 500 ? Code::kUnavailable : Code::kInvalid,
-          .message = std::move(message),
+          .message = without_patterns(message),
           .aws_code = std::move(shape)};
 }
 

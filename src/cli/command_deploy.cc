@@ -66,6 +66,27 @@ Async<Result<std::optional<ArchiveImage>>> from_podman(std::string image,
   co_return opened;
 }
 
+// kNotFound: our registry has no such image ("team/app:1"), so no service need be made to find out.
+Async<Result<void>> find_in_registry(Api& api, std::string image) {
+  const size_t at = image.find('@');
+  const size_t colon = image.rfind(':');
+  std::string repository = image;
+  std::string reference = "latest";
+  if (const size_t mark = at != std::string::npos ? at : colon; mark != std::string::npos) {
+    reference = image.substr(mark + 1);
+    repository = image.substr(0, std::min(mark, image.find(':')));
+  }
+  http::Request request{.method = "GET", .target = "/v2/" + repository + "/manifests/" + reference};
+  request.path = request.target;
+  HOB_CO_CHECK(co_await api.log_in_to_registry());
+  HOB_CO_TRY(const http::Response response, co_await api.registry(std::move(request), ""));
+  if (response.status != 404) co_return Result<void>{};
+  co_return fail(Code::kNotFound,
+                 "Hob's registry has no image {}; which there are: hob aws ecr list-images "
+                 "--repository-name {}",
+                 printable(image), printable(repository));
+}
+
 // An image identifier for the API, after pushing what is local.
 Async<Result<std::string>> bring_image(const Context& context, Api& api, DeployOptions& options,
                                        std::optional<SourcePlace> source, Progress& progress) {
@@ -85,15 +106,18 @@ Async<Result<std::string>> bring_image(const Context& context, Api& api, DeployO
     HOB_CO_TRY(ArchiveImage archive, open_archive_image(image));
     co_return co_await push_from(api, archive, options.name, progress);
   }
-  if (image.starts_with("/") || image.starts_with("./") || image.starts_with("../") ||
-      image.ends_with(".tar")) {
-    co_return fail(Code::kNotFound, "there is no file {}", image);
-  }
   const std::string ours = api.instance().api_address() + "/";
-  if (image.starts_with(ours) || image.find(".dkr.ecr.") != std::string::npos) co_return image;
+  if (image.starts_with(ours)) {
+    HOB_CO_CHECK(co_await find_in_registry(api, image.substr(ours.size())));
+    co_return image;
+  }
+  if (image.find(".dkr.ecr.") != std::string::npos) co_return image;
   HOB_CO_TRY(TemporaryDirectory directory, TemporaryDirectory::make());
   HOB_CO_TRY(std::optional<ArchiveImage> local, co_await from_podman(image, directory, progress));
   if (local) co_return co_await push_from(api, *local, options.name, progress);
+  const std::filesystem::path parent = std::filesystem::path(image).parent_path();
+  HOB_CO_CHECK(
+      check_reference(image, !parent.empty() && std::filesystem::is_directory(parent, error)));
   co_return image;
 }
 
@@ -121,6 +145,32 @@ Async<void> first_answer(const ServiceLine& service, const Instance& instance, P
   }
 }
 
+// What App Runner is to be asked for.
+struct Deployment {
+  std::string operation{};  // "CreateService"
+  json::object input{};
+};
+
+Async<Result<Deployment>> deployment_for(Api api, DeployOptions options,
+                                         std::optional<ServiceLine> existing,
+                                         std::string identifier) {
+  if (!existing) {
+    HOB_CO_TRY(json::object input, create_input(options, identifier));
+    co_return Deployment{.operation = "CreateService", .input = std::move(input)};
+  }
+  HOB_CO_TRY(json::object described,
+             co_await call_on_service(api, "DescribeService", existing->arn));
+  const json::value* service = described.if_contains("Service");
+  if (service == nullptr || !service->is_object())
+    co_return fail(Code::kCorrupt, "DescribeService answers nothing");
+  if (text_at(service->as_object(), "Status") == "PAUSED") {
+    co_return fail(Code::kConflict, "{} is paused; first: hob resume {}", options.name,
+                   options.name);
+  }
+  HOB_CO_TRY(json::object input, update_input(options, identifier, service->as_object()));
+  co_return Deployment{.operation = "UpdateService", .input = std::move(input)};
+}
+
 Async<Result<void>> deploy(const Context& context, DeployOptions options) {
   HOB_CO_TRY(Api api, Api::open(context));
   Progress progress(context.json);
@@ -128,30 +178,19 @@ Async<Result<void>> deploy(const Context& context, DeployOptions options) {
              source_place(options.image, options.source_directory));
   if (options.name.empty())
     options.name = service_name_for(source ? source_name(*source) : options.image);
-  // Before an image is built and pushed for nothing.
   HOB_CO_CHECK(check_service_name(options.name));
-  HOB_CO_CHECK(create_input(options, options.image));
   HOB_CO_CHECK(co_await check_settings(api, tags_of(options)));
-  HOB_CO_TRY(std::string identifier, co_await bring_image(context, api, options, source, progress));
   HOB_CO_TRY(std::optional<ServiceLine> existing, co_await service_named(api, options.name));
-  std::string target = "AppRunner.CreateService";
-  json::object input;
-  if (existing) {
-    HOB_CO_TRY(json::object described,
-               co_await call_on_service(api, "DescribeService", existing->arn));
-    const json::value* service = described.if_contains("Service");
-    if (service == nullptr || !service->is_object())
-      co_return fail(Code::kCorrupt, "DescribeService answers nothing");
-    if (text_at(service->as_object(), "Status") == "PAUSED") {
-      co_return fail(Code::kConflict, "{} is paused; first: hob resume {}", options.name,
-                     options.name);
-    }
-    HOB_CO_TRY(input, update_input(options, identifier, service->as_object()));
-    target = "AppRunner.UpdateService";
-  } else {
-    HOB_CO_TRY(input, create_input(options, identifier));
-  }
-  HOB_CO_TRY(json::object answer, co_await api.call("apprunner", target, std::move(input)));
+  // Before an image is built and pushed for nothing: with the name it may get.
+  HOB_CO_TRY(Deployment deployment,
+             co_await deployment_for(api, options, existing,
+                                     api.instance().api_address() + "/checked:latest"));
+  HOB_CO_CHECK(co_await check_request(api, deployment.operation, std::move(deployment.input)));
+  HOB_CO_TRY(std::string identifier, co_await bring_image(context, api, options, source, progress));
+  HOB_CO_TRY(deployment, co_await deployment_for(api, options, existing, identifier));
+  const std::string target = "AppRunner." + deployment.operation;
+  HOB_CO_TRY(json::object answer,
+             co_await api.call("apprunner", target, std::move(deployment.input)));
   const std::string operation = text_at(answer, "OperationId");
   const json::value* record = answer.if_contains("Service");
   if (record == nullptr || !record->is_object())
@@ -161,6 +200,10 @@ Async<Result<void>> deploy(const Context& context, DeployOptions options) {
                       .arn = text_at(record->as_object(), "ServiceArn"),
                       .url = url_of(api.instance(), text_at(record->as_object(), "ServiceUrl"))};
   progress.line(fmt::format("{} service {}", existing ? "updating" : "creating", service.name));
+  if (existing) {
+    HOB_CO_TRY(const std::string strategy, co_await strategy_of(api, service.arn));
+    say_strategy(service, strategy, !options.strategy.empty(), progress);
+  }
   if (!options.no_wait && !operation.empty()) {
     HOB_CO_CHECK(co_await follow_operation(api, service, operation, "deploying", progress));
     co_await first_answer(service, api.instance(), progress);

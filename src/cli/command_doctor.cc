@@ -135,6 +135,27 @@ Finding check_packages() {
   return {Level::kFail, "packages", "missing:" + missing, "apt-get install" + missing};
 }
 
+// What some commands alone need.
+Finding check_tools() {
+  struct Tool {
+    const char* program;
+    const char* package;
+    const char* use;
+  };
+  constexpr std::array<Tool, 2> kTools = {
+      {{"mmdebstrap", "mmdebstrap", "to build from source folders"},
+       {"git", "git", "to deploy from a repository"}}};
+  std::string missing;
+  std::string packages;
+  for (const auto& [program, package, use] : kTools) {
+    if (!find_program(program).empty()) continue;
+    missing += fmt::format("{}{} {}", missing.empty() ? "missing: " : ", ", package, use);
+    packages += std::string(" ") + package;
+  }
+  if (missing.empty()) return {Level::kOk, "tools", "mmdebstrap, git"};
+  return {Level::kWarn, "tools", missing, "apt-get install --no-install-recommends" + packages};
+}
+
 Finding check_nftables() {
   const std::string nft = find_program("nft");
   if (nft.empty()) return {Level::kFail, "nftables", "no nft program", "apt-get install nftables"};
@@ -192,10 +213,10 @@ std::vector<Finding> examine(const Context& context) {
   const std::filesystem::path data = std::filesystem::absolute(context.data).lexically_normal();
   const Result<Instance> known = load_instance(data);
   const Instance instance = known ? *known : Instance{.data = data};
-  std::vector<Finding> findings = {check_root(),           check_kernel(),  check_cgroups(),
-                                   check_namespaces(),     check_overlay(), check_packages(),
-                                   check_nftables(),       check_uring(),   check_disk(data),
-                                   check_name_resolution()};
+  std::vector<Finding> findings = {check_root(),       check_kernel(),         check_cgroups(),
+                                   check_namespaces(), check_overlay(),        check_packages(),
+                                   check_tools(),      check_nftables(),       check_uring(),
+                                   check_disk(data),   check_name_resolution()};
   if (known && is_running(instance)) {
     findings.push_back(
         {Level::kOk, "ports",

@@ -173,6 +173,24 @@ Async<Result<void>> add(const Context& context, DomainOptions options) {
   co_return Result<void>{};
 }
 
+// What is said of a domain that is not further: its reason, or what it waits for.
+std::string why_of(const json::object& domain) {
+  const std::string status = text_at(domain, "Status");
+  const std::string reason = printable(text_at(domain, "Reason"));
+  if (!reason.empty() || status == "active") return reason;
+  if (status == "binding_certificate") return "its certificate is being made";
+  if (status != "pending_certificate_dns_validation") return "";
+  const json::value* records = domain.if_contains("CertificateValidationRecords");
+  if (records == nullptr || !records->is_array()) return "";
+  for (const json::value& each : records->as_array()) {
+    if (!each.is_object()) continue;
+    const json::object& record = each.as_object();
+    return fmt::format("not in the DNS yet: {} {} {}", printable(text_at(record, "Name")),
+                       printable(text_at(record, "Type")), printable(text_at(record, "Value")));
+  }
+  return "";
+}
+
 Async<Result<void>> list(const Context& context, std::string wanted) {
   HOB_CO_TRY(Api api, Api::open(context));
   std::vector<ServiceLine> services;
@@ -194,7 +212,7 @@ Async<Result<void>> list(const Context& context, std::string wanted) {
       const bool both = www != nullptr && www->is_bool() && www->as_bool();
       rows.push_back({service.name,
                       printable(text_at(domain, "DomainName")) + (both ? ", www." : ""),
-                      text_at(domain, "Status"), printable(text_at(domain, "Reason"))});
+                      text_at(domain, "Status"), why_of(domain)});
       all.push_back(std::move(each));
     }
   }

@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/source_build.h"
 #include "cli/supervisor.h"
+#include "cli/terminal.h"
 
 namespace hob::cli {
 namespace {
@@ -49,6 +50,8 @@ Async<Result<void>> stop_running(Instance instance) {
 Async<Result<void>> down(const Context& options, bool purge) {
   if (geteuid() != 0) co_return fail(Code::kDenied, "hob down needs root: sudo hob down");
   HOB_CO_TRY(Instance instance, options.instance());
+  Progress progress(options.json);
+  progress.now("stopping, with all tasks: each has 10 s from SIGTERM to its end");
   if (is_running(instance)) {
     HOB_CO_CHECK(co_await stop_running(instance));
   } else {
@@ -58,10 +61,12 @@ Async<Result<void>> down(const Context& options, bool purge) {
     HOB_CO_CHECK(co_await tear_down(instance));
   }
   if (purge) {
+    progress.now(fmt::format("removing {}: records, images, logs, keys", instance.data.string()));
     HOB_CO_CHECK(co_await clear_builds(options));
     HOB_CO_CHECK(check_no_mount_in(instance.data));
     HOB_CO_CHECK(remove_tree(instance.data));
   }
+  progress.clear();
   if (options.json) {
     printf("{\"stopped\":true,\"purged\":%s}\n", purge ? "true" : "false");
   } else if (purge) {

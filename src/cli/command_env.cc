@@ -31,7 +31,7 @@ void add_env(CLI::App& program, Context& context) {
     }
     for (const auto& [name, value] : variables)
       printf("export %s=%s\n", name.c_str(), shell_quoted(value).c_str());
-    printf("# services: https://NAME.%s.%s%s, vouched for by HOB_CA_FILE\n",
+    printf("# services: https://SUBDOMAIN.%s.%s%s (hob ps), vouched for by HOB_CA_FILE\n",
            instance.region.c_str(), kLocalDomain,
            instance.https_port == 443 ? "" : fmt::format(":{}", instance.https_port).c_str());
     // A token of another session would be sent along with our keys.

@@ -26,6 +26,7 @@ Async<Result<void>> ps(const Context& options) {
                       {"Url", line.url},
                       {"Id", line.id},
                       {"Arn", line.arn}});
+      if (capacity.failure) list.back().as_object()["LastDeploymentFailed"] = *capacity.failure;
     }
     printf("%s\n", boost::json::serialize(boost::json::object{{"Services", list}}).c_str());
     co_return Result<void>{};
@@ -43,6 +44,8 @@ Async<Result<void>> ps(const Context& options) {
                     age(line.updated_at), line.url});
   }
   printf("%s", table(rows).c_str());
+  for (const std::string& warning : failed_deployments(services, capacities))
+    printf("%s\n", warning.c_str());
   co_return Result<void>{};
 }
 

@@ -34,6 +34,7 @@ std::string state_of(const json::object& revision, bool serves) {
   if (state == "IN_PROGRESS") return percent > 0 ? "takes over" : "being deployed";
   if (serves)
     return runs && percent == 0 ? "served; ready until the next one is settled" : "serves";
+  if (is_true(revision, "Cancelled")) return "cancelled";
   return state == "FAILED" ? "failed" : "";
 }
 

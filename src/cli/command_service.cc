@@ -52,6 +52,10 @@ Async<Result<json::object>> take_step(const Context& context, Api api, ServiceLi
   const std::string operation = text_at(answer, "OperationId");
   if (!no_wait && !operation.empty()) {
     Progress progress(context.json);
+    if (std::string_view(step.operation) == "StartDeployment") {
+      HOB_CO_TRY(const std::string strategy, co_await strategy_of(api, service.arn));
+      say_strategy(service, strategy, false, progress);
+    }
     Result<void> followed = co_await follow_operation(api, service, operation, step.verb, progress);
     HOB_CO_CHECK(std::move(followed));
   }

@@ -5,6 +5,7 @@
 
 #include "cli/certificates.h"
 #include "cli/commands.h"
+#include "cli/services.h"
 #include "cli/supervisor_client.h"
 #include "cli/terminal.h"
 
@@ -39,6 +40,12 @@ Async<Result<void>> status(const Context& options) {
   if (!api) co_return Result<void>{};
   if (const auto lines = co_await list_certificates(*api)) {
     for (const std::string& warning : certificate_warnings(*lines, SystemClock().now()))
+      printf("  warning: %s\n", warning.c_str());
+  }
+  const auto services = co_await list_services(*api);
+  const auto capacities = co_await list_capacity(*api);
+  if (services && capacities) {
+    for (const std::string& warning : failed_deployments(*services, *capacities))
       printf("  warning: %s\n", warning.c_str());
   }
   co_return Result<void>{};

@@ -155,8 +155,8 @@ std::string where_all_is(const Instance& instance) {
   const std::string data = instance.data == kDefaultData ? "" : " --data " + instance.data.string();
   return fmt::format(
       "  API, registry  {0}\n"
-      "  services       http://NAME.{1}.hob.localhost{2}\n"
-      "                 https://NAME.{1}.hob.localhost{3}\n"
+      "  services       http://SUBDOMAIN.{1}.hob.localhost{2} (hob ps)\n"
+      "                 https://SUBDOMAIN.{1}.hob.localhost{3}\n"
       "  authority      {4} (hob trust{5} installs it)\n"
       "  data           {6}\n"
       "  logs           {7}\n"
@@ -358,9 +358,10 @@ void add_up(CLI::App& program, Context& context) {
       "--resolver", options->resolver,
       "DNS resolver to ask about custom domains (/etc/resolv.conf's): ADDRESS[:PORT]");
   command
-      ->add_option("--ocsp-responders", options->ocsp_responders,
-                   "Whom certificates may name to be asked about them: public (addresses alone), or "
-                   "any, in your networks, too")
+      ->add_option(
+          "--ocsp-responders", options->ocsp_responders,
+          "Whom certificates may name to be asked about them: public (addresses alone), or "
+          "any, in your networks, too")
       ->check(CLI::IsMember({"public", "any"}));
   command->add_flag("--public", options->is_public, "Services on all addresses, ports 80 and 443");
   command->add_flag("--detach", options->detach,

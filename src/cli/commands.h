@@ -7,6 +7,9 @@
 
 namespace hob::cli {
 
+// All of them, and the options that all have.
+void add_commands(CLI::App& program, Context& context);
+
 void add_up(CLI::App& program, Context& context);
 void add_down(CLI::App& program, Context& context);
 void add_status(CLI::App& program, Context& context);

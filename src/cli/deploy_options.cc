@@ -14,13 +14,23 @@ namespace json = boost::json;
 
 constexpr size_t kNameMin = 4;
 constexpr size_t kNameMax = 40;
+// Of image archives' files; the longer ones first.
+constexpr std::array<std::string_view, 4> kArchiveEndings = {".oci.tar", ".docker.tar", ".tar",
+                                                             ".oci"};
 
 // An image's last path component without tag and digest.
 std::string base_name(std::string_view image) {
   image = image.substr(0, image.find('@'));
   if (const size_t slash = image.rfind('/'); slash != std::string_view::npos)
     image.remove_prefix(slash + 1);
-  return std::string(image.substr(0, image.find(':')));
+  image = image.substr(0, image.find(':'));
+  for (const std::string_view ending : kArchiveEndings) {
+    if (image.size() > ending.size() && image.ends_with(ending)) {
+      image.remove_suffix(ending.size());
+      break;
+    }
+  }
+  return std::string(image);
 }
 
 const json::object* object_at(const json::object& object, std::string_view name) {
@@ -140,6 +150,36 @@ std::string service_name_for(std::string_view image) {
   while (!name.empty() && name.back() == '-') name.pop_back();
   if (name.size() < kNameMin) name += name.empty() ? "service" : "-service";
   return name;
+}
+
+Result<void> check_reference(std::string_view image, bool has_parent) {
+  const std::string shown = printable(image);
+  const auto components = 1 + std::ranges::count(image, '/');
+  const size_t slash = image.find('/');
+  const std::string_view first = image.substr(0, slash);
+  const bool has_registry =
+      slash != std::string_view::npos &&
+      (first.find_first_of(".:") != std::string_view::npos || first == "localhost");
+  if (image.starts_with("/") || image.starts_with(".") || image.starts_with("~") ||
+      image.ends_with("/") || image.ends_with(".tar") || image.ends_with(".oci")) {
+    return fail(Code::kNotFound, "there is no file or folder {}", shown);
+  }
+  if (has_registry) return {};
+  // Docker Hub's have one slash at most; who has the folder above means a folder.
+  if (components > 2 || (components == 2 && has_parent))
+    return fail(Code::kNotFound, "there is no file or folder {}", shown);
+  if (components == 1 && image.find_first_of(":@") == std::string_view::npos) {
+    return fail(Code::kNotFound,
+                "{0} is no file or folder here and no image of podman; if Docker Hub's image is "
+                "meant, name its tag: hob deploy {0}:latest",
+                shown);
+  }
+  return {};
+}
+
+bool has_waits(std::string_view strategy) {
+  return strategy.starts_with("canary") || strategy.starts_with("linear") ||
+         strategy.find("bake=") != std::string_view::npos;
 }
 
 std::string repository_for(std::string_view name) {

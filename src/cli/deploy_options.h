@@ -44,6 +44,12 @@ struct DeployOptions {
 std::string service_name_for(std::string_view image);
 // kInvalid: App Runner would refuse it.
 Result<void> check_service_name(std::string_view name);
+// Whether what is no file, folder or image here can be meant as another registry's image.
+// `has_parent`: the folder that it would be in exists. kNotFound: it looks like a path, or could be
+// anything; says how to name an image.
+Result<void> check_reference(std::string_view image, bool has_parent);
+// Whether deployments by it stop on their way, until a time is over or somebody promotes them.
+bool has_waits(std::string_view strategy);
 // The repository in our registry for an archive's name or path: lower case, [a-z0-9._-/].
 std::string repository_for(std::string_view name);
 

@@ -17,7 +17,10 @@ TEST(DeployOptions, NamesAServiceAfterItsImage) {
     const char* want;
   };
   for (const Case& c : {
-           Case{"hello.oci.tar", "hello-oci-tar"},
+           Case{"hello.oci.tar", "hello"},
+           Case{"build/images/shop.tar", "shop"},
+           Case{"x.oci.tar", "x-service"},
+           Case{".tar", "tar-service"},
            Case{"registry.example.com:5000/team/my_app:1.2", "my_app"},
            Case{"docker.io/library/nginx@sha256:abc", "nginx"},
            Case{"web", "web-service"},
@@ -28,6 +31,47 @@ TEST(DeployOptions, NamesAServiceAfterItsImage) {
        }) {
     EXPECT_EQ(service_name_for(c.image), c.want) << c.image;
   }
+}
+
+TEST(DeployOptions, TakesForAnImageWhatCannotBeAPath) {
+  struct Case {
+    const char* image;
+    bool has_parent;
+    const char* want;  // empty: it is taken
+  };
+  for (const Case& c : {
+           Case{"docker.io/library/nginx:1.27", false, ""},
+           Case{"nginx:latest", false, ""},
+           Case{"nginx@sha256:abc", false, ""},
+           Case{"team/app", false, ""},
+           Case{"localhost/app", false, ""},
+           Case{"registry.example.com/a/b/c", true, ""},
+           Case{"nosuchfolder", false, "name its tag: hob deploy nosuchfolder:latest"},
+           Case{"team/app", true, "there is no file or folder team/app"},
+           Case{"images/source/nodd", true, "there is no file or folder"},
+           Case{"a/b/c", false, "there is no file or folder"},
+           Case{"/app", false, "there is no file or folder"},
+           Case{"./app", false, "there is no file or folder"},
+           Case{".", false, "there is no file or folder"},
+           Case{"../app", true, "there is no file or folder"},
+           Case{"app/", false, "there is no file or folder"},
+           Case{"app.oci.tar", false, "there is no file or folder"},
+       }) {
+    const Result<void> taken = check_reference(c.image, c.has_parent);
+    if (*c.want == 0)
+      EXPECT_TRUE(taken) << c.image;
+    else if (!taken)
+      EXPECT_NE(taken.error().message.find(c.want), std::string::npos) << taken.error().message;
+    else
+      ADD_FAILURE() << c.image << " was taken";
+  }
+}
+
+TEST(DeployOptions, KnowsWhichStrategiesWait) {
+  for (const char* waits : {"canary 10% 5m", "linear 10% 1m", "blue-green bake=10m"})
+    EXPECT_TRUE(has_waits(waits)) << waits;
+  for (const char* passes : {"", "rolling", "rolling min=50", "blue-green"})
+    EXPECT_FALSE(has_waits(passes)) << passes;
 }
 
 TEST(DeployOptions, KnowsWhatCanNameAService) {

@@ -59,43 +59,8 @@ int main(int argc, char** argv) {
   hob::log::set_process("hob");
   hob::cli::Context context;
   CLI::App program("Hob runs container images as web services, through the tools of AWS.", "hob");
-  program.require_subcommand(1);
-  program.fallthrough();  // --data and --json may stand after the command
-  program.add_option("--data", context.data, "The instance's directory")
-      ->envname("HOB_DATA")
-      ->capture_default_str();
-  program.add_flag("--json", context.json, "Print JSON");
+  hob::cli::add_commands(program, context);
   program.set_version_flag("--version", std::string("hob ") + hob::kVersion);
-  hob::cli::add_up(program, context);
-  hob::cli::add_down(program, context);
-  hob::cli::add_upgrade(program, context);
-  hob::cli::add_status(program, context);
-  hob::cli::add_env(program, context);
-  hob::cli::add_doctor(program, context);
-  hob::cli::add_build(program, context);
-  hob::cli::add_deploy(program, context);
-  hob::cli::add_ps(program, context);
-  hob::cli::add_logs(program, context);
-  hob::cli::add_exec(program, context);
-  hob::cli::add_open(program, context);
-  hob::cli::add_pause(program, context);
-  hob::cli::add_resume(program, context);
-  hob::cli::add_scale(program, context);
-  hob::cli::add_cancel(program, context);
-  hob::cli::add_rollback(program, context);
-  hob::cli::add_promote(program, context);
-  hob::cli::add_deploys(program, context);
-  hob::cli::add_revisions(program, context);
-  hob::cli::add_restart(program, context);
-  hob::cli::add_describe(program, context);
-  hob::cli::add_rm(program, context);
-  hob::cli::add_domain(program, context);
-  hob::cli::add_certificate(program, context);
-  hob::cli::add_trust(program, context);
-  hob::cli::add_registry(program, context);
-  hob::cli::add_kernel(program, context);
-  hob::cli::add_account(program, context);
-  hob::cli::add_aws(program, context);
   if (argc >= 2 && std::string_view(argv[1]) == "help") return print_help(program, argc, argv);
   try {
     program.parse(argc, argv);

@@ -1,9 +1,14 @@
 #include "cli/services.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <boost/asio/signal_set.hpp>
 #include <boost/json.hpp>
+#include <csignal>
 #include <ranges>
 
+#include "cli/deploy_options.h"
 #include "cli/log_tail.h"
 
 namespace hob::cli {
@@ -17,6 +22,7 @@ constexpr Duration kPollInterval{250};
 constexpr Duration kOperationWithin = std::chrono::hours(25);
 // Control may be away for a moment (a restart): asking goes on for so long.
 constexpr Duration kAwayMax{30'000};
+constexpr int kInterruptedExit = 128 + SIGINT;  // as shells have it
 
 ServiceLine line_of(const Instance& instance, const json::object& summary) {
   ServiceLine line{.name = text_at(summary, "ServiceName"),
@@ -54,6 +60,13 @@ const std::string& reason_in(const std::vector<std::string>& events) {
     if (event.find("Failure reason") != std::string::npos) return event;
   }
   return events.back();
+}
+
+// Ctrl-C while an operation is followed.
+[[noreturn]] void leave(const std::string& name, Progress& progress) {
+  progress.line(fmt::format(
+      "it goes on without you: hob deploys {0} shows how far it is, hob cancel {0} ends it", name));
+  _exit(kInterruptedExit);
 }
 
 }  // namespace
@@ -106,8 +119,24 @@ Async<Result<Capacities>> list_capacity(Api api) {
                                                    .awake = count("Awake"),
                                                    .asleep = count("Asleep"),
                                                    .starting = count("Starting")};
+    if (each.as_object().contains("LastDeploymentFailed"))
+      all[text_at(each.as_object(), "ServiceId")].failure =
+          text_at(each.as_object(), "LastDeploymentFailed");
   }
   co_return all;
+}
+
+std::vector<std::string> failed_deployments(const std::vector<ServiceLine>& services,
+                                            const Capacities& capacities) {
+  std::vector<std::string> warnings;
+  for (const ServiceLine& line : services) {
+    const auto found = capacities.find(line.id);
+    if (found == capacities.end() || !found->second.failure || line.status != "RUNNING") continue;
+    warnings.push_back(fmt::format(
+        "{0}: the last deployment failed, the version before serves; see: hob deploys {0}",
+        line.name));
+  }
+  return warnings;
 }
 
 Async<Result<ServiceLine>> find_service(Api api, std::string wanted) {
@@ -125,6 +154,39 @@ Async<Result<ServiceLine>> find_service(Api api, std::string wanted) {
 Async<Result<json::object>> call_on_service(Api api, std::string operation, std::string arn) {
   json::object input = {{"ServiceArn", arn}};
   co_return co_await api.call("apprunner", "AppRunner." + operation, std::move(input));
+}
+
+Async<Result<std::string>> strategy_of(Api api, std::string arn) {
+  json::object input = {{"ResourceArn", std::move(arn)}};
+  HOB_CO_TRY(const json::object answer,
+             co_await api.call("apprunner", "AppRunner.ListTagsForResource", std::move(input)));
+  const json::value* tags = answer.if_contains("Tags");
+  if (tags == nullptr || !tags->is_array()) co_return std::string("rolling");
+  for (const json::value& tag : tags->as_array()) {
+    if (tag.is_object() && text_at(tag.as_object(), "Key") == "hob:strategy")
+      co_return text_at(tag.as_object(), "Value");
+  }
+  co_return std::string("rolling");
+}
+
+void say_strategy(const ServiceLine& service, const std::string& strategy, bool given,
+                  Progress& progress) {
+  if (strategy == "rolling") return;
+  progress.line(fmt::format(
+      "strategy: {}, {}", printable(strategy),
+      given ? "from now on for each deployment of " + service.name
+            : "as it was set before; another: hob scale " + service.name + " --strategy rolling"));
+  if (has_waits(strategy)) {
+    progress.line(fmt::format(
+        "it waits on its way: hob promote {0} leaves the waiting out, hob cancel {0} goes back",
+        service.name));
+  }
+}
+
+Async<Result<void>> check_request(Api api, std::string operation, json::object input) {
+  json::object request = {{"Operation", std::move(operation)}, {"Input", std::move(input)}};
+  HOB_CO_CHECK(co_await api.call("hob", "Hob.CheckRequest", std::move(request)));
+  co_return Result<void>{};
 }
 
 Async<Result<void>> check_settings(Api api, json::array tags) {
@@ -149,6 +211,10 @@ Async<Result<std::string>> await_operation(Api api, ServiceLine service, std::st
 Async<Result<void>> follow_operation(Api api, ServiceLine service, std::string operation_id,
                                      std::string verb, Progress& progress, Instant since) {
   LogTail events(api, log_group(service, LogKind::kEvents), "deployment/" + operation_id);
+  boost::asio::signal_set interrupted(co_await boost::asio::this_coro::executor, SIGINT);
+  interrupted.async_wait([&](const boost::system::error_code& error, int) {
+    if (!error) leave(service.name, progress);
+  });
   const auto started = std::chrono::steady_clock::now();
   auto heard = started;  // last: a step of a deployment may be long, and says so when it begins
   const auto seconds = [&] {
@@ -175,6 +241,7 @@ Async<Result<void>> follow_operation(Api api, ServiceLine service, std::string o
         heard = std::chrono::steady_clock::now();
       }
       if (has_ended(status)) {
+        progress.clear();
         if (status == "SUCCEEDED") co_return Result<void>{};
         const std::string reason = said.empty() ? "" : ": " + printable(reason_in(said));
         co_return fail(Code::kUnavailable,

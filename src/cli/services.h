@@ -4,6 +4,7 @@
 
 #include <boost/json/fwd.hpp>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,22 +36,35 @@ struct Capacity {
   int awake = 0;
   int asleep = 0;  // they have their memory and no CPU, and wake when a request needs them
   int starting = 0;
+  std::optional<std::string> failure{};  // its last deployment failed: why
 };
 using Capacities = std::map<std::string, Capacity>;  // by the service's id
 // Of all services of the account; one that never ran is not named.
 Async<Result<Capacities>> list_capacity(Api api);
+// A sentence for each service that serves although its last deployment failed.
+std::vector<std::string> failed_deployments(const std::vector<ServiceLine>& services,
+                                            const Capacities& capacities);
 // By name, id or ARN. kNotFound: says which there are.
 Async<Result<ServiceLine>> find_service(Api api, std::string wanted);
 // One App Runner call that names the service by its ARN: "PauseService".
 Async<Result<boost::json::object>> call_on_service(Api api, std::string operation, std::string arn);
 
+// How the service's deployments take the requests over, as hob:strategy says it; "rolling".
+Async<Result<std::string>> strategy_of(Api api, std::string arn);
+// Says so where a deployment will stop on its way, and what can be done then.
+void say_strategy(const ServiceLine& service, const std::string& strategy, bool given,
+                  Progress& progress);
+
+// Whether App Runner's operation would take the input; nothing is changed. Of an image it is
+// checked how it is written alone. App Runner's errors.
+Async<Result<void>> check_request(Api api, std::string operation, boost::json::object input);
 // Whether hob: tags ([{Key, Value}]) are what they may be; nothing is changed. kInvalid: says what
 // would be right.
 Async<Result<void>> check_settings(Api api, boost::json::array tags);
 
 // Waits until an operation has ended, showing the service's events as they come. An operation that
 // failed is kUnavailable with its reason. `verb` is for the moment's line: "deploying". Events
-// before `since` are not shown.
+// before `since` are not shown. Ctrl-C ends the program, not the operation, and says so.
 Async<Result<void>> follow_operation(Api api, ServiceLine service, std::string operation_id,
                                      std::string verb, Progress& progress, Instant since = {});
 

@@ -10,9 +10,11 @@
 #include <boost/json.hpp>
 #include <cerrno>
 #include <cstdlib>
+#include <deque>
 
 #include "base/file.h"
 #include "base/process.h"
+#include "cli/words.h"
 
 namespace hob::cli {
 
@@ -26,6 +28,7 @@ constexpr Duration kBuildWithin{2 * 60 * 60 * 1000};  // of all steps, the base 
 constexpr size_t kMessageBytesMax = 1024 * 1024;      // one line of the builder's
 constexpr Duration kClearWithin{60'000};
 constexpr int kProgressFd = 3;
+constexpr size_t kToldLines = 50;  // more than an error repeats
 
 constexpr const char* kStateVariable = "HOB_BUILD_STATE";
 
@@ -50,7 +53,9 @@ Result<fs::path> beside_us(std::initializer_list<const char*> places) {
 // What the builder says, a line of JSON each.
 class Listener {
  public:
-  Listener(Progress& progress, SourceBuild& build) : progress_(progress), build_(build) {}
+  // is_quiet: nobody sees the lines that come before an error.
+  Listener(Progress& progress, SourceBuild& build, bool is_quiet)
+      : progress_(progress), build_(build), is_quiet_(is_quiet) {}
 
   Async<> listen(Fd from) {
     asio::posix::stream_descriptor stream(co_await asio::this_coro::executor, from.release());
@@ -82,14 +87,17 @@ class Listener {
     if (object->contains("stage")) {
       progress_.line(printable(text_at(*object, "stage")));
     } else if (object->contains("line")) {
-      progress_.line("    " + printable(text_at(*object, "line")));
+      told_.push_back(text_at(*object, "line"));
+      if (told_.size() > kToldLines) told_.pop_front();
+      progress_.line("    " + printable(told_.back()));
     } else if (const json::value* result = object->if_contains("result")) {
       take(result->as_object());
     } else if (const json::value* failed = object->if_contains("error")) {
       const json::object& told = failed->as_object();
       failed_ =
           Error{.code = text_at(told, "code") == "invalid" ? Code::kInvalid : Code::kUnavailable,
-                .message = text_at(told, "message")};
+                .message = is_quiet_ ? text_at(told, "message")
+                                     : without_told(text_at(told, "message"), told_)};
     }
   }
 
@@ -107,6 +115,8 @@ class Listener {
 
   Progress& progress_;
   SourceBuild& build_;
+  bool is_quiet_;
+  std::deque<std::string> told_;  // the last lines
   bool done_ = false;
   std::optional<Error> failed_;
 };
@@ -166,7 +176,7 @@ Async<Result<SourceBuild>> build_source(const Context& context, SourcePlace plac
   Fd read_end(ends[0]);
   Fd write_end(ends[1]);
   SourceBuild build{.layout = layout};
-  Listener listener(progress, build);
+  Listener listener(progress, build, context.json);
   AsyncScope scope(co_await asio::this_coro::executor);
   scope.spawn("build progress", listener.listen(std::move(read_end)));
   Command command{

@@ -30,9 +30,10 @@ class Progress {
   void now(const std::string& phase, const std::string& detail = {});
   // Stays.
   void line(const std::string& text);
+  // Takes away what goes on now: before something else is printed.
+  void clear();
 
  private:
-  void clear();
   bool quiet_;
   bool terminal_;
   std::string shown_;

@@ -19,12 +19,17 @@ Failures failures_of(const DeploymentId& deployment, const std::vector<const Tas
 std::string explained(const Task& task, const TaskTemplate& wanted_task) {
   if (task.stopped_reason.starts_with(kReasonUnhealthy) && wanted_task.probe) {
     const link::Probe& probe = *wanted_task.probe;
-    const std::string checked = probe.protocol == link::ProbeProtocol::kHttp
-                                    ? fmt::format("HTTP GET {} on port {}", probe.path, probe.port)
-                                    : fmt::format("TCP port {}", probe.port);
-    return fmt::format(
-        "{}: {} did not answer {} times in a row. Does the application listen on this port?",
-        task.stopped_reason, checked, probe.unhealthy_threshold);
+    std::string_view found = std::string_view(task.stopped_reason).substr(kReasonUnhealthy.size());
+    if (const size_t text = found.find_first_not_of(":; "); text != std::string_view::npos)
+      found.remove_prefix(text);
+    else
+      found = "it was not healthy within the time for its start";
+    return fmt::format("Health check failed on protocol `{}`{} [Port: '{}'], {} times in a row: {}",
+                       probe.protocol == link::ProbeProtocol::kHttp ? "HTTP" : "TCP",
+                       probe.protocol == link::ProbeProtocol::kHttp
+                           ? fmt::format(" [Path: '{}']", probe.path)
+                           : "",
+                       probe.port, probe.unhealthy_threshold, found);
   }
   const std::string reason = task.stopped_reason.empty() ? "The task stopped" : task.stopped_reason;
   if (task.exit_code) return fmt::format("{} (exit code {})", reason, *task.exit_code);

@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "aws/apprunner/handler.h"
 #include "base/certificate.h"
 #include "cluster/keys.h"
 #include "cluster/records.h"
@@ -83,19 +84,46 @@ Result<std::string> wanted(const json::object& input, std::string_view name,
   return std::string(value->as_string());
 }
 
+// App Runner's requests read and checked, without their effect.
+class DryRun final : public aws::apprunner::Handler {
+ public:
+  explicit DryRun(runner::Api& runner) : runner_(runner) {}
+
+  Async<Result<aws::apprunner::CreateServiceResponse>> create_service(
+      aws::apprunner::CreateServiceRequest request, aws::Caller) override {
+    HOB_CO_CHECK(runner_.check_creation(request));
+    co_return aws::apprunner::CreateServiceResponse{};
+  }
+  Async<Result<aws::apprunner::UpdateServiceResponse>> update_service(
+      aws::apprunner::UpdateServiceRequest request, aws::Caller caller) override {
+    HOB_CO_CHECK(co_await runner_.check_update(std::move(request), std::move(caller)));
+    co_return aws::apprunner::UpdateServiceResponse{};
+  }
+
+ private:
+  runner::Api& runner_;
+};
+
 class HobService final : public aws::Service {
  public:
   HobService(identity::Directory& directory, image::Catalog& catalog, runner::Api& runner,
              store::Store& store)
-      : directory_(directory), catalog_(catalog), runner_(runner), store_(store) {}
+      : directory_(directory),
+        catalog_(catalog),
+        runner_(runner),
+        store_(store),
+        dry_run_(runner),
+        dry_service_(aws::apprunner::make_service(dry_run_)) {}
 
   const aws::ServiceModel& model() const override { return kModel; }
   std::vector<std::string_view> operations() const override {
     return {
-        "CancelOperation",     "CheckSettings",      "CreateAccount",    "DeleteCertificate",
-        "DeleteRegistryLogin", "ListAccounts",       "ListCertificates", "ListDomains",
-        "ListOperations",      "ListRegistryLogins", "ListRevisions",    "ListServiceCapacity",
-        "PromoteOperation",    "PutCertificate",     "PutRegistryLogin", "RollBack",
+        "CancelOperation",     "CheckRequest",       "CheckSettings",
+        "CreateAccount",       "DeleteCertificate",  "DeleteRegistryLogin",
+        "ListAccounts",        "ListCertificates",   "ListDomains",
+        "ListOperations",      "ListRegistryLogins", "ListRevisions",
+        "ListServiceCapacity", "PromoteOperation",   "PutCertificate",
+        "PutRegistryLogin",    "RollBack",
     };
   }
 
@@ -113,12 +141,13 @@ class HobService final : public aws::Service {
     if (call.operation == "ListOperations") co_return co_await list_operations(input, caller);
     if (call.operation == "ListRevisions") co_return co_await list_revisions(input, caller);
     if (call.operation == "RollBack") co_return co_await roll_back(input, caller);
+    if (call.operation == "CheckRequest") co_return co_await check_request(input, caller);
     if (call.operation == "CheckSettings") co_return check_settings(input);
     if (call.operation == "PutCertificate") co_return co_await put_certificate(input, caller);
     if (call.operation == "DeleteCertificate") co_return co_await delete_certificate(input, caller);
     if (call.operation == "ListCertificates") co_return co_await list_certificates(caller);
     if (call.operation == "ListDomains") co_return co_await list_domains(input, caller);
-    if (call.operation == "ListServiceCapacity") co_return co_await list_capacity(caller.account);
+    if (call.operation == "ListServiceCapacity") co_return co_await list_capacity(caller);
     if (caller.account != kFirstAccount) {
       co_return refuse("AccessDeniedException", "only the first account manages accounts");
     }
@@ -236,6 +265,7 @@ class HobService final : public aws::Service {
                       {"Digest", line.revision.digest},
                       {"CreatedAt", epoch_seconds(line.revision.created_at)},
                       {"State", runner::word(line.revision.state)},
+                      {"Cancelled", line.revision.cancelled},
                       {"HostName", line.host_name},
                       {"Percent", line.percent},
                       {"Kept", line.kept},
@@ -256,6 +286,18 @@ class HobService final : public aws::Service {
                co_await runner_.roll_back(std::move(arn), to, caller));
     co_return json::serialize(
         json::object{{"OperationId", operation.id}, {"Revision", operation.rolls_back_to}});
+  }
+
+  // Whether App Runner's operation would take the input; of an image is checked how it is written
+  // alone.
+  Async<Result<std::string>> check_request(const json::object& input, const aws::Caller& caller) {
+    HOB_CO_TRY(std::string operation, wanted(input, "Operation"));
+    const json::value* wanted_input = input.if_contains("Input");
+    if (wanted_input == nullptr || !wanted_input->is_object())
+      co_return refuse("ValidationException", "Input is missing");
+    aws::Call call{.operation = std::move(operation), .body = json::serialize(*wanted_input)};
+    HOB_CO_CHECK(co_await dry_service_->call(std::move(call), caller));
+    co_return std::string("{}");
   }
 
   static Result<std::string> check_settings(const json::object& input) {
@@ -328,7 +370,8 @@ class HobService final : public aws::Service {
     co_return json::serialize(json::object{{"Domains", std::move(list)}});
   }
 
-  Async<Result<std::string>> list_capacity(std::string account) {
+  Async<Result<std::string>> list_capacity(const aws::Caller& caller) {
+    const std::string& account = caller.account;
     struct Capacity {
       int desired = 0;
       int awake = 0;
@@ -363,13 +406,17 @@ class HobService final : public aws::Service {
       else
         ++of->second.awake;
     }
+    HOB_CO_TRY(const auto failed, co_await runner_.failed_deployments(caller));
     json::array list;
     for (const auto& [id, capacity] : capacities) {
-      list.push_back({{"ServiceId", id},
-                      {"Desired", capacity.desired},
-                      {"Awake", capacity.awake},
-                      {"Asleep", capacity.asleep},
-                      {"Starting", capacity.starting}});
+      json::object shown = {{"ServiceId", id},
+                            {"Desired", capacity.desired},
+                            {"Awake", capacity.awake},
+                            {"Asleep", capacity.asleep},
+                            {"Starting", capacity.starting}};
+      if (const auto why = failed.find(id); why != failed.end())
+        shown["LastDeploymentFailed"] = why->second.reason;
+      list.push_back(std::move(shown));
     }
     co_return json::serialize(json::object{{"Services", std::move(list)}});
   }
@@ -378,6 +425,8 @@ class HobService final : public aws::Service {
   image::Catalog& catalog_;
   runner::Api& runner_;
   store::Store& store_;
+  DryRun dry_run_;
+  std::unique_ptr<aws::Service> dry_service_;
 };
 
 }  // namespace

@@ -110,7 +110,7 @@ TEST(Agent, SaysWhatWasTriedWhenATaskNeverBecomesHealthy) {
     EXPECT_EQ(report.reason,
               "Task failed container health checks: TCP connect to port 8080: Connection refused; "
               "nothing listens on "
-              "port 8080; the container listens on port 3000");
+              "port 8080; the container listens on port 3000: hob deploy --port 3000");
     EXPECT_EQ(report.last_lines, std::vector<std::string>{"start 1"});
     EXPECT_EQ(report.permanent, true) << "it serves elsewhere";
   });

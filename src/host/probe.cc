@@ -47,7 +47,7 @@ Async<Result<void>> ask_http(Socket& socket, std::string path, std::string autho
         *head = {};
         continue;
       }
-      co_return fail(Code::kUnavailable, "the status was {}, 200 to 399 is healthy", head->code);
+      co_return fail(Code::kUnavailable, "the answer was {}, 200 to 399 is healthy", head->code);
     }
     const size_t had = answer.size();
     if (had >= kAnswerBytesMax) co_return fail(Code::kUnavailable, "the answer's head is too long");

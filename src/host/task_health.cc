@@ -74,14 +74,20 @@ void TaskActor::describe_unhealthy() {
   const auto has = [](const std::vector<int>& list, int port) {
     return std::find(list.begin(), list.end(), port) != list.end();
   };
-  if (has(ports.reachable, wanted)) return;
+  if (has(ports.reachable, wanted)) {
+    // It answers, and not as wanted, or not in time: its port is right.
+    if (view_.assignment.probe->protocol == link::ProbeProtocol::kHttp)
+      text += ". Another path is chosen by: hob deploy --health-path /";
+    return;
+  }
   text += fmt::format("; nothing listens on port {}", wanted);
   if (has(ports.loopback_only, wanted)) {
     text += fmt::format(
         " but on 127.0.0.1:{}, which only the container itself can reach: listen on 0.0.0.0",
         wanted);
   } else if (!ports.reachable.empty()) {
-    text += fmt::format("; the container listens on port {}", join(ports.reachable));
+    text += fmt::format("; the container listens on port {}: hob deploy --port {}",
+                        join(ports.reachable), ports.reachable.front());
   }
   // It had all its time, is up, and serves somewhere: more time would not bring it here.
   const bool serves_elsewhere = has(ports.loopback_only, wanted) || !ports.reachable.empty();

@@ -25,6 +25,43 @@ std::unexpected<Error> wrong_state(const char* done, const RunnerService& servic
       fmt::format("Service cannot be {} in the current state: {}.", done, word(service.status)));
 }
 
+template <class Request>
+ConfigurationRequest parts_of(const Request& request) {
+  const auto value_or_null = [](const auto& member) { return member ? &*member : nullptr; };
+  ConfigurationRequest parts{.instance = value_or_null(request.instance_configuration),
+                             .health = value_or_null(request.health_check_configuration),
+                             .network = value_or_null(request.network_configuration),
+                             .observability = value_or_null(request.observability_configuration)};
+  if constexpr (std::is_same_v<Request, CreateServiceRequest>)
+    parts.source = &request.source_configuration;
+  else
+    parts.source = value_or_null(request.source_configuration);
+  return parts;
+}
+
+// What a request alone says of a new service.
+struct Asked {
+  Configuration configuration{};
+  std::map<std::string, std::string> tags{};
+};
+
+Result<Asked> asked_by(const CreateServiceRequest& request, const Images& images) {
+  if (request.encryption_configuration) {
+    return invalid_request_exception(
+        "Keys of your own (EncryptionConfiguration) aren't supported by this version of Hob yet.");
+  }
+  Asked asked;
+  HOB_TRY(asked.configuration, apply_request({}, parts_of(request), images));
+  HOB_TRY(asked.tags,
+          apply_tags({}, request.tags.value_or(std::vector<Tag>{}), TaggedKind::kService));
+  return asked;
+}
+
+bool may_be_updated(const RunnerService& service) {
+  return service.status == ServiceStatus::kRunning ||
+         service.status == ServiceStatus::kCreateFailed;
+}
+
 // Ascending keys that show the newest first.
 std::string newest_first(Instant at, const std::string& id) {
   return fmt::format("{:020}{}", INT64_MAX - at.time_since_epoch().count(), id);
@@ -84,20 +121,8 @@ Async<Result<std::vector<runner::Service>>> Api::services_of_account(std::string
 Async<Result<CreateServiceResponse>> Api::create_service(CreateServiceRequest request,
                                                          aws::Caller caller) {
   const std::string& account = caller.account;
-  if (request.encryption_configuration) {
-    co_return invalid_request_exception(
-        "Keys of your own (EncryptionConfiguration) aren't supported by this version of Hob yet.");
-  }
-  const auto value_or_null = [](const auto& member) { return member ? &*member : nullptr; };
-  const ConfigurationRequest parts{
-      .source = &request.source_configuration,
-      .instance = value_or_null(request.instance_configuration),
-      .health = value_or_null(request.health_check_configuration),
-      .network = value_or_null(request.network_configuration),
-      .observability = value_or_null(request.observability_configuration)};
-  HOB_CO_TRY(const Configuration configuration, apply_request({}, parts, images_));
-  HOB_CO_TRY(const auto tags,
-             apply_tags({}, request.tags.value_or(std::vector<Tag>{}), TaggedKind::kService));
+  HOB_CO_TRY(const Asked asked, asked_by(request, images_));
+  const auto& [configuration, tags] = asked;
   HOB_CO_CHECK(co_await check_isolation(tags));
 
   for (int attempt = 0; attempt < kConflictRetriesMax; ++attempt) {
@@ -219,18 +244,13 @@ Async<Result<UpdateServiceResponse>> Api::update_service(UpdateServiceRequest re
         .name = chosen.value.name, .revision = chosen.value.revision, .id = chosen.value.id};
     max_size = chosen.value.max_size;
   }
-  const auto value_or_null = [](const auto& member) { return member ? &*member : nullptr; };
-  const ConfigurationRequest parts{
-      .source = value_or_null(request.source_configuration),
-      .instance = value_or_null(request.instance_configuration),
-      .health = value_or_null(request.health_check_configuration),
-      .network = value_or_null(request.network_configuration),
-      .observability = value_or_null(request.observability_configuration)};
+  if (request.tags) {
+    HOB_CO_TRY(auto given, apply_tags({}, *request.tags, TaggedKind::kService));
+    HOB_CO_CHECK(co_await check_isolation(std::move(given)));
+  }
+  const ConfigurationRequest parts = parts_of(request);
   const Change change = [&](RunnerService& service) -> Result<void> {
-    if (service.status != ServiceStatus::kRunning &&
-        service.status != ServiceStatus::kCreateFailed) {
-      return wrong_state("updated", service);
-    }
+    if (!may_be_updated(service)) return wrong_state("updated", service);
     auto tags = service.tags;
     if (request.tags) {
       HOB_TRY(tags, apply_tags(std::move(tags), *request.tags, TaggedKind::kService));
@@ -256,6 +276,18 @@ Async<Result<UpdateServiceResponse>> Api::update_service(UpdateServiceRequest re
                                                std::move(caller), change));
   co_return UpdateServiceResponse{.service = runner::show(begun.service),
                                   .operation_id = begun.operation.id};
+}
+
+Result<void> Api::check_creation(const CreateServiceRequest& request) const {
+  HOB_CHECK(asked_by(request, images_));
+  return {};
+}
+
+Async<Result<void>> Api::check_update(UpdateServiceRequest request, aws::Caller caller) {
+  HOB_CO_TRY(const auto stored, co_await find_service(request.service_arn, std::move(caller)));
+  if (!may_be_updated(stored.value)) co_return wrong_state("updated", stored.value);
+  HOB_CO_CHECK(apply_request(stored.value.configuration, parts_of(request), images_));
+  co_return Result<void>{};
 }
 
 Async<Result<DeleteServiceResponse>> Api::delete_service(DeleteServiceRequest request,

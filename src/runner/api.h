@@ -7,6 +7,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -119,6 +120,12 @@ class Api final : public aws::apprunner::Handler {
   Async<Result<aws::apprunner::DisassociateCustomDomainResponse>> disassociate_custom_domain(
       aws::apprunner::DisassociateCustomDomainRequest request, aws::Caller caller) override;
 
+  // Whether create_service or update_service would take the request now, for all that can be known
+  // before an image is there. Nothing is changed. Errors as theirs.
+  Result<void> check_creation(const aws::apprunner::CreateServiceRequest& request) const;
+  Async<Result<void>> check_update(aws::apprunner::UpdateServiceRequest request,
+                                   aws::Caller caller);
+
   // Not AWS's; in api_revisions.cc. Errors are App Runner's shapes.
 
   // Asks the operation in progress to end without effect; the answer is its record. It may still
@@ -129,6 +136,8 @@ class Api final : public aws::apprunner::Handler {
   Async<Result<Operation>> promote_operation(std::string arn, aws::Caller caller);
   // The last kOperationsKept, newest first.
   Async<Result<std::vector<Operation>>> operations(std::string arn, aws::Caller caller);
+  // Of the account's services whose last deployment failed, by the service's id: that deployment.
+  Async<Result<std::map<std::string, Operation>>> failed_deployments(aws::Caller caller);
   // What each deployment made, oldest first; the last kRevisionsKept.
   Async<Result<std::vector<RevisionLine>>> list_revisions(std::string arn, aws::Caller caller);
   // Begins a deployment of an earlier revision, its image by digest; nullopt: the one before that

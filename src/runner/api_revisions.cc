@@ -101,6 +101,22 @@ Async<Result<std::vector<Operation>>> Api::operations(std::string arn, aws::Call
   co_return all;
 }
 
+Async<Result<std::map<std::string, Operation>>> Api::failed_deployments(aws::Caller caller) {
+  HOB_CO_TRY(const store::Listing listing, co_await store_.list(operations_of(caller.account)));
+  std::map<std::string, Operation> last;
+  for (const store::Entry& entry : listing.entries) {
+    auto operation = decode_operation(entry.value);
+    if (!operation || !is_rollout(operation->type) || !operation->ended_at) continue;
+    const auto [at, is_first] = last.try_emplace(operation->service, *operation);
+    if (!is_first && at->second.started_at < operation->started_at)
+      at->second = std::move(*operation);
+  }
+  std::erase_if(last, [](const auto& each) {
+    return each.second.status == OperationStatus::kSucceeded || each.second.cancel_requested_at;
+  });
+  co_return last;
+}
+
 Async<Result<std::vector<RevisionLine>>> Api::list_revisions(std::string arn, aws::Caller caller) {
   HOB_CO_TRY(const auto stored, co_await find_service(std::move(arn), caller));
   const runner::Service& service = stored.value;

@@ -18,11 +18,6 @@ namespace {
 
 using cluster::RolloutState;
 
-bool is_rollout(OperationType type) {
-  return type == OperationType::kCreateService || type == OperationType::kUpdateService ||
-         type == OperationType::kStartDeployment || type == OperationType::kResumeService;
-}
-
 const char* trigger(OperationType type) {
   switch (type) {
     case OperationType::kCreateService:
@@ -444,16 +439,18 @@ void Decision::cancel() {
 
 void Decision::put_revision(RevisionState state, std::string digest) {
   const cluster::Deployment* mine = own_deployment();
-  revision_ = Revision{.number = operation_->revision,
-                       .account = service_.account,
-                       .service = service_.id,
-                       .configuration = service_.configuration,
-                       .digest = std::move(digest),
-                       .operation = operation_->id,
-                       .created_at = operation_->started_at,
-                       .state = state,
-                       .settings = mine != nullptr ? cluster::settings_of(*view_.cluster, *mine)
-                                                   : request_settings(service_.tags)};
+  revision_ = Revision{
+      .number = operation_->revision,
+      .account = service_.account,
+      .service = service_.id,
+      .configuration = service_.configuration,
+      .digest = std::move(digest),
+      .operation = operation_->id,
+      .created_at = operation_->started_at,
+      .state = state,
+      .settings = mine != nullptr ? cluster::settings_of(*view_.cluster, *mine)
+                                  : request_settings(service_.tags),
+      .cancelled = state == RevisionState::kFailed && operation_->cancel_requested_at.has_value()};
 }
 
 void Decision::make_revision(const cluster::Deployment& serves) {

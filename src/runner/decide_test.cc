@@ -816,6 +816,14 @@ TEST(Decide, ARolloutsStepsAreInItsRecordAndItsLog) {
       told(shifting(1)),
       "SCALE_UP SUCCEEDED 0; PRODUCTION_TRAFFIC_SHIFT 10%  7; [AppRunner] 10% of the requests "
       "go to revision 2, for 5m.");
+  EXPECT_EQ(
+      told(with(shifting(1),
+                [](RunnerView& view) {
+                  view.cluster->deployments[0].step_at =
+                      Instant(std::chrono::hours(24 * 365) + 90s);
+                })),
+      "SCALE_UP SUCCEEDED 0; PRODUCTION_TRAFFIC_SHIFT 10%  7; [AppRunner] 10% of the requests "
+      "go to revision 2, for 5m (until 00:06:30 UTC).");
   EXPECT_EQ(told(shifting(2)),
             "SCALE_UP SUCCEEDED 0; BAKE_TIME  7; [AppRunner] All requests go to revision 2, for 1h "
             "with the version before ready.");

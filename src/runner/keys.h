@@ -34,8 +34,11 @@ inline std::string services_of(std::string_view account) {
 inline std::string service_key(std::string_view account, std::string_view id) {
   return services_of(account).append(id);
 }
+inline std::string operations_of(std::string_view account) {
+  return std::string(kOperationsPrefix).append(account).append("/");
+}
 inline std::string operations_of(std::string_view account, std::string_view service) {
-  return std::string(kOperationsPrefix).append(account).append("/").append(service).append("/");
+  return operations_of(account).append(service).append("/");
 }
 inline std::string operation_key(std::string_view account, std::string_view service,
                                  std::string_view id) {

@@ -181,10 +181,11 @@ struct Revision {
   Instant created_at{};
   RevisionState state = RevisionState::kSucceeded;
   std::optional<link::RequestSettings> settings{};  // absent: an older version's, not known
+  bool cancelled = false;  // kFailed, and because somebody wanted it to end
 };
 BOOST_DESCRIBE_STRUCT(Revision, (),
                       (number, account, service, configuration, digest, operation, created_at,
-                       state, settings))
+                       state, settings, cancelled))
 
 enum class DomainStatus {
   kCreating,

@@ -12,6 +12,18 @@ namespace hob::runner {
 using cluster::DeploymentStrategy;
 using cluster::RolloutState;
 
+namespace {
+
+// "13:45:10 UTC": a step waits a day at most.
+std::string time_of_day(Instant at) { return iso8601(at).substr(11, 8) + " UTC"; }
+
+}  // namespace
+
+bool is_rollout(OperationType type) {
+  return type == OperationType::kCreateService || type == OperationType::kUpdateService ||
+         type == OperationType::kStartDeployment || type == OperationType::kResumeService;
+}
+
 DeploymentId deployment_of(const Operation& operation) {
   if (!operation.deployment.empty()) return DeploymentId{operation.deployment};
   std::string id = operation.id;
@@ -142,7 +154,9 @@ std::string step_line(const cluster::Deployment& deployment, int revision) {
                                 ? std::string("All requests go")
                                 : fmt::format("{}% of the requests go", phases[at].percent);
   if (wait == Duration(0)) return fmt::format("{} to revision {}.", share, revision);
-  return fmt::format("{} to revision {}, for {}{}.", share, revision, show(wait),
+  const std::string until =
+      deployment.step_at ? fmt::format(" (until {})", time_of_day(*deployment.step_at + wait)) : "";
+  return fmt::format("{} to revision {}, for {}{}{}.", share, revision, show(wait), until,
                      phases[at].percent == 100 ? " with the version before ready" : "");
 }
 

@@ -15,6 +15,9 @@ namespace hob::runner {
 // Where hob:keep-previous is not set. As Heroku's releases and most people's second thoughts: soon.
 inline constexpr Duration kKeepPrevious = std::chrono::minutes(15);
 
+// Whether such an operation starts tasks, and may fail by them.
+bool is_rollout(OperationType type);
+
 // The cluster deployment an operation makes or brings back.
 DeploymentId deployment_of(const Operation& operation);
 // nullptr: cluster has none (any more).

@@ -73,8 +73,13 @@ refused("ResourceNotFoundException", runner.describe_service, text="no such serv
 refused("InternalServiceErrorException", runner.list_services, status=500)
 refused("UnsupportedOperationException", runner.create_vpc_connector, VpcConnectorName="conn", Subnets=["subnet-1"],
         text="Hob does not do apprunner:CreateVpcConnector yet; the README lists what it does.")
-refused("UnknownOperationException", client("ssm").describe_parameters)
-refused("InvalidAction", client("iam", region_name="us-east-1").list_users)
+ours = "it has: apprunner, ecr, sts."
+refused("UnknownOperationException", client("ssm").describe_parameters, text=f"Hob does not have the service 'ssm'; {ours}")
+refused("UnknownOperationException", client("lambda").list_functions)
+refused("InvalidAction", client("s3").list_buckets, text=f"Hob does not have the service 's3'; {ours}")
+refused("InvalidAction", client("s3").get_object, Bucket="b", Key="k")
+refused("InvalidAction", client("iam", region_name="us-east-1").list_users,
+        text=f"Hob does not have the service 'iam'; {ours}")
 
 # Query.
 identity = sts.get_caller_identity()
