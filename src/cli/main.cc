@@ -91,6 +91,7 @@ int main(int argc, char** argv) {
   hob::cli::add_domain(program, context);
   hob::cli::add_certificate(program, context);
   hob::cli::add_trust(program, context);
+  hob::cli::add_connection(program, context);
   hob::cli::add_registry(program, context);
   hob::cli::add_kernel(program, context);
   hob::cli::add_account(program, context);

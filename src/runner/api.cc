@@ -87,6 +87,7 @@ Async<Result<CreateServiceResponse>> Api::create_service(CreateServiceRequest re
     co_return invalid_request_exception(
         "Keys of your own (EncryptionConfiguration) aren't supported by this version of Hob yet.");
   }
+  HOB_CO_CHECK(co_await complete_observability(request.observability_configuration, caller));
   const auto value_or_null = [](const auto& member) { return member ? &*member : nullptr; };
   const ConfigurationRequest parts{
       .source = &request.source_configuration,
@@ -217,6 +218,7 @@ Async<Result<UpdateServiceResponse>> Api::update_service(UpdateServiceRequest re
         .name = chosen.value.name, .revision = chosen.value.revision, .id = chosen.value.id};
     max_size = chosen.value.max_size;
   }
+  HOB_CO_CHECK(co_await complete_observability(request.observability_configuration, caller));
   const auto value_or_null = [](const auto& member) { return member ? &*member : nullptr; };
   const ConfigurationRequest parts{
       .source = value_or_null(request.source_configuration),
