@@ -21,8 +21,8 @@ _hob() {
     up) mapfile -t COMPREPLY < <(compgen -W "--region --api-port --http-port --https-port --store --public --detach --isolation --cpu-overcommit --memory-overcommit --data" -- "$current") ;;
     down) mapfile -t COMPREPLY < <(compgen -W "--purge --data" -- "$current") ;;
     upgrade) mapfile -t COMPREPLY < <(compgen -W "--drain-timeout --json --data" -- "$current") ;;
-    build) mapfile -t COMPREPLY < <(compgen -W "--output --json" -- "$current"; compgen -d -- "$current") ;;
-    deploy) mapfile -t COMPREPLY < <(compgen -W "--name --port --env --cpu --memory --health-path --command --request-timeout --idle-timeout --min-size --min-size-schedule --sleep-after --stop-after --protocol --sticky --strategy --keep-previous --auto-deploy --no-wait --json" -- "$current")
+    build) mapfile -t COMPREPLY < <(compgen -W "--output --source-directory --json" -- "$current"; compgen -d -- "$current") ;;
+    deploy) mapfile -t COMPREPLY < <(compgen -W "--source-directory --name --port --env --cpu --memory --health-path --command --request-timeout --idle-timeout --min-size --min-size-schedule --sleep-after --stop-after --protocol --sticky --strategy --keep-previous --auto-deploy --no-wait --json" -- "$current")
             mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current") ;;
     logs) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --follow --lines --since --events --timestamps" -- "$current") ;;
     scale) mapfile -t COMPREPLY < <(compgen -W "$(_hob_services) --min-size --max-size --concurrency --sleep-after --stop-after --min-size-schedule --strategy --keep-previous --sticky --json" -- "$current") ;;

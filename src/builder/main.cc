@@ -1,7 +1,8 @@
-// hob-build: one build, from a source folder to an OCI image layout. Root.
+// hob-build: one build, from a source folder or a git repository to an OCI image layout. Root.
 //
 //   hob-build --source DIR --output DIR --state DIR --runtimes DIR [--label NAME=VALUE]…
 //     [--progress-fd N]
+//   hob-build --git URL [--reference REF] [--source-directory DIR] …     instead of --source
 //   hob-build --state DIR --clear       what killed builds left
 //
 // Says what it does as lines of JSON on stdout, or the descriptor it is given: {"stage": …},
@@ -22,6 +23,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/json.hpp>
 #include <cerrno>
+#include <optional>
 #include <thread>
 
 #include "aws/utf8.h"
@@ -29,6 +31,7 @@
 #include "base/version.h"
 #include "builder/build.h"
 #include "builder/build_slot.h"
+#include "builder/git_source.h"
 #include "network/dns_forwarder.h"
 
 namespace {
@@ -43,6 +46,7 @@ void on_signal(int /*number*/) { cancelled.store(true); }
 
 struct Options {
   fs::path source{};
+  hob::builder::GitRequest git{};  // instead of `source`
   fs::path output{};
   fs::path state{};
   fs::path runtimes{};
@@ -92,13 +96,26 @@ class NameServer {
 };
 
 Result<hob::builder::BuildResult> build(const Options& options) {
-  HOB_TRY(const std::unique_ptr<hob::builder::Source> source,
-          hob::builder::open_folder(options.source));
+  HOB_TRY(const hob::builder::BuildStore store, hob::builder::BuildStore::open(options.state));
+  fs::path folder = options.source;
+  std::map<std::string, std::string> labels;
+  std::optional<hob::builder::FetchFolder> place;
+  if (!options.git.url.empty()) {
+    HOB_TRY(hob::builder::FetchFolder made, hob::builder::FetchFolder::make());
+    place.emplace(std::move(made));
+    HOB_TRY(const hob::builder::GitCheckout checkout,
+            hob::builder::fetch_git(options.git, *place, cancelled, [](std::string_view text) {
+              say({{"stage", text}});
+            }));
+    folder = checkout.folder;
+    labels = {{"org.opencontainers.image.revision", checkout.commit},
+              {"org.opencontainers.image.source", checkout.url}};
+  }
+  HOB_TRY(const std::unique_ptr<hob::builder::Source> source, hob::builder::open_folder(folder));
   HOB_TRY(const std::vector<hob::builder::Runtime> runtimes,
           hob::builder::load_runtimes(options.runtimes));
   HOB_TRY(hob::builder::Recipe recipe, hob::builder::make_recipe(*source, runtimes));
   for (const std::string& reason : recipe.reasons) say({{"stage", reason}});
-  HOB_TRY(const hob::builder::BuildStore store, hob::builder::BuildStore::open(options.state));
   HOB_TRY(const std::unique_ptr<hob::builder::BuildSlot> slot,
           hob::builder::BuildSlot::take(options.state));
   HOB_TRY(const std::unique_ptr<NameServer> names, NameServer::start(slot->vpc()));
@@ -119,8 +136,10 @@ Result<hob::builder::BuildResult> build(const Options& options) {
                                           [](std::string_view text) {
                                             say({{"line", text}});
                                           }};
-  hob::builder::BuildRequest request{
-      .source = source.get(), .recipe = std::move(recipe), .output = options.output};
+  hob::builder::BuildRequest request{.source = source.get(),
+                                     .recipe = std::move(recipe),
+                                     .output = options.output,
+                                     .labels = std::move(labels)};
   for (const std::string& label : options.labels) {
     const size_t equals = label.find('=');
     request.labels[label.substr(0, equals)] =
@@ -144,7 +163,11 @@ int main(int argc, char** argv) {
   program.set_version_flag("--version", std::string("hob-build ") + hob::kVersion);
   CLI::Option* clear = program.add_flag("--clear", options.clear);
   program.add_option("--state", options.state)->required();
-  program.add_option("--source", options.source)->excludes(clear);
+  CLI::Option* source = program.add_option("--source", options.source)->excludes(clear);
+  CLI::Option* git =
+      program.add_option("--git", options.git.url)->excludes(clear)->excludes(source);
+  program.add_option("--reference", options.git.reference)->needs(git);
+  program.add_option("--source-directory", options.git.directory)->needs(git);
   program.add_option("--output", options.output)->excludes(clear);
   program.add_option("--runtimes", options.runtimes)->excludes(clear);
   program.add_option("--label", options.labels);

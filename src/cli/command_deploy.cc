@@ -68,13 +68,13 @@ Async<Result<std::optional<ArchiveImage>>> from_podman(std::string image,
 
 // An image identifier for the API, after pushing what is local.
 Async<Result<std::string>> bring_image(const Context& context, Api& api, DeployOptions& options,
-                                       Progress& progress) {
+                                       std::optional<SourcePlace> source, Progress& progress) {
   const std::string& image = options.image;
   std::error_code error;
-  if (is_source_folder(image)) {
+  if (source) {
     HOB_CO_TRY(TemporaryDirectory directory, TemporaryDirectory::make());
     HOB_CO_TRY(const SourceBuild built,
-               co_await build_source(context, image, directory.path() / "image", progress));
+               co_await build_source(context, *source, directory.path() / "image", progress));
     if (options.port == 0) options.port = built.port;
     options.secrets = built.secrets;
     HOB_CO_TRY(const ArchiveImage archive, open_archive_image(built.layout));
@@ -123,17 +123,15 @@ Async<void> first_answer(const ServiceLine& service, const Instance& instance, P
 Async<Result<void>> deploy(const Context& context, DeployOptions options) {
   HOB_CO_TRY(Api api, Api::open(context));
   Progress progress(context.json);
-  if (options.name.empty()) {
-    const bool source = is_source_folder(options.image);
-    options.name = service_name_for(
-        source ? std::filesystem::weakly_canonical(options.image).filename().string()
-               : options.image);
-  }
+  HOB_CO_TRY(const std::optional<SourcePlace> source,
+             source_place(options.image, options.source_directory));
+  if (options.name.empty())
+    options.name = service_name_for(source ? source_name(*source) : options.image);
   // Before an image is built and pushed for nothing.
   HOB_CO_CHECK(check_service_name(options.name));
   HOB_CO_CHECK(create_input(options, options.image));
   HOB_CO_CHECK(co_await check_settings(api, tags_of(options)));
-  HOB_CO_TRY(std::string identifier, co_await bring_image(context, api, options, progress));
+  HOB_CO_TRY(std::string identifier, co_await bring_image(context, api, options, source, progress));
   HOB_CO_TRY(std::optional<ServiceLine> existing, co_await service_named(api, options.name));
   std::string target = "AppRunner.CreateService";
   json::object input;
@@ -189,13 +187,16 @@ Async<Result<void>> deploy(const Context& context, DeployOptions options) {
 void add_deploy(CLI::App& program, Context& context) {
   auto options = std::make_shared<DeployOptions>();
   CLI::App* command = program.add_subcommand(
-      "deploy", "Run an image or a source folder as a service (or a new version of it)");
+      "deploy", "Run an image or a source as a service (or a new version of it)");
   command
       ->add_option(
           "image", options->image,
-          "A folder with an application's source, an OCI or docker archive, an OCI layout, "
-          "an image of podman, or a reference to a registry")
+          "A folder with an application's source, a git repository's address "
+          "(https://HOST/REPOSITORY.git#BRANCH), an OCI or docker archive, an OCI layout, an image "
+          "of podman, or a reference to a registry")
       ->required();
+  command->add_option("--source-directory", options->source_directory,
+                      "Of the application, within the repository");
   command->add_option("--name", options->name, "The service's name (from the image's)");
   command->add_option("--port", options->port, "Where the program listens (8080)")
       ->check(CLI::Range(1, 65535));

@@ -13,7 +13,8 @@
 namespace hob::cli {
 
 struct DeployOptions {
-  std::string image{};
+  std::string image{};  // or a source
+  std::string source_directory{};
   std::string name{};
   int port = 0;                            // 0: 8080, or what the service has
   std::vector<std::string> environment{};  // "K=V"

@@ -113,12 +113,41 @@ class Listener {
 
 }  // namespace
 
-bool is_source_folder(const fs::path& path) {
+Result<std::optional<SourcePlace>> source_place(const std::string& named,
+                                                const std::string& directory) {
+  if (named.starts_with("https://") || named.starts_with("http://")) {
+    const size_t mark = named.find('#');
+    return SourcePlace{.git = named.substr(0, mark),
+                       .reference = mark == std::string::npos ? "" : named.substr(mark + 1),
+                       .directory = directory};
+  }
+  if (named.starts_with("ssh://") || named.starts_with("git://") || named.starts_with("git@")) {
+    return fail(Code::kInvalid,
+                "{}: repositories are fetched by https:// and http:// alone; a private one with a "
+                "token in HOB_GIT_TOKEN",
+                printable(named));
+  }
+  if (!directory.empty()) {
+    return fail(Code::kInvalid,
+                "--source-directory is for a repository's address; of a folder, name the one that "
+                "holds the application");
+  }
   std::error_code error;
-  return fs::is_directory(path, error) && !fs::exists(path / "oci-layout", error);
+  const fs::path path = named;
+  if (!fs::is_directory(path, error) || fs::exists(path / "oci-layout", error)) return std::nullopt;
+  return SourcePlace{.folder = named};
 }
 
-Async<Result<SourceBuild>> build_source(const Context& context, fs::path folder, fs::path layout,
+std::string source_name(const SourcePlace& place) {
+  if (place.git.empty()) return fs::weakly_canonical(place.folder).filename().string();
+  std::string_view path = place.directory.empty() ? place.git : place.directory;
+  while (path.ends_with('/')) path.remove_suffix(1);
+  path.remove_prefix(path.rfind('/') + 1);
+  if (path.ends_with(".git")) path.remove_suffix(4);
+  return std::string(path);
+}
+
+Async<Result<SourceBuild>> build_source(const Context& context, SourcePlace place, fs::path layout,
                                         Progress& progress) {
   if (::geteuid() != 0) {
     co_return fail(Code::kDenied,
@@ -135,10 +164,16 @@ Async<Result<SourceBuild>> build_source(const Context& context, fs::path folder,
   Listener listener(progress, build);
   AsyncScope scope(co_await asio::this_coro::executor);
   scope.spawn("build progress", listener.listen(std::move(read_end)));
-  Command command{
-      .argv = {program, "--source", folder, "--output", layout, "--state", build_state(context),
-               "--runtimes", runtimes, "--progress-fd", std::to_string(kProgressFd)},
-      .fds = {{write_end.get(), kProgressFd}}};
+  Command command{.argv = {program, "--output", layout, "--state", build_state(context),
+                           "--runtimes", runtimes, "--progress-fd", std::to_string(kProgressFd)},
+                  .fds = {{write_end.get(), kProgressFd}}};
+  if (place.git.empty()) {
+    command.argv.insert(command.argv.end(), {"--source", place.folder});
+  } else {
+    command.argv.push_back("--git=" + place.git);
+    if (!place.reference.empty()) command.argv.push_back("--reference=" + place.reference);
+    if (!place.directory.empty()) command.argv.push_back("--source-directory=" + place.directory);
+  }
   Result<Exit> exit = co_await hob::run(std::move(command), kBuildWithin);
   write_end.reset();
   co_await scope.join();

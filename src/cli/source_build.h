@@ -1,9 +1,11 @@
-// A source folder built into an image by hob-build, with its progress shown.
+// A source, a folder or a git repository, built into an image by hob-build, with its progress
+// shown.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "base/async.h"
@@ -23,14 +25,26 @@ struct SourceBuild {
   std::map<std::string, std::string> secrets{};  // variable → where its value comes from
 };
 
-// Whether `path` is a folder that is built, and no image layout.
-bool is_source_folder(const std::filesystem::path& path);
+struct SourcePlace {
+  std::string folder{};     // or a repository:
+  std::string git{};        // its address
+  std::string reference{};  // a branch, a tag or a commit; empty: as the remote has it
+  std::string directory{};  // the application's, within it; empty: all of it
+};
+
+// What is built: a folder that is no image layout, or "https://HOST/REPOSITORY.git#BRANCH".
+// nullopt: neither. kInvalid: a repository's address of a kind that cannot be fetched, or
+// `directory` (of a repository) beside a folder.
+Result<std::optional<SourcePlace>> source_place(const std::string& named,
+                                                const std::string& directory);
+// What the application is called by: the folder's or the repository's own name.
+std::string source_name(const SourcePlace& place);
 
 // `layout` is made. What earlier builds made lies in `context.data`/builder, or where
 // HOB_BUILD_STATE says. kInvalid: the
 // application's fault, with the last lines of its log. kDenied: only root can build. Cancelled: the
 // build ends.
-Async<Result<SourceBuild>> build_source(const Context& context, std::filesystem::path folder,
+Async<Result<SourceBuild>> build_source(const Context& context, SourcePlace place,
                                         std::filesystem::path layout, Progress& progress);
 
 // Takes away what builds of this data that were killed left running or mounted.
