@@ -26,7 +26,7 @@ _hob() {
   done
   case $previous in
     --data) mapfile -t COMPREPLY < <(compgen -d -- "${current#=}"); return ;;
-    --package|--acme-ca-file|--acme-eab-key-file|--output|-o) mapfile -t COMPREPLY < <(compgen -f -- "${current#=}"); return ;;
+    --package|--ssh-key|--acme-ca-file|--acme-eab-key-file|--output|-o) mapfile -t COMPREPLY < <(compgen -f -- "${current#=}"); return ;;
     --isolation) words="auto microvm container" ;;
     --acme-challenge) words="http-01 tls-alpn-01" ;;
     --ocsp-responders) words="public any" ;;
@@ -38,7 +38,7 @@ _hob() {
     return
   fi
   case $command in
-    "") words="up down upgrade status env doctor build deploy ps logs exec open describe scale pause resume restart cancel promote deploys revisions rollback rm aws domain certificate trust registry kernel account"
+    "") words="up down upgrade status env doctor build deploy ps logs exec open describe scale pause resume restart cancel promote deploys revisions rollback rm aws domain certificate trust connection registry kernel account"
         options="--version" ;;
     up) options="--region --api-port --http-port --https-port --store --isolation --cpu-overcommit --memory-overcommit --acme-directory --acme-contact --acme-ca-file --acme-eab-kid --acme-eab-key-file --acme-challenge --resolver --ocsp-responders --public --detach" ;;
     down) options="--purge" ;;
@@ -63,6 +63,11 @@ _hob() {
     kernel) case $second in
         "") words="install" ;;
         install) options="--package" ;;
+      esac ;;
+    connection) case $second in
+        "") words="create complete ls rm" ;;
+        create) options="--provider" ;;
+        complete) options="--username --token-stdin --ssh-key" ;;
       esac ;;
     registry) case $second in
         "") words="login logout list" ;;

@@ -1,11 +1,7 @@
 // hob registry login|logout|list: credentials for pulling from other registries.
-#include <termios.h>
-#include <unistd.h>
-
 #include <CLI/App.hpp>
 #include <boost/json.hpp>
 #include <cstdio>
-#include <iostream>
 
 #include "cli/commands.h"
 #include "cli/terminal.h"
@@ -27,30 +23,9 @@ std::string registry_name(std::string registry) {
   return registry;
 }
 
-// Asked for on the terminal without showing it, or a line of stdin.
-Result<std::string> read_password(bool from_stdin) {
-  std::string password;
-  termios before{};
-  const bool terminal =
-      !from_stdin && isatty(STDIN_FILENO) == 1 && tcgetattr(STDIN_FILENO, &before) == 0;
-  if (terminal) {
-    termios quiet = before;
-    quiet.c_lflag &= ~static_cast<tcflag_t>(ECHO);
-    tcsetattr(STDIN_FILENO, TCSANOW, &quiet);
-    fputs("Password: ", stderr);
-  }
-  std::getline(std::cin, password);
-  if (terminal) {
-    tcsetattr(STDIN_FILENO, TCSANOW, &before);
-    fputs("\n", stderr);
-  }
-  if (password.empty()) return fail(Code::kInvalid, "no password was given");
-  return password;
-}
-
 Async<Result<void>> login(const Context& context, LoginOptions options) {
   HOB_CO_TRY(Api api, Api::open(context));
-  HOB_CO_TRY(std::string password, read_password(options.password_stdin));
+  HOB_CO_TRY(std::string password, read_secret("Password: ", options.password_stdin));
   const std::string registry = registry_name(options.registry);
   json::object input = {
       {"Registry", registry}, {"Username", options.username}, {"Password", password}};

@@ -1,9 +1,11 @@
 #include "cli/terminal.h"
 
+#include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <iostream>
 
 namespace hob::cli {
 
@@ -92,6 +94,26 @@ void Progress::line(const std::string& text) {
   if (quiet_) return;
   clear();
   fprintf(stderr, "%s\n", text.c_str());
+}
+
+Result<std::string> read_secret(const char* prompt, bool from_stdin) {
+  std::string secret;
+  termios before{};
+  const bool terminal =
+      !from_stdin && isatty(STDIN_FILENO) == 1 && tcgetattr(STDIN_FILENO, &before) == 0;
+  if (terminal) {
+    termios quiet = before;
+    quiet.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+    tcsetattr(STDIN_FILENO, TCSANOW, &quiet);
+    fputs(prompt, stderr);
+  }
+  std::getline(std::cin, secret);
+  if (terminal) {
+    tcsetattr(STDIN_FILENO, TCSANOW, &before);
+    fputs("\n", stderr);
+  }
+  if (secret.empty()) return fail(Code::kInvalid, "nothing was given");
+  return secret;
 }
 
 }  // namespace hob::cli

@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
+
 namespace hob::cli {
 
 // Columns padded to their widest cell; the first row is the heading.
@@ -38,5 +40,9 @@ class Progress {
   bool terminal_;
   std::string shown_;
 };
+
+// A password or token: asked for on the terminal without showing it, or a line of stdin. kInvalid:
+// nothing was given.
+Result<std::string> read_secret(const char* prompt, bool from_stdin);
 
 }  // namespace hob::cli

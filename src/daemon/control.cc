@@ -10,6 +10,7 @@
 #include "aws/sts/handler.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/sealed.h"
 #include "certify/acme_client.h"
 #include "certify/dns.h"
 #include "cluster/cluster.h"
@@ -66,7 +67,8 @@ Result<FirstAccount> read_credentials(int fd) {
 // Everything of control, in the order it is made; each part outlives those below it.
 class Control {
  public:
-  Control(Options options, const Executor& executor, std::unique_ptr<store::Store> store)
+  Control(Options options, const Executor& executor, std::unique_ptr<store::Store> store,
+          Secret<std::string> sealing_key)
       : options_(std::move(options)),
         executor_(executor),
         pool_(kBlockingThreads),
@@ -83,7 +85,7 @@ class Control {
         registry_(repositories_, pool_, check_caller(), options_.api_port),
         images_(*store_, executor_, catalog_, directory_, options_.api_port, options_.region),
         runner_(*store_, executor_, clock_, random_, images_, logs_, domain_ports(),
-                {.region = options_.region}),
+                {.region = options_.region, .sealing_key = std::move(sealing_key)}),
         cluster_(*store_, executor_, clock_, random_, cluster_ports()),
         ecr_(repositories_, blobs_, directory_, "127.0.0.1:" + std::to_string(options_.api_port)),
         logs_api_(logs_, options_.region),
@@ -282,7 +284,11 @@ Async<Result<void>> run_control(Options options) {
   HOB_CO_TRY(std::unique_ptr<store::Store> store,
              context(store::open_sqlite(options.data / "control" / "store.db", executor),
                      "opening the store"));
-  Control control(options, executor, std::move(store));
+  SystemRandom random;
+  HOB_CO_TRY(Secret<std::string> sealing_key,
+             context(load_or_make_sealing_key(options.data / "control" / "sealing.key", random),
+                     "opening the key of kept secrets"));
+  Control control(options, executor, std::move(store), std::move(sealing_key));
   Result<void> started = co_await control.start();
   if (started) {
     log::info("control is ready");

@@ -118,12 +118,12 @@ class HobService final : public aws::Service {
   const aws::ServiceModel& model() const override { return kModel; }
   std::vector<std::string_view> operations() const override {
     return {
-        "CancelOperation",     "CheckRequest",       "CheckSettings",
-        "CreateAccount",       "DeleteCertificate",  "DeleteRegistryLogin",
-        "ListAccounts",        "ListCertificates",   "ListDomains",
-        "ListOperations",      "ListRegistryLogins", "ListRevisions",
-        "ListServiceCapacity", "PromoteOperation",   "PutCertificate",
-        "PutRegistryLogin",    "RollBack",
+        "CancelOperation",     "CheckRequest",        "CheckSettings",
+        "CompleteConnection",  "CreateAccount",       "DeleteCertificate",
+        "DeleteRegistryLogin", "ListAccounts",        "ListCertificates",
+        "ListDomains",         "ListOperations",      "ListRegistryLogins",
+        "ListRevisions",       "ListServiceCapacity", "PromoteOperation",
+        "PutCertificate",      "PutRegistryLogin",    "RollBack",
     };
   }
 
@@ -143,6 +143,8 @@ class HobService final : public aws::Service {
     if (call.operation == "RollBack") co_return co_await roll_back(input, caller);
     if (call.operation == "CheckRequest") co_return co_await check_request(input, caller);
     if (call.operation == "CheckSettings") co_return check_settings(input);
+    if (call.operation == "CompleteConnection")
+      co_return co_await complete_connection(input, caller);
     if (call.operation == "PutCertificate") co_return co_await put_certificate(input, caller);
     if (call.operation == "DeleteCertificate") co_return co_await delete_certificate(input, caller);
     if (call.operation == "ListCertificates") co_return co_await list_certificates(caller);
@@ -313,6 +315,23 @@ class HobService final : public aws::Service {
     const auto checked = runner::parse_extensions(tags);
     if (!checked) return refuse("InvalidRequestException", checked.error().message);
     return std::string("{}");
+  }
+
+  Async<Result<std::string>> complete_connection(const json::object& input,
+                                                 const aws::Caller& caller) {
+    HOB_CO_TRY(std::string name, wanted(input, "ConnectionName"));
+    runner::GivenCredential given;
+    if (input.contains("Username")) {
+      HOB_CO_TRY(given.user, wanted(input, "Username"));
+    }
+    for (const auto& [member, secret] :
+         {std::pair("Token", &given.token), std::pair("SshPrivateKey", &given.ssh_key)}) {
+      if (!input.contains(member)) continue;
+      HOB_CO_TRY(std::string text, wanted(input, member, runner::kCredentialBytesMax));
+      *secret = Secret<std::string>(std::move(text));
+    }
+    HOB_CO_CHECK(co_await runner_.complete_connection(std::move(name), std::move(given), caller));
+    co_return std::string("{}");
   }
 
   Async<Result<std::string>> put_certificate(const json::object& input, const aws::Caller& caller) {

@@ -16,6 +16,8 @@
 //   RollsBackTo, Cancelled, StartedAt, EndedAt?, Steps: [{Name, Result, StartedAt, EndedAt?}]}]},
 //   newest first.
 // - CheckSettings {Tags: [{Key, Value}]} -> {}: whether a service may have these hob: tags.
+// - CompleteConnection {ConnectionName, Username?, Token or SshPrivateKey} -> {}: the hand-shake of
+//   a connection; again replaces what was given.
 // - PutCertificate {Name?, Certificate, PrivateKey} -> {Name, HostNames, NotAfter}: PEM, the
 // server's
 //   own first; in the place of the one of that name.

@@ -121,6 +121,7 @@ Async<Result<std::vector<runner::Service>>> Api::services_of_account(std::string
 Async<Result<CreateServiceResponse>> Api::create_service(CreateServiceRequest request,
                                                          aws::Caller caller) {
   const std::string& account = caller.account;
+  HOB_CO_CHECK(co_await complete_observability(request.observability_configuration, caller));
   HOB_CO_TRY(const Asked asked, asked_by(request, images_));
   const auto& [configuration, tags] = asked;
   HOB_CO_CHECK(co_await check_isolation(tags));
@@ -248,6 +249,7 @@ Async<Result<UpdateServiceResponse>> Api::update_service(UpdateServiceRequest re
     HOB_CO_TRY(auto given, apply_tags({}, *request.tags, TaggedKind::kService));
     HOB_CO_CHECK(co_await check_isolation(std::move(given)));
   }
+  HOB_CO_CHECK(co_await complete_observability(request.observability_configuration, caller));
   const ConfigurationRequest parts = parts_of(request);
   const Change change = [&](RunnerService& service) -> Result<void> {
     if (!may_be_updated(service)) return wrong_state("updated", service);

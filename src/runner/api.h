@@ -15,8 +15,11 @@
 #include "aws/apprunner/handler.h"
 #include "base/certificate.h"
 #include "base/ids.h"
+#include "base/log.h"
 #include "base/time.h"
+#include "runner/account_records.h"
 #include "runner/arns.h"
+#include "runner/configuration.h"
 #include "runner/images.h"
 #include "runner/records.h"
 #include "store/store.h"
@@ -25,7 +28,11 @@ namespace hob::runner {
 
 inline constexpr size_t kServicesMax = 1'000;  // an account's, as long as it is not raised
 inline constexpr size_t kScalingConfigurationsMax = 1'000;  // active ones, an account's
-inline constexpr int kMaxSizeMax = 1'000;                   // tasks of one service
+inline constexpr size_t kConnectionsMax = 100;              // an account's
+inline constexpr size_t kObservabilitiesMax = 100;          // active ones, an account's
+inline constexpr size_t kCredentialBytesMax = 16 * 1024;    // a token, or a key of 4,096 bits
+inline constexpr size_t kCredentialUserBytesMax = 255;
+inline constexpr int kMaxSizeMax = 1'000;  // tasks of one service
 inline constexpr int kConflictRetriesMax =
     20;  // a mutation that keeps being overtaken fails as unavailable
 inline constexpr Duration kScalingKept =
@@ -34,6 +41,15 @@ inline constexpr Duration kScalingKept =
 struct ApiOptions {
   std::string region = "us-east-1";
   std::string url_suffix = "hob.localhost";  // a service's host name is SUBDOMAIN.REGION.<this>
+  // What connections' credentials are sealed with (base/sealed.h).
+  Secret<std::string> sealing_key{};
+};
+
+// What a connection is completed with: a token or a key, not both.
+struct GivenCredential {
+  std::string user{};  // that goes with a token; empty: the provider's usual one
+  Secret<std::string> token{};
+  Secret<std::string> ssh_key{};  // private, PEM or OpenSSH's form
 };
 
 // One of a service's revisions.
@@ -103,6 +119,35 @@ class Api final : public aws::apprunner::Handler {
   list_services_for_auto_scaling_configuration(
       aws::apprunner::ListServicesForAutoScalingConfigurationRequest request,
       aws::Caller caller) override;
+
+  // In api_connections.cc.
+  Async<Result<aws::apprunner::CreateConnectionResponse>> create_connection(
+      aws::apprunner::CreateConnectionRequest request, aws::Caller caller) override;
+  Async<Result<aws::apprunner::ListConnectionsResponse>> list_connections(
+      aws::apprunner::ListConnectionsRequest request, aws::Caller caller) override;
+  Async<Result<aws::apprunner::DeleteConnectionResponse>> delete_connection(
+      aws::apprunner::DeleteConnectionRequest request, aws::Caller caller) override;
+  // Not AWS's: the hand-shake. Sealed before it is kept; completing again replaces it.
+  // InvalidRequestException: says what is wrong with it. ResourceNotFoundException.
+  Async<Result<void>> complete_connection(std::string name, GivenCredential given,
+                                          aws::Caller caller);
+  // Opened, for a fetch alone. InvalidRequestException: not completed yet.
+  Async<Result<GivenCredential>> credential_of(std::string arn, aws::Caller caller);
+
+  // In api_observability.cc.
+  Async<Result<aws::apprunner::CreateObservabilityConfigurationResponse>>
+  create_observability_configuration(
+      aws::apprunner::CreateObservabilityConfigurationRequest request, aws::Caller caller) override;
+  Async<Result<aws::apprunner::DescribeObservabilityConfigurationResponse>>
+  describe_observability_configuration(
+      aws::apprunner::DescribeObservabilityConfigurationRequest request,
+      aws::Caller caller) override;
+  Async<Result<aws::apprunner::ListObservabilityConfigurationsResponse>>
+  list_observability_configurations(aws::apprunner::ListObservabilityConfigurationsRequest request,
+                                    aws::Caller caller) override;
+  Async<Result<aws::apprunner::DeleteObservabilityConfigurationResponse>>
+  delete_observability_configuration(
+      aws::apprunner::DeleteObservabilityConfigurationRequest request, aws::Caller caller) override;
 
   // In api_tags.cc.
   Async<Result<aws::apprunner::TagResourceResponse>> tag_resource(
@@ -214,8 +259,23 @@ class Api final : public aws::apprunner::Handler {
   aws::apprunner::AutoScalingConfiguration show(const AutoScalingConfiguration& configuration,
                                                 const Scalings& scalings,
                                                 const std::vector<Service>& services) const;
+  Async<Result<std::vector<Stored<Connection>>>> connections(std::string account);
+  // By its whole ARN.
+  Async<Result<Stored<Connection>>> find_connection(std::string arn, aws::Caller caller);
+  // The account's, the one that all have first.
+  Async<Result<std::vector<Stored<ObservabilityConfiguration>>>> observabilities(
+      std::string account);
+  // The active one that a whole or partial ARN means. `inactive_too`: also one lately deleted, by
+  // its whole ARN.
+  Async<Result<Stored<ObservabilityConfiguration>>> find_observability(std::string arn,
+                                                                       aws::Caller caller,
+                                                                       bool inactive_too);
+  // Puts the whole ARN in the place of a partial one. Awaited by the caller, so that the reference
+  // holds.
+  Async<Result<void>> complete_observability(
+      std::optional<aws::apprunner::ServiceObservabilityConfiguration>& given, aws::Caller caller);
   using ChangeTags =
-      std::function<Result<void>(std::map<std::string, std::string>&, bool is_service)>;
+      std::function<Result<void>(std::map<std::string, std::string>&, TaggedKind kind)>;
   Async<Result<void>> change_tags(std::string arn, aws::Caller caller, ChangeTags change);
 
   store::Store& store_;

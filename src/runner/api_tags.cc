@@ -1,4 +1,4 @@
-// Tags of services and auto scaling configurations. They make no operation and change no status;
+// Tags of services, connections and configurations. They make no operation and change no status;
 // the controller sees hob: tags change and keeps the routing in step.
 #include "aws/apprunner/errors.h"
 #include "cluster/keys.h"
@@ -55,7 +55,7 @@ Async<Result<void>> Api::change_tags(std::string arn, aws::Caller caller, Change
       HOB_CO_TRY(auto service, co_await find_service(arn, caller));
       if (service.value.status == ServiceStatus::kDeleted) co_return no_such_resource(arn);
       const std::string isolation = value_of(service.value.tags, kIsolationTag);
-      HOB_CO_CHECK(change(service.value.tags, true));
+      HOB_CO_CHECK(change(service.value.tags, TaggedKind::kService));
       if (value_of(service.value.tags, kIsolationTag) != isolation)
         HOB_CO_CHECK(co_await check_isolation(service.value.tags));
       const ScalingReference& uses = service.value.configuration.scaling;
@@ -66,13 +66,27 @@ Async<Result<void>> Api::change_tags(std::string arn, aws::Caller caller, Change
       }
       transaction.expect[service.entry.key] = service.entry.revision;
       transaction.put[service.entry.key] = encode_over(service.value, service.entry.value);
+    } else if (parsed->kind == "connection") {
+      HOB_CO_TRY(auto connection, co_await find_connection(arn, caller));
+      HOB_CO_CHECK(change(connection.value.tags, TaggedKind::kConnection));
+      transaction.expect[connection.entry.key] = connection.entry.revision;
+      transaction.put[connection.entry.key] = encode_over(connection.value, connection.entry.value);
+    } else if (parsed->kind == "observabilityconfiguration") {
+      HOB_CO_TRY(auto found, co_await find_observability(arn, caller, false));
+      HOB_CO_CHECK(change(found.value.tags, TaggedKind::kObservabilityConfiguration));
+      const std::string path =
+          observability_key(caller.account, found.value.name, found.value.revision);
+      const bool stored = !found.entry.key.empty();  // the first one is not until it is changed
+      transaction.expect[path] = stored ? found.entry.revision : store::kAbsent;
+      transaction.put[path] =
+          stored ? encode_over(found.value, found.entry.value) : encode(found.value);
     } else {
       HOB_CO_TRY(const Scalings known, co_await scalings(caller.account));
       const auto found = match(known, arn, caller.account, false);
       if (!found) co_return not_an_arn(arn);
       if (*found == nullptr) co_return no_such_resource(arn);
       Stored<AutoScalingConfiguration> configuration = **found;
-      HOB_CO_CHECK(change(configuration.value.tags, false));
+      HOB_CO_CHECK(change(configuration.value.tags, TaggedKind::kAutoScalingConfiguration));
       transaction.expect[configuration.entry.key] = configuration.entry.revision;
       transaction.put[configuration.entry.key] =
           encode_over(configuration.value, configuration.entry.value);
@@ -87,9 +101,7 @@ Async<Result<void>> Api::change_tags(std::string arn, aws::Caller caller, Change
 Async<Result<TagResourceResponse>> Api::tag_resource(TagResourceRequest request,
                                                      aws::Caller caller) {
   const ChangeTags change = [&request](std::map<std::string, std::string>& tags,
-                                       bool is_service) -> Result<void> {
-    const TaggedKind kind =
-        is_service ? TaggedKind::kService : TaggedKind::kAutoScalingConfiguration;
+                                       TaggedKind kind) -> Result<void> {
     HOB_TRY(tags, apply_tags(tags, request.tags, kind));
     return {};
   };
@@ -100,7 +112,7 @@ Async<Result<TagResourceResponse>> Api::tag_resource(TagResourceRequest request,
 Async<Result<UntagResourceResponse>> Api::untag_resource(UntagResourceRequest request,
                                                          aws::Caller caller) {
   const ChangeTags change = [&request](std::map<std::string, std::string>& tags,
-                                       bool) -> Result<void> {
+                                       TaggedKind) -> Result<void> {
     for (const std::string& key : request.tag_keys) tags.erase(key);
     return {};
   };
@@ -118,6 +130,12 @@ Async<Result<ListTagsForResourceResponse>> Api::list_tags_for_resource(
     if (service.value.status == ServiceStatus::kDeleted)
       co_return no_such_resource(request.resource_arn);
     tags = service.value.tags;
+  } else if (parsed->kind == "connection") {
+    HOB_CO_TRY(const auto connection, co_await find_connection(request.resource_arn, caller));
+    tags = connection.value.tags;
+  } else if (parsed->kind == "observabilityconfiguration") {
+    HOB_CO_TRY(const auto found, co_await find_observability(request.resource_arn, caller, false));
+    tags = found.value.tags;
   } else {
     HOB_CO_TRY(const Scalings known, co_await scalings(caller.account));
     const auto found = match(known, request.resource_arn, caller.account, false);

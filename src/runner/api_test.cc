@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "base/sealed.h"
 #include "cluster/keys.h"
 #include "cluster/records.h"
 #include "observe/logs.h"
@@ -133,8 +134,9 @@ class ApiTest : public testing::Test {
     HOB_ASSERT(opened.has_value());
     store_ = std::move(*opened);
     meddled_ = std::make_unique<MeddledStore>(*store_);
-    runner_ = std::make_unique<Runner>(*meddled_, loop_.get_executor(), clock_, random_, images_,
-                                       *logs_, DomainPorts{}, RunnerOptions{});
+    runner_ = std::make_unique<Runner>(
+        *meddled_, loop_.get_executor(), clock_, random_, images_, *logs_, DomainPorts{},
+        RunnerOptions{.sealing_key = Secret<std::string>(std::string(kSealingKeyBytes, 'k'))});
   }
   void close() {
     runner_.reset();
@@ -909,6 +911,132 @@ TEST_F(ApiTest, OfManyCreatesOfOneNameOneSucceeds) {
   wait([&] { return revisions.size() == 8; });
   EXPECT_EQ(*revisions.rbegin(), 8);
   wait([&] { return clients.size() == 0; });
+}
+
+TEST_F(ApiTest, AConnectionIsCompletedByATokenThatIsKeptSealed) {
+  const auto made = run(api().create_connection(
+      {.connection_name = "code", .provider_type = "GITHUB", .tags = {{{"team", "web"}}}},
+      caller()));
+  ASSERT_TRUE(made) << made.error().message;
+  const std::string arn = *made->connection.connection_arn;
+  EXPECT_EQ(made->connection.status, "PENDING_HANDSHAKE");
+  EXPECT_EQ(
+      run(api().create_connection({.connection_name = "code", .provider_type = "GITHUB"}, caller()))
+          .error()
+          .aws_code,
+      "InvalidRequestException");
+  EXPECT_EQ(run(api().credential_of(arn, caller())).error().aws_code, "InvalidRequestException");
+
+  const auto complete = [&](GivenCredential given, const std::string& name = "code") {
+    return run(api().complete_connection(name, std::move(given), caller()));
+  };
+  const Secret<std::string> token("a-token-nobody-may-see");
+  const Secret<std::string> key("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n");
+  EXPECT_FALSE(complete({}));
+  EXPECT_FALSE(complete({.token = token, .ssh_key = key}));
+  EXPECT_FALSE(complete({.token = Secret<std::string>("two words")}));
+  EXPECT_FALSE(complete({.ssh_key = Secret<std::string>("ssh-ed25519 AAAA me")}));
+  EXPECT_FALSE(complete({.token = Secret<std::string>(std::string(20'000, 'x'))}));
+  EXPECT_EQ(complete({.token = token}, "another").error().aws_code, "ResourceNotFoundException");
+  ASSERT_TRUE(complete({.user = "bot", .token = token}));
+  EXPECT_EQ(run(api().list_connections({.connection_name = "code"}, caller()))
+                ->connection_summary_list.at(0)
+                .status,
+            "AVAILABLE");
+  for (const store::Entry& entry : run(store_->list("/"))->entries)
+    EXPECT_EQ(entry.value.find(token.reveal()), std::string::npos) << entry.key;
+  close();
+  open();
+  const auto opened = run(api().credential_of(arn, caller()));
+  ASSERT_TRUE(opened);
+  EXPECT_EQ(opened->user, "bot");
+  EXPECT_EQ(opened->token.reveal(), token.reveal());
+  ASSERT_TRUE(complete({.ssh_key = key}));
+  EXPECT_EQ(run(api().credential_of(arn, caller()))->ssh_key.reveal(), key.reveal());
+
+  EXPECT_EQ(run(api().credential_of(arn, caller("000000000002"))).error().aws_code,
+            "ResourceNotFoundException");
+  EXPECT_EQ(run(api().list_tags_for_resource({.resource_arn = arn}, caller()))->tags->at(0).key,
+            "team");
+  ASSERT_TRUE(run(api().untag_resource({.resource_arn = arn, .tag_keys = {"team"}}, caller())));
+  const auto deleted = run(api().delete_connection({.connection_arn = arn}, caller()));
+  ASSERT_TRUE(deleted);
+  EXPECT_EQ(deleted->connection->status, "DELETED");
+  EXPECT_EQ(run(api().delete_connection({.connection_arn = arn}, caller())).error().aws_code,
+            "ResourceNotFoundException");
+  EXPECT_EQ(run(api().delete_connection({.connection_arn = "arn:x"}, caller())).error().aws_code,
+            "InvalidRequestException");
+}
+
+TEST_F(ApiTest, ObservabilityConfigurationsAreRevisionsOfAName) {
+  const auto make = [&](const std::string& name) {
+    const auto made = run(api().create_observability_configuration(
+        {.observability_configuration_name = name,
+         .trace_configuration = TraceConfiguration{.vendor = "AWSXRAY"}},
+        caller()));
+    EXPECT_TRUE(made) << made.error().message;
+    return made->observability_configuration;
+  };
+  const auto list = [&](bool latest_only) {
+    std::string text;
+    const auto answer =
+        run(api().list_observability_configurations({.latest_only = latest_only}, caller()));
+    for (const auto& each : answer->observability_configuration_summary_list) {
+      text += fmt::format("{}:{} ", *each.observability_configuration_name,
+                          *each.observability_configuration_revision);
+    }
+    return text;
+  };
+  EXPECT_EQ(list(true), "DefaultConfiguration:1 ");
+  const auto first = make("traces");
+  const auto second = make("traces");
+  EXPECT_EQ(second.observability_configuration_revision, 2);
+  EXPECT_EQ(second.latest, true);
+  EXPECT_EQ(second.status, "ACTIVE");
+  EXPECT_EQ(list(true), "DefaultConfiguration:1 traces:2 ");
+  EXPECT_EQ(list(false), "DefaultConfiguration:1 traces:1 traces:2 ");
+  const auto describe_configuration = [&](const std::string& arn) {
+    return run(api().describe_observability_configuration({.observability_configuration_arn = arn},
+                                                          caller()));
+  };
+  const std::string partial =
+      "arn:aws:apprunner:us-east-1:000000000001:observabilityconfiguration/";
+  EXPECT_EQ(describe_configuration(partial + "traces")
+                ->observability_configuration.observability_configuration_revision,
+            2);
+  EXPECT_EQ(describe_configuration(partial + "nothing").error().aws_code,
+            "ResourceNotFoundException");
+
+  auto wanted = request();
+  wanted.observability_configuration = ServiceObservabilityConfiguration{
+      .observability_enabled = true, .observability_configuration_arn = partial + "traces"};
+  const auto service = create(wanted);
+  EXPECT_EQ(service.observability_configuration->observability_configuration_arn,
+            second.observability_configuration_arn);
+  const auto remove = [&](const std::optional<std::string>& arn) {
+    return run(api().delete_observability_configuration({.observability_configuration_arn = *arn},
+                                                        caller()));
+  };
+  EXPECT_EQ(remove(second.observability_configuration_arn).error().aws_code,
+            "InvalidRequestException");
+  EXPECT_EQ(remove(partial + "DefaultConfiguration").error().aws_code, "InvalidRequestException");
+  const auto gone = remove(first.observability_configuration_arn);
+  ASSERT_TRUE(gone);
+  EXPECT_EQ(gone->observability_configuration.status, "INACTIVE");
+  EXPECT_EQ(describe_configuration(*first.observability_configuration_arn)
+                ->observability_configuration.status,
+            "INACTIVE");
+  EXPECT_EQ(list(false), "DefaultConfiguration:1 traces:2 ");
+  wanted.service_name = "other";
+  wanted.observability_configuration->observability_configuration_arn = partial + "nothing";
+  EXPECT_EQ(run(api().create_service(wanted, caller())).error().aws_code,
+            "InvalidRequestException");
+  // The one that all have is a record once it is tagged.
+  ASSERT_TRUE(run(api().tag_resource(
+      {.resource_arn = partial + "DefaultConfiguration/1/00000000000000000000000000000001",
+       .tags = {{"a", "b"}}},
+      caller())));
+  EXPECT_EQ(list(true), "DefaultConfiguration:1 traces:2 ");
 }
 
 TEST_F(ApiTest, OldOperationsAreForgotten) {

@@ -32,6 +32,17 @@ std::string arn_of(const std::string& region, const std::string& account,
                      scaling.name, scaling.revision, scaling.id);
 }
 
+std::string arn_of(const std::string& region, const Connection& connection) {
+  return fmt::format("{}{}:{}:connection/{}/{}", kPrefix, region, connection.account,
+                     connection.name, connection.id);
+}
+
+std::string arn_of(const std::string& region, const ObservabilityConfiguration& configuration) {
+  return fmt::format("{}{}:{}:observabilityconfiguration/{}/{}/{}", kPrefix, region,
+                     configuration.account, configuration.name, configuration.revision,
+                     configuration.id);
+}
+
 std::optional<ResourceArn> parse_arn(std::string_view text) {
   if (!text.starts_with(kPrefix)) return std::nullopt;
   const std::vector<std::string> fields = split(text.substr(kPrefix.size()), ':');
@@ -41,13 +52,14 @@ std::optional<ResourceArn> parse_arn(std::string_view text) {
     if (part.empty()) return std::nullopt;
   }
   ResourceArn arn{.region = fields[0], .account = fields[1], .kind = path[0]};
-  if (arn.kind == "service" && path.size() == 3) {
+  if ((arn.kind == "service" || arn.kind == "connection") && path.size() == 3) {
     arn.name = path[1];
     arn.id = path[2];
     return arn;
   }
-  if (arn.kind != "autoscalingconfiguration" || path.size() < 2 || path.size() > 4)
+  if (arn.kind != "autoscalingconfiguration" && arn.kind != "observabilityconfiguration")
     return std::nullopt;
+  if (path.size() < 2 || path.size() > 4) return std::nullopt;
   arn.name = path[1];
   if (path.size() > 2) {
     int revision = 0;

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "runner/account_records.h"
 #include "runner/records.h"
 
 namespace hob::runner {
@@ -13,7 +14,7 @@ namespace hob::runner {
 struct ResourceArn {
   std::string region{};
   std::string account{};
-  std::string kind{};  // "service", "autoscalingconfiguration"
+  std::string kind{};  // "service", "connection", "autoscalingconfiguration", …
   std::string name{};
   std::optional<int> revision{};  // a service has none
   std::string id{};
@@ -22,8 +23,11 @@ struct ResourceArn {
 std::string arn_of(const Service& service);
 std::string arn_of(const std::string& region, const std::string& account,
                    const ScalingReference& scaling);
+std::string arn_of(const std::string& region, const Connection& connection);
+std::string arn_of(const std::string& region, const ObservabilityConfiguration& configuration);
 // nullopt: not of the form arn:aws:apprunner:REGION:ACCOUNT:service/NAME/ID or
-// …:autoscalingconfiguration/NAME[/REVISION[/ID]].
+// …:connection/NAME/ID, or …:autoscalingconfiguration/NAME[/REVISION[/ID]],
+// …:observabilityconfiguration/NAME[/REVISION[/ID]].
 std::optional<ResourceArn> parse_arn(std::string_view text);
 
 }  // namespace hob::runner

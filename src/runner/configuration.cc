@@ -231,11 +231,9 @@ Result<Configuration> apply_request(Configuration configuration,
   HOB_CHECK(check_health(configuration));
   if (request.network) HOB_CHECK(check_network(*request.network));
   if (request.observability) {
-    if (request.observability->observability_enabled) {
-      return invalid_request_exception(
-          "Observability configurations aren't supported by this version of Hob yet.");
-    }
-    configuration.observability = false;
+    configuration.observability = request.observability->observability_enabled;
+    configuration.observability_arn =
+        request.observability->observability_configuration_arn.value_or("");
   }
   return configuration;
 }
@@ -346,6 +344,10 @@ aws::apprunner::Service show(const Service& service) {
   if (configuration.observability) {
     shown.observability_configuration = aws::apprunner::ServiceObservabilityConfiguration{
         .observability_enabled = *configuration.observability};
+    if (!configuration.observability_arn.empty()) {
+      shown.observability_configuration->observability_configuration_arn =
+          configuration.observability_arn;
+    }
   }
   return shown;
 }

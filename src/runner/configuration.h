@@ -27,6 +27,7 @@ struct ConfigurationRequest {
   const aws::apprunner::InstanceConfiguration* instance = nullptr;
   const aws::apprunner::HealthCheckConfiguration* health = nullptr;
   const aws::apprunner::NetworkConfiguration* network = nullptr;
+  // Its ARN, if it has one, is whole and known.
   const aws::apprunner::ServiceObservabilityConfiguration* observability = nullptr;
 };
 
@@ -38,7 +39,12 @@ Result<Configuration> apply_request(Configuration configuration,
 
 // Checked tags: no reserved or doubled key, at most kTagsMax with `existing` ones, hob: tags of a
 // service valid.
-enum class TaggedKind { kService, kAutoScalingConfiguration };
+enum class TaggedKind {
+  kService,
+  kAutoScalingConfiguration,
+  kConnection,
+  kObservabilityConfiguration
+};
 Result<std::map<std::string, std::string>> apply_tags(std::map<std::string, std::string> existing,
                                                       const std::vector<aws::apprunner::Tag>& tags,
                                                       TaggedKind kind);

@@ -28,6 +28,23 @@ inline constexpr std::string_view kGivenCertificatesPrefix = "/runner/certificat
 inline constexpr std::string_view kAcmeAccountsPrefix =
     "/runner/acme-accounts/";  // -> the account's key, PEM: secret
 
+inline constexpr std::string_view kConnectionsPrefix = "/runner/connections/";
+inline constexpr std::string_view kObservabilitiesPrefix = "/runner/observability/";
+
+inline std::string connections_of(std::string_view account) {
+  return std::string(kConnectionsPrefix).append(account).append("/");
+}
+inline std::string connection_key(std::string_view account, std::string_view name) {
+  return connections_of(account).append(name);
+}
+inline std::string observabilities_of(std::string_view account) {
+  return std::string(kObservabilitiesPrefix).append(account).append("/");
+}
+inline std::string observability_key(std::string_view account, std::string_view name,
+                                     int revision) {
+  return observabilities_of(account).append(name).append("/").append(std::to_string(revision));
+}
+
 inline std::string services_of(std::string_view account) {
   return std::string(kServicesPrefix).append(account).append("/");
 }

@@ -82,13 +82,15 @@ struct Configuration {
   int unhealthy_threshold = 5;
   ScalingReference scaling{};
   std::optional<bool> observability{};  // ObservabilityEnabled, once it was set
+  std::string observability_arn{};      // of the revision that goes with it; empty: not enabled
   bool operator==(const Configuration&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Configuration, (),
                       (image, image_type, has_image_configuration, port, environment, start_command,
                        access_role_arn, auto_deployments, cpu, memory_mib, instance_role_arn,
                        health_protocol, health_path, health_interval, health_timeout,
-                       healthy_threshold, unhealthy_threshold, scaling, observability))
+                       healthy_threshold, unhealthy_threshold, scaling, observability,
+                       observability_arn))
 
 struct Service {
   std::string account{};

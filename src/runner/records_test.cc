@@ -34,6 +34,16 @@ TEST(Records, SamplesOfEarlierReleasesAreRead) {
   EXPECT_NE(after.find("from_a_newer_version"), std::string::npos);
   EXPECT_EQ(decode_service(after)->status, ServiceStatus::kPaused);
 
+  const auto connection = decode_connection(sample("connection-0.1"));
+  ASSERT_TRUE(connection) << connection.error().message;
+  EXPECT_EQ(connection->status, ConnectionStatus::kAvailable);
+  EXPECT_EQ(connection->credential, CredentialKind::kToken);
+  EXPECT_NE(encode_over(*connection, sample("connection-0.1")).find("from_a_newer_version"),
+            std::string::npos);
+  const auto observability = decode_observability(sample("observability-0.1"));
+  ASSERT_TRUE(observability) << observability.error().message;
+  EXPECT_EQ(observability->vendor, "AWSXRAY");
+
   const auto operation = decode_operation(sample("operation-0.1"));
   ASSERT_TRUE(operation) << operation.error().message;
   EXPECT_EQ(operation->type, OperationType::kCreateService);
@@ -97,7 +107,7 @@ TEST(Arns, AreMadeAndReadBack) {
         "arn:aws:apprunner:r:a:service/n/i/x", "arn:aws:apprunner:r:a:service//i",
         "arn:aws:apprunner:r:a:autoscalingconfiguration/n/0",
         "arn:aws:apprunner:r:a:autoscalingconfiguration/n/1x",
-        "arn:aws:apprunner:r:a:connection/n/i",
+        "arn:aws:apprunner:r:a:vpcconnector/n/i",
         "arn:aws:apprunner:r:a:autoscalingconfiguration/n/99999999999"}) {
     EXPECT_FALSE(parse_arn(bad)) << bad;
   }

@@ -11,7 +11,9 @@ class Runner::Parts {
   Parts(store::Store& store, Executor executor, Clock& clock, Random& random, Images& images,
         observe::Logs& logs, DomainPorts domain_ports, RunnerOptions options)
       : api(store, clock, random, images,
-            {.region = options.region, .url_suffix = options.url_suffix}),
+            {.region = options.region,
+             .url_suffix = options.url_suffix,
+             .sealing_key = options.sealing_key}),
         controller(store, executor, clock, random, images, logs),
         domains(store, executor, clock, random, domain_ports) {
     if (domain_ports.fetcher != nullptr)

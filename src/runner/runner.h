@@ -7,6 +7,7 @@
 #include "aws/apprunner/handler.h"
 #include "base/async.h"
 #include "base/ids.h"
+#include "base/log.h"
 #include "base/time.h"
 #include "link/messages.h"
 #include "observe/logs.h"
@@ -19,6 +20,7 @@ namespace hob::runner {
 struct RunnerOptions {
   std::string region = "us-east-1";
   std::string url_suffix = "hob.localhost";  // service URLs: SUBDOMAIN.REGION.<this>
+  Secret<std::string> sealing_key{};         // of secrets in records (base/sealed.h)
 };
 
 class Api;
