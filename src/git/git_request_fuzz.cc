@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "git/cgi_answer.h"
+#include "git/deploy_order.h"
 #include "git/limits.h"
 #include "git/push_decision.h"
 #include "git/push_hook.h"
@@ -33,7 +34,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       again += id(update.previous) + " " + id(update.commit) + " " + update.name + "\n";
     }
     HOB_ASSERT(again + "\n" == text);
-    PushedService service{.exists = true, .from_here = true, .branch = "main", .previews = true};
+    PushedService service{.exists = true, .branch = "main"};
     for (const bool exists : {true, false}) {
       service.exists = exists;
       const PushDecision decision = decide_push({.service = service, .updates = question->updates});
@@ -45,6 +46,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     HOB_ASSERT(text.find("..") == std::string::npos);
     HOB_ASSERT(text.find("/-") == std::string::npos);
     HOB_ASSERT(text.starts_with("refs/heads/") || text.starts_with("refs/tags/"));
+  }
+  if (const auto order = decode_deploy_order(text)) {
+    HOB_ASSERT(is_service_name(order->service));
+    HOB_ASSERT(is_object_id(order->commit));
+    HOB_ASSERT(decode_deploy_order(encode(*order)).has_value());
   }
   const std::string line = say_line(text);
   HOB_ASSERT(line.find('\n') == line.size() - 1);

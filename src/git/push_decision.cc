@@ -12,8 +12,8 @@ namespace {
 
 PushDecision refuse(std::string reason) { return {.refused = std::move(reason)}; }
 
-// The branch that a service which is not there yet will follow: the only one pushed, else main,
-// else master; empty: nobody can know.
+// The branch that a service which nothing was pushed to yet will follow: the only one pushed, else
+// main, else master; empty: nobody can know.
 std::string first_branch(const std::vector<RefUpdate>& updates) {
   std::vector<std::string_view> branches;
   for (const RefUpdate& update : updates) {
@@ -45,20 +45,13 @@ PushDecision decide_push(const PushView& view) {
     }
   }
   const PushedService& service = view.service;
-  if (service.exists && !service.from_here) {
-    return refuse(
-        fmt::format("the service is deployed from {}, and a push cannot change that: push to "
-                    "another name, or remove the service first (hob rm)",
-                    service.source));
-  }
   PushDecision decision;
-  std::string followed = service.branch;
-  if (!service.exists) {
+  std::string followed = service.exists ? service.branch : std::string();
+  if (followed.empty()) {
     followed = first_branch(view.updates);
-    if (followed.empty() && brings_branch(view.updates)) {
-      return refuse("which branch shall the new service follow? Push that one alone first");
-    }
-    decision.creates = !followed.empty();
+    if (followed.empty() && brings_branch(view.updates))
+      return refuse("which branch shall the service follow? Push that one alone first");
+    decision.begins = !followed.empty();
   }
   for (const RefUpdate& update : view.updates) {
     const std::string_view branch = branch_of(update.name);
@@ -71,8 +64,6 @@ PushDecision decide_push(const PushView& view) {
       }
       decision.deploys = followed;
       decision.commit = update.commit;
-    } else if (service.previews) {
-      decision.previews.push_back(update);
     } else if (!update.commit.empty()) {
       decision.notes.push_back(fmt::format(
           "branch {} is kept; the service follows {}, so nothing is deployed", branch, followed));

@@ -16,10 +16,7 @@ namespace hob::git {
 // A service as a pusher finds it.
 struct PushedService {
   bool exists = false;
-  bool from_here = false;  // its source is this remote; false: an image, or another repository
-  std::string source{};    // what else it is, for the message
-  std::string branch{};    // the one it follows
-  bool previews = false;   // other branches get services of their own
+  std::string branch{};  // the one it follows; empty: nothing was pushed to it yet
 };
 
 struct PushView {
@@ -31,9 +28,8 @@ struct PushDecision {
   std::string refused{};  // the reason, for the pusher; empty: it may go on, with what follows
   std::string deploys{};  // the branch; empty: none
   std::string commit{};   // of it
-  bool creates = false;   // the service is to be made
-  std::vector<RefUpdate> previews{};  // branches that get, move or (commit empty) lose theirs
-  std::vector<std::string> notes{};   // for the pusher, a line each
+  bool begins = false;    // the service follows that branch from now on
+  std::vector<std::string> notes{};  // for the pusher, a line each
 };
 
 PushDecision decide_push(const PushView& view);

@@ -26,12 +26,6 @@ done
 exit 1
 )";
 
-bool is_object_id(std::string_view text) {
-  return text.size() == kObjectIdDigits && std::ranges::all_of(text, [](char c) {
-           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-         });
-}
-
 std::string id_or_empty(std::string_view text) {
   return text.find_first_not_of('0') == std::string_view::npos ? std::string() : std::string(text);
 }
@@ -39,6 +33,12 @@ std::string id_or_empty(std::string_view text) {
 }  // namespace
 
 std::string_view pre_receive_program() { return kProgram; }
+
+bool is_object_id(std::string_view text) {
+  return text.size() == kObjectIdDigits && std::ranges::all_of(text, [](char c) {
+           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+         });
+}
 
 bool is_whole_question(std::string_view text) { return text.ends_with("\n\n"); }
 

@@ -46,6 +46,8 @@ inline constexpr std::string_view kRefuseLine = "refuse\n";
 // "refs/heads/NAME" or "refs/tags/NAME", of a length and of characters that no tool takes for
 // anything else: no control characters, no leading '-', nothing git's check-ref-format refuses.
 bool is_kept_ref(std::string_view name);
+// A whole commit id: 40 digits of lower-case hex.
+bool is_object_id(std::string_view text);
 // "main" of "refs/heads/main"; empty: no branch.
 std::string_view branch_of(std::string_view ref);
 

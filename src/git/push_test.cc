@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "git/cgi_answer.h"
+#include "git/deploy_order.h"
 #include "git/limits.h"
 #include "git/push_decision.h"
 #include "git/push_hook.h"
@@ -18,17 +19,13 @@ RefUpdate moves(const std::string& ref) { return {ref, kOld, kNew}; }
 RefUpdate makes(const std::string& ref) { return {ref, "", kNew}; }
 RefUpdate deletes(const std::string& ref) { return {ref, kOld, ""}; }
 
-PushedService follows(const std::string& branch, bool previews = false) {
-  return {.exists = true, .from_here = true, .branch = branch, .previews = previews};
-}
+PushedService follows(const std::string& branch) { return {.exists = true, .branch = branch}; }
 
 std::string show(const PushDecision& decision) {
   if (!decision.refused.empty()) return "refuse";
   std::string text;
   if (!decision.deploys.empty())
-    text += (decision.creates ? "create from " : "deploy ") + decision.deploys;
-  for (const RefUpdate& preview : decision.previews)
-    text += (preview.commit.empty() ? " end preview " : " preview ") + preview.name;
+    text += (decision.begins ? "begin with " : "deploy ") + decision.deploys;
   for (size_t i = 0; i < decision.notes.size(); ++i) text += " note";
   return text.empty() ? "keep" : text;
 }
@@ -59,34 +56,34 @@ TEST(PushDecision, Decides) {
            Case{"a new service follows what is pushed",
                 {},
                 {makes("refs/heads/trunk")},
-                "create from trunk"},
+                "begin with trunk"},
            Case{"of several, main",
                 {},
                 {makes("refs/heads/fix"), makes("refs/heads/main")},
-                "create from main note"},
+                "begin with main note"},
            Case{"or master",
                 {},
                 {makes("refs/heads/fix"), makes("refs/heads/master")},
-                "create from master note"},
+                "begin with master note"},
            Case{"of several without either nobody knows",
                 {},
                 {makes("refs/heads/a"), makes("refs/heads/b")},
                 "refuse"},
            Case{"a tag alone makes no service", {}, {makes("refs/tags/v1")}, "keep"},
-           Case{"a service of an image",
-                {.exists = true, .source = "an image"},
-                {moves("refs/heads/main")},
-                "refuse"},
+           Case{"a service that was deployed in another way",
+                {.exists = true},
+                {makes("refs/heads/trunk")},
+                "begin with trunk"},
+           Case{"a service made anew follows anew",
+                {.branch = "main"},
+                {makes("refs/heads/trunk")},
+                "begin with trunk"},
            Case{"other refs", follows("main"), {makes("refs/hob/x")}, "refuse"},
            Case{"notes", follows("main"), {makes("refs/notes/commits")}, "refuse"},
            Case{"a branch that looks like an option",
                 follows("main"),
                 {makes("refs/heads/--output=x")},
                 "refuse"},
-           Case{"previews",
-                follows("main", true),
-                {makes("refs/heads/fix"), deletes("refs/heads/old"), moves("refs/heads/main")},
-                "deploy main preview refs/heads/fix end preview refs/heads/old"},
        }) {
     EXPECT_EQ(show(decide_push({c.service, c.updates})), c.want) << c.name;
   }
@@ -141,6 +138,32 @@ TEST(PushHook, KnowsRefNames) {
   }
   EXPECT_TRUE(is_kept_ref("refs/heads/" + std::string(kRefBytesMax - 11, 'x')));
   EXPECT_FALSE(is_kept_ref("refs/heads/" + std::string(kRefBytesMax - 10, 'x')));
+}
+
+TEST(DeployOrder, TakesNothingThatAProgramCouldMistake) {
+  const DeployOrder order{.service = "shop",
+                          .commit = kNew,
+                          .fetch_user = "AWS",
+                          .fetch_password = "a.b=",
+                          .access_key = "AKIA1",
+                          .secret_key = "s/+="};
+  const auto again = decode_deploy_order(encode(order));
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(again->commit, kNew);
+  EXPECT_EQ(again->secret_key, "s/+=");
+  const auto refused = [&](auto change) {
+    DeployOrder changed = order;
+    change(changed);
+    return !decode_deploy_order(encode(changed));
+  };
+  EXPECT_TRUE(refused([](DeployOrder& o) { o.service = "--data=/"; }));
+  EXPECT_TRUE(refused([](DeployOrder& o) { o.service = "../shop"; }));
+  EXPECT_TRUE(refused([](DeployOrder& o) { o.commit = "main"; }));
+  EXPECT_TRUE(refused([](DeployOrder& o) { o.commit += "0"; }));
+  EXPECT_TRUE(refused([](DeployOrder& o) { o.secret_key = "a\nb"; }));
+  EXPECT_TRUE(refused([](DeployOrder& o) { o.access_key.clear(); }));
+  EXPECT_FALSE(decode_deploy_order("{}"));
+  EXPECT_FALSE(decode_deploy_order("no JSON"));
 }
 
 TEST(RemotePath, KnowsTheSmartProtocolAlone) {

@@ -367,6 +367,10 @@ Async<Result<void>> Remote::serve_hook(Exchange& exchange) {
 Async<Result<void>> Remote::take_push(Exchange& exchange, const PushQuestion& question) {
   const RepositoryName name = exchange.name();
   HOB_CO_TRY(PushedService service, co_await deployments_.find(name.account, name.service));
+  if (service.branch.empty()) {
+    HOB_CO_TRY(service.branch, co_await repositories_.followed_branch(name));
+  }
+  const bool creates = !service.exists;
   const PushDecision decision =
       decide_push({.service = std::move(service), .updates = question.updates});
   if (!decision.refused.empty()) co_return fail(Code::kDenied, "{}", decision.refused);
@@ -376,26 +380,18 @@ Async<Result<void>> Remote::take_push(Exchange& exchange, const PushQuestion& qu
   };
   for (const std::string& note : decision.notes) co_await say(note);
   if (!decision.deploys.empty()) {
-    if (decision.creates) HOB_CO_CHECK(co_await repositories_.point_head(name, decision.deploys));
+    if (decision.begins) HOB_CO_CHECK(co_await repositories_.point_head(name, decision.deploys));
     HOB_CO_CHECK(co_await repositories_.keep(name, question, decision.commit));
     PushedDeployment deployment{.account = name.account,
+                                .user = exchange.caller.user,
                                 .service = name.service,
                                 .branch = decision.deploys,
                                 .commit = decision.commit,
-                                .creates = decision.creates};
+                                .creates = creates};
     Result<void> deployed = co_await deployments_.deploy(std::move(deployment), say);
     const Result<void> forgotten = co_await repositories_.forget(name, decision.commit);
     if (!forgotten) log::warn("a pushed commit stays kept", {{"error", forgotten.error().message}});
     HOB_CO_CHECK(std::move(deployed));
-  }
-  for (const RefUpdate& update : decision.previews) {
-    if (!update.commit.empty())
-      HOB_CO_CHECK(co_await repositories_.keep(name, question, update.commit));
-    PushedPreview preview{.account = name.account,
-                          .service = name.service,
-                          .branch = std::string(branch_of(update.name)),
-                          .commit = update.commit};
-    HOB_CO_CHECK(co_await deployments_.preview(std::move(preview), say));
   }
   co_return Result<void>();
 }

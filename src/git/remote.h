@@ -24,6 +24,7 @@ namespace hob::git {
 
 struct RemoteCaller {
   std::string account{};
+  std::string user{};  // as it logged in
   bool may_push = false;
 };
 // Who logs in with this; kDenied: nobody.
@@ -35,18 +36,11 @@ using Say = std::function<Async<>(std::string line)>;
 
 struct PushedDeployment {
   std::string account{};
+  std::string user{};  // who pushed, as RemoteCaller has it
   std::string service{};
   std::string branch{};
   std::string commit{};
   bool creates = false;  // the service is not there yet
-};
-
-// A branch that gets a service of its own, or loses it (no commit).
-struct PushedPreview {
-  std::string account{};
-  std::string service{};
-  std::string branch{};
-  std::string commit{};
 };
 
 // What the remote needs of control; implemented above this room.
@@ -56,7 +50,6 @@ class Deployments {
   virtual Async<Result<PushedService>> find(std::string account, std::string service) = 0;
   // Runs the deployment to its end. The error of a failed one says why, for the pusher.
   virtual Async<Result<void>> deploy(PushedDeployment push, Say say) = 0;
-  virtual Async<Result<void>> preview(PushedPreview push, Say say) = 0;
 };
 
 class Remote {

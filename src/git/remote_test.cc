@@ -38,17 +38,12 @@ class FakeDeployments final : public Deployments {
       co_await gate->wait();
     }
     if (!failure.empty()) co_return fail(Code::kUnavailable, "{}", failure);
-    services[push.service] = {.exists = true, .from_here = true, .branch = push.branch};
+    services[push.service] = {.exists = true};
     co_await say("http://app.localhost");
-    co_return Result<void>();
-  }
-  Async<Result<void>> preview(PushedPreview push, Say) override {
-    previews.push_back(push);
     co_return Result<void>();
   }
   std::map<std::string, PushedService> services;
   std::vector<PushedDeployment> deployed;
-  std::vector<PushedPreview> previews;
   std::string failure;
   Event* begun = nullptr;
   Event* gate = nullptr;
@@ -83,9 +78,9 @@ class RemoteTest : public ::testing::Test {
     return mkdtemp(pattern.data());
   }
   static Async<Result<RemoteCaller>> log_in(std::string user, std::string password) {
-    if (user == "KEY" && password == "secret") co_return RemoteCaller{kAccount, true};
-    if (user == "OTHER" && password == "secret") co_return RemoteCaller{"000000000002", true};
-    if (user == "READER") co_return RemoteCaller{kAccount, false};
+    if (user == "KEY" && password == "secret") co_return RemoteCaller{kAccount, user, true};
+    if (user == "OTHER" && password == "secret") co_return RemoteCaller{"000000000002", user, true};
+    if (user == "READER") co_return RemoteCaller{kAccount, user, false};
     co_return fail(Code::kDenied, "no such key, or another secret");
   }
 
@@ -181,6 +176,7 @@ TEST_F(RemoteTest, FirstPushCreatesTheServiceAndACloneGivesItBack) {
   ASSERT_EQ(deployments_.deployed.size(), 1u);
   EXPECT_TRUE(deployments_.deployed[0].creates);
   EXPECT_EQ(deployments_.deployed[0].commit, head());
+  EXPECT_EQ(deployments_.deployed[0].user, "KEY");
   EXPECT_EQ(remote_branch("shop", "main"), head());
   EXPECT_EQ(leavings("shop"), 0u);
 
@@ -222,7 +218,7 @@ TEST_F(RemoteTest, OnlyTheAccountsOwnIsFound) {
   const Exit unknown = try_git({"ls-remote", url("nothere")});
   EXPECT_TRUE(holds(unknown.errors, "not found")) << unknown.errors;
   // A service that nothing was pushed to.
-  deployments_.services["empty"] = {.exists = true, .from_here = true, .branch = "main"};
+  deployments_.services["empty"] = {.exists = true};
   EXPECT_TRUE(
       holds(git({"clone", url("empty"), (directory_ / "empty").string()}), "empty repository"));
 }

@@ -159,10 +159,22 @@ Async<Result<void>> Repositories::point_head(RepositoryName name, std::string br
   co_return co_await git(std::move(name), std::move(arguments), kCommandWithin);
 }
 
-Async<Result<void>> Repositories::move_branch(RepositoryName name, std::string branch,
-                                              std::string commit) {
-  std::vector<std::string> arguments = {"update-ref", "refs/heads/" + branch, std::move(commit)};
-  co_return co_await git(std::move(name), std::move(arguments), kCommandWithin);
+Async<Result<std::string>> Repositories::followed_branch(RepositoryName name) {
+  const fs::path path = path_of(name);
+  Command command{
+      .argv = {"git", "--git-dir=" + path.string(), "rev-parse", "--verify", "--quiet", "HEAD"},
+      .environment = git_environment(hooks(), push_bytes_max_),
+      .directory = "/"};
+  HOB_CO_TRY(const Exit exit, co_await run(std::move(command), kCommandWithin));
+  if (exit.status != 0) co_return std::string();  // a branch without a commit
+  HOB_CO_TRY(const std::string head, co_await on_pool(pool_, [path] {
+               return read_file(path / "HEAD", kRefBytesMax + 16);
+             }));
+  constexpr std::string_view prefix = "ref: ";
+  if (!head.starts_with(prefix)) co_return std::string();
+  std::string_view ref = std::string_view(head).substr(prefix.size());
+  if (ref.ends_with('\n')) ref.remove_suffix(1);
+  co_return std::string(branch_of(ref));
 }
 
 Async<Result<void>> Repositories::collect_garbage(RepositoryName name) {

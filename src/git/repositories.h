@@ -41,10 +41,11 @@ class Repositories {
   Async<Result<void>> keep(RepositoryName name, const PushQuestion& question, std::string commit);
   // Takes the hidden ref away: what no branch came to hold is garbage.
   Async<Result<void>> forget(RepositoryName name, std::string commit);
+  // The branch that its service follows: that which a clone checks out. Empty: nothing was pushed
+  // yet.
+  Async<Result<std::string>> followed_branch(RepositoryName name);
   // The branch that a clone checks out.
   Async<Result<void>> point_head(RepositoryName name, std::string branch);
-  // Moves a branch to a commit that is there; for a push whose connection control lost.
-  Async<Result<void>> move_branch(RepositoryName name, std::string branch, std::string commit);
   // After pushes: packs what is held into one pack once there are over kPacksMax, and drops what
   // is not.
   Async<Result<void>> collect_garbage(RepositoryName name);
