@@ -19,6 +19,9 @@
 namespace hob::cli {
 namespace {
 
+// An edge's loops are 64 at most, a ring of 200 KiB each; while it hands over there are two.
+constexpr rlim_t kLockedBytes = 64 * 1024 * 1024;
+
 // What the child was doing when it failed, sent to the parent with errno.
 struct Failure {
   int error = 0;
@@ -73,6 +76,12 @@ struct Failure {
   if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
+  }
+  // The edge's rings, and its successor's. Where it may not be raised there is epoll.
+  rlimit locked{};
+  if (getrlimit(RLIMIT_MEMLOCK, &locked) == 0 && locked.rlim_max < kLockedBytes) {
+    locked.rlim_cur = locked.rlim_max = kLockedBytes;
+    setrlimit(RLIMIT_MEMLOCK, &locked);
   }
   if (command.uid != 0) {
     if (setgroups(0, nullptr) != 0) give_up(report_high, "leaving groups");

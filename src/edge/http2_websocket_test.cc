@@ -261,6 +261,20 @@ TEST_P(WebSocket, FromHttp2ToHttp2) {
   EXPECT_EQ(backend.connections(), 1);
 }
 
+// HTTP/1.1 on both sides: who has ended is still answered; the target's end is the whole one's.
+TEST_P(WebSocket, AClientThatHasEndedIsAnsweredToTheEnd) {
+  Backend backend(serve_http1);
+  start(backend, kHttp1);
+  Connection client = rig_->connect();
+  ASSERT_EQ(open_by_http1(client, "/").status, 101);
+  client.write("one");
+  EXPECT_EQ(client.read_exactly(3), "one");
+  client.write("two");
+  client.shut();
+  EXPECT_EQ(client.read_exactly(6), "twobye") << "what the target says when its client has ended";
+  EXPECT_FALSE(client.fill()) << "and then its own end";
+}
+
 TEST_P(WebSocket, TwoHundredThousandBytesBothWays) {
   for (const link::TargetProtocol protocol : {kHttp1, kHttp2}) {
     Backend backend(protocol == kHttp1 ? serve_http1 : serve_http2);
