@@ -56,10 +56,10 @@ Result<void> rename_into(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
-Result<BuildStore> BuildStore::open(fs::path directory, uint64_t bytes_max, std::string boot) {
+Result<BuildStore> BuildStore::open(fs::path directory, Options options) {
   HOB_CHECK(make_directories(directory, 0700));
   BuildStore store(std::move(directory));
-  store.boot_ = std::move(boot);
+  store.boot_ = options.boot;
   if (store.boot_.empty()) {
     HOB_TRY(store.boot_, read_file(kBootId, kRecordBytesMax));
   }
@@ -70,13 +70,13 @@ Result<BuildStore> BuildStore::open(fs::path directory, uint64_t bytes_max, std:
   const fs::path lock = store.directory_ / "lock";
   store.lock_ = Fd(::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!store.lock_) return fail_errno(errno, "opening " + lock.string());
-  if (::flock(store.lock_.get(), LOCK_EX | LOCK_NB) == 0) HOB_CHECK(store.prune(bytes_max));
+  if (::flock(store.lock_.get(), LOCK_EX | LOCK_NB) == 0) HOB_CHECK(store.prune(options));
   if (::flock(store.lock_.get(), LOCK_SH) != 0) return fail_errno(errno, "locking the store");
   return store;
 }
 
 // Keys first: what no key leads to is nobody's, so whatever is left of it may be removed later.
-Result<void> BuildStore::prune(uint64_t bytes_max) const {
+Result<void> BuildStore::prune(const Options& options) const {
   struct Key {
     fs::file_time_type asked{};
     fs::path path{};
@@ -101,13 +101,19 @@ Result<void> BuildStore::prune(uint64_t bytes_max) const {
   uint64_t bytes = 0;
   for (const Key& key : keys) {
     if (!trees.contains(hex_of(key.layer.diff_id))) bytes += key.layer.size + key.layer.bytes;
-    if (bytes > bytes_max) {
+    if (bytes > options.bytes_max) {
       fs::remove(key.path, ignored);
       continue;
     }
     trees.insert(hex_of(key.layer.diff_id));
     blobs.insert(hex_of(key.layer.digest));
   }
+  const fs::path mark = directory_ / "pruned";
+  const bool fresh =
+      fs::exists(mark, ignored) &&
+      fs::file_time_type::clock::now() - fs::last_write_time(mark, ignored) < options.prune_every;
+  if (fresh && bytes <= options.bytes_max) return {};
+  HOB_CHECK(sandbox::write_task_file(mark, "", 0));
   remove_unless("trees", trees);
   remove_unless("blobs", blobs);
   trees.merge(blobs);

@@ -18,6 +18,7 @@
 
 #include "base/file.h"
 #include "base/result.h"
+#include "base/time.h"
 #include "builder/layer.h"
 
 namespace hob::builder {
@@ -25,13 +26,23 @@ namespace hob::builder {
 // Packed and unpacked, of all layers. A build may go beyond it; the next one that is alone with the
 // store takes away what was not asked for longest.
 inline constexpr uint64_t kStoreBytesMax = 20ULL << 30;
+// What no key leads to any more, an older cache for one, stays so long at most, if there are
+// builds: removing files costs more than a build of nothing new.
+inline constexpr Duration kPruneEvery{5 * 60 * 1000};
 
 class BuildStore {
  public:
-  // Makes what is missing. Once in a process, before temporary(). `boot`: names this run of the
-  // machine; empty: the kernel's name for it.
-  static Result<BuildStore> open(std::filesystem::path directory,
-                                 uint64_t bytes_max = kStoreBytesMax, std::string boot = {});
+  // `boot`: names this run of the machine; empty: the kernel's name for it.
+  struct Options {
+    uint64_t bytes_max = kStoreBytesMax;
+    Duration prune_every = kPruneEvery;
+    std::string boot{};
+  };
+  // Makes what is missing. Once in a process, before temporary().
+  static Result<BuildStore> open(std::filesystem::path directory, Options options);
+  static Result<BuildStore> open(std::filesystem::path directory) {
+    return open(std::move(directory), Options());
+  }
 
   // A path for a file or folder of this process, removed by the next open() after its end.
   std::filesystem::path temporary(std::string_view name) const;
@@ -51,7 +62,7 @@ class BuildStore {
   void clear_temporaries() const;
   Result<void> check_whole(const Layer& layer) const;
   Result<void> unpack(const Layer& layer, const std::filesystem::path& to) const;
-  Result<void> prune(uint64_t bytes_max) const;
+  Result<void> prune(const Options& options) const;
   void remove_unless(const char* kind, const std::set<std::string>& names) const;
   std::filesystem::path directory_;
   std::string boot_;

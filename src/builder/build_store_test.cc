@@ -100,12 +100,12 @@ TEST_F(BuildStoreTest, WhatAPowerCutSpoiledIsMendedOrGone) {
     EXPECT_EQ(fs::file_size(same.tree(layer) / "file"), 0U) << "not looked at again in this run";
   }
   {
-    const Result<BuildStore> next = BuildStore::open(directory_, kStoreBytesMax, "the next run");
+    const Result<BuildStore> next = BuildStore::open(directory_, {.boot = "the next run"});
     ASSERT_TRUE(next && next->find("key"));
     EXPECT_EQ(fs::file_size(next->tree(layer) / "file"), 3U);
     fs::resize_file(next->blob(layer), 10);
   }
-  const Result<BuildStore> last = BuildStore::open(directory_, kStoreBytesMax, "the one after");
+  const Result<BuildStore> last = BuildStore::open(directory_, {.boot = "the one after"});
   ASSERT_TRUE(last);
   EXPECT_FALSE(last->find("key")) << "its compressed file is what is pushed";
   EXPECT_EQ(count("tmp"), 0U);
@@ -127,10 +127,10 @@ TEST_F(BuildStoreTest, WhatWasNotAskedForLongestGoes) {
     }
     ASSERT_TRUE(store.find("a"));
     place_.write("store/trees/nobodys/file", "");
-    ASSERT_TRUE(BuildStore::open(directory_, 1)) << "while another has it open";
+    ASSERT_TRUE(BuildStore::open(directory_, {.bytes_max = 1})) << "while another has it open";
     EXPECT_EQ(count("keys"), 3U) << "nothing goes";
   }
-  const Result<BuildStore> store = BuildStore::open(directory_, 250'000);
+  const Result<BuildStore> store = BuildStore::open(directory_, {.bytes_max = 250'000});
   ASSERT_TRUE(store);
   EXPECT_TRUE(store->find("a"));
   EXPECT_FALSE(store->find("b"));
@@ -138,6 +138,21 @@ TEST_F(BuildStoreTest, WhatWasNotAskedForLongestGoes) {
   EXPECT_EQ(count("trees"), 2U);
   EXPECT_EQ(count("blobs"), 2U);
   EXPECT_EQ(count("tmp"), 0U);
+}
+
+TEST_F(BuildStoreTest, WhatNoKeyLeadsToGoesNowAndThen) {
+  {
+    const BuildStore store = open();
+    for (const char* content : {"old", "new"}) {
+      const Layer layer = make(store.temporary("one.tar"), content);
+      ASSERT_TRUE(store.put("key", layer, store.temporary("one.tar")));
+    }
+  }
+  ASSERT_TRUE(BuildStore::open(directory_));
+  EXPECT_EQ(count("trees"), 2U) << "that was a moment ago";
+  ASSERT_TRUE(BuildStore::open(directory_, {.prune_every = Duration(0)}));
+  EXPECT_EQ(count("trees"), 1U);
+  EXPECT_TRUE(open().find("key"));
 }
 
 // Killed at any instant: each key is there whole, or not at all, and the next open() clears the
