@@ -6,7 +6,7 @@ _hob_services() {
 
 _hob() {
   local current=${COMP_WORDS[COMP_CWORD]} command= word
-  local commands="up down upgrade status env doctor build deploy ps logs open describe scale pause resume restart cancel promote deploys revisions rollback rm aws domain certificate trust connection registry kernel account"
+  local commands="up down upgrade status env doctor build deploy ps logs open describe scale pause resume restart cancel promote deploys revisions rollback rm aws domain certificate trust remote connection registry kernel account"
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case $word in
       -*) ;;
@@ -33,6 +33,7 @@ _hob() {
     certificate) mapfile -t COMPREPLY < <(compgen -W "add ls rm --name --json" -- "$current")
                  mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current") ;;
     kernel) mapfile -t COMPREPLY < <(compgen -W "install" -- "$current") ;;
+    remote) mapfile -t COMPREPLY < <(compgen -W "add show $(_hob_services) --remote --json" -- "$current") ;;
     connection) mapfile -t COMPREPLY < <(compgen -W "create complete ls rm --provider --username --token-stdin --ssh-key --json" -- "$current")
                 mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current") ;;
     registry) mapfile -t COMPREPLY < <(compgen -W "login logout list" -- "$current") ;;

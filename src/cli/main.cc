@@ -92,6 +92,7 @@ int main(int argc, char** argv) {
   hob::cli::add_certificate(program, context);
   hob::cli::add_trust(program, context);
   hob::cli::add_connection(program, context);
+  hob::cli::add_remote(program, context);
   hob::cli::add_registry(program, context);
   hob::cli::add_kernel(program, context);
   hob::cli::add_account(program, context);
