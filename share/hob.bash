@@ -38,7 +38,7 @@ _hob() {
     return
   fi
   case $command in
-    "") words="up down upgrade status env doctor build deploy ps logs exec open describe scale pause resume restart cancel promote deploys revisions rollback rm aws domain certificate trust connection registry kernel account"
+    "") words="up down upgrade status env doctor build deploy ps logs exec open describe scale pause resume restart cancel promote deploys revisions rollback rm aws domain certificate trust remote connection registry kernel account"
         options="--version" ;;
     up) options="--region --api-port --http-port --https-port --store --isolation --cpu-overcommit --memory-overcommit --acme-directory --acme-contact --acme-ca-file --acme-eab-kid --acme-eab-key-file --acme-challenge --resolver --ocsp-responders --public --detach" ;;
     down) options="--purge" ;;
@@ -63,6 +63,10 @@ _hob() {
     kernel) case $second in
         "") words="install" ;;
         install) options="--package" ;;
+      esac ;;
+    remote) case $second in
+        "") words="add show" ;;
+        add) options="--remote" ;;
       esac ;;
     connection) case $second in
         "") words="create complete ls rm" ;;

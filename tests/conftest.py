@@ -89,8 +89,8 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 @pytest.fixture(scope="session")
-def hob():
-    """One instance for all tests that do not stop it. It must leave nothing behind."""
+def hob(build_state):
+    """One instance for all tests that do not stop it. It must leave nothing behind. Its host builds where all do."""
     instance = Hob()
     try:
         instance.up()

@@ -37,6 +37,7 @@ void add_commands(CLI::App& program, Context& context) {
   add_domain(program, context);
   add_certificate(program, context);
   add_trust(program, context);
+  add_remote(program, context);
   add_connection(program, context);
   add_registry(program, context);
   add_kernel(program, context);

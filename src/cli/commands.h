@@ -38,6 +38,7 @@ void add_domain(CLI::App& program, Context& context);
 void add_certificate(CLI::App& program, Context& context);
 void add_trust(CLI::App& program, Context& context);
 void add_connection(CLI::App& program, Context& context);
+void add_remote(CLI::App& program, Context& context);
 void add_registry(CLI::App& program, Context& context);
 void add_kernel(CLI::App& program, Context& context);
 void add_account(CLI::App& program, Context& context);

@@ -38,7 +38,7 @@ void run_body(Context& context, const std::string& name, Body body);
 // An option that is given must say something: an empty value is refused, not left out.
 void refuse_empty_values(CLI::App& command);
 
-// A client of an instance's public API, signing as its first account. Copyable.
+// A client of an instance's public API, as its first account or HOB_ACCESS_KEY_ID's. Copyable.
 class Api {
  public:
   // kUnavailable: it does not run.

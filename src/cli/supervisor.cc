@@ -157,6 +157,7 @@ Result<Supervisor::Commands> Supervisor::make_commands() const {
       "--metrics-fd",        "4",
       "--hold-fd",           "5",
       "--edge-uid",          std::to_string(kEdgeUid),
+      "--api-port",          std::to_string(instance_.api_port),
       "--cpu-overcommit",    fmt::format("{}", instance_.cpu_overcommit),
       "--memory-overcommit", fmt::format("{}", instance_.memory_overcommit)};
   const bool able = check_microvms(instance_.kernel()).has_value();

@@ -17,7 +17,9 @@
 #include "daemon/hob_service.h"
 #include "daemon/options.h"
 #include "daemon/process.h"
+#include "daemon/push_deployments.h"
 #include "daemon/runner_images.h"
+#include "git/remote.h"
 #include "identity/directory.h"
 #include "identity/sts.h"
 #include "image/catalog.h"
@@ -88,6 +90,9 @@ class Control {
                 {.region = options_.region, .sealing_key = std::move(sealing_key)}),
         cluster_(*store_, executor_, clock_, random_, cluster_ports()),
         ecr_(repositories_, blobs_, directory_, "127.0.0.1:" + std::to_string(options_.api_port)),
+        git_repositories_(options_.data / "control" / "git", outside_pool_),
+        pushes_(*store_, directory_, options_.data),
+        git_remote_(git_repositories_, pushes_, remote_authentication(directory_)),
         logs_api_(logs_, options_.region),
         endpoint_(directory_, clock_, random_, metrics_, options_.region),
         work_(executor_) {}
@@ -107,6 +112,8 @@ class Control {
     endpoint_.add(aws::sts::make_service(sts_));
     endpoint_.add(make_hob_service(directory_, catalog_, runner_.api(), *store_));
     endpoint_.mount("/v2", registry_.handler());
+    HOB_CO_CHECK(context(co_await git_repositories_.open(), "opening the git repositories"));
+    endpoint_.mount("/git", git_remote_.handler());
     work_.spawn("registry collection", registry_.run());
     endpoint_.mount("/metrics",
                     [this](const http::Request& request, http::BodyReader&,
@@ -269,6 +276,9 @@ class Control {
   runner::Runner runner_;
   cluster::Cluster cluster_;
   image::Ecr ecr_;
+  git::Repositories git_repositories_;
+  PushDeployments pushes_;
+  git::Remote git_remote_;
   observe::LogsApi logs_api_;
   identity::Sts sts_;
   api::Endpoint endpoint_;

@@ -6,6 +6,7 @@
 #include "base/version.h"
 #include "daemon/options.h"
 #include "daemon/process.h"
+#include "daemon/source_deployer.h"
 #include "host/agent.h"
 #include "host/ports.h"
 #include "image/image_store.h"
@@ -104,12 +105,21 @@ Async<Result<void>> serve(const Options& options, const Executor& executor, Host
       executor, options.metrics_fd, [&metrics = parts.metrics] { return metrics.render(); });
   Result<void> started = co_await agent.start();
   AsyncScope chores(executor);
+  std::unique_ptr<http::Server> deployments;
+  if (started) {
+    auto serves = serve_deployments(executor, options.data, options.api_port);
+    if (serves)
+      deployments = std::move(*serves);
+    else
+      started = fail(serves.error());
+  }
   if (started) {
     chores.spawn("prune images", prune_images(parts.images, agent));
     log::info("host is ready");
     tell_supervisor(options, "ready");
     co_await wait_for_end();
   }
+  if (deployments) co_await deployments->stop(Duration(0));
   chores.cancel();
   co_await chores.join();
   co_await agent.stop(host::Agent::Tasks::kLeave);
