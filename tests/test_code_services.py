@@ -1,4 +1,6 @@
 """App Runner's code services: a repository's URL by boto3 and the `aws` CLI, built by the server, served at its URL."""
+import textwrap
+
 import pytest
 
 from git_server import GitServer, commit, git
@@ -189,3 +191,31 @@ def test_what_cannot_be_is_refused_before_anything_is_made(instance, repository,
     with pytest.raises(apprunner.exceptions.InvalidRequestException) as refused:
         apprunner.create_service(ServiceName="refused", SourceConfiguration=source)
     assert why in str(refused.value)
+
+
+@pytest.mark.parametrize("branch, files, why", [
+    ("nowhere", {}, "there is no branch, tag or commit nowhere"),
+    ("main", {"server.js": SERVER}, "App Runner configuration file apprunner.yaml not found."),
+    ("main", {"apprunner.yaml": APP_FILE.replace("nodejs22", "dotnet6")}, "dotnet"),
+    ("main", {"apprunner.yaml": APP_FILE + textwrap.indent("secrets: [{name: KEY, value-from: key}]\n", "  ")},
+     "secrets aren't supported"),
+    ("main", {"apprunner.yaml": APP_FILE + "wrong: 1\n"}, "wrong"),
+])
+def test_a_source_that_cannot_be_built_says_why_within_seconds(instance, tmp_path, branch, files, why):
+    git(tmp_path, "init", "--quiet", "--initial-branch=main", "bad.git")
+    (tmp_path / "bad.git" / "README").write_text("bad\n")
+    for name, text in files.items():
+        (tmp_path / "bad.git" / name).write_text(text)
+    commit(tmp_path / "bad.git", "bad")
+    server = GitServer(tmp_path)
+    apprunner = instance.boto("apprunner")
+    try:
+        source = code(f"{server.url}/bad.git", branch=branch)
+        made = apprunner.create_service(ServiceName="broken", SourceConfiguration=source)
+        arn = made["Service"]["ServiceArn"]
+        assert ended(apprunner, arn, made["OperationId"], 60) == "FAILED"
+        assert why in "\n".join(deployment_log(instance, made["Service"], made["OperationId"]))
+        assert apprunner.describe_service(ServiceArn=arn)["Service"]["Status"] == "CREATE_FAILED"
+    finally:
+        server.close()
+        instance.run("rm", "broken", check=False)
