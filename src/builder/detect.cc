@@ -292,6 +292,30 @@ bool holds(const Conditions& conditions, const Source& source) {
       conditions, [&](const Condition& each) { return holds_one(each, source) != each.inverted; });
 }
 
+namespace {
+
+Recipe with_runtime(Recipe made) {
+  const Runtime& runtime = *made.runtime.runtime;
+  made.caches = runtime.caches;
+  made.build_environment.insert(runtime.build_environment.begin(), runtime.build_environment.end());
+  made.environment.insert(runtime.environment.begin(), runtime.environment.end());
+  if (!made.runtime.version->note.empty()) made.reasons.push_back(made.runtime.version->note);
+  return made;
+}
+
+}  // namespace
+
+Result<Recipe> configured_recipe(const Configured& configured,
+                                 const std::vector<Runtime>& runtimes) {
+  Recipe made;
+  HOB_TRY(made.runtime, runtime_named(runtimes, configured.runtime));
+  if (!configured.build.empty()) made.build.push_back(configured.build);
+  made.start = configured.start;
+  made.reasons.push_back(fmt::format("the service's configuration: {} {}",
+                                     made.runtime.runtime->title, made.runtime.version->name));
+  return with_runtime(std::move(made));
+}
+
 Result<Recipe> make_recipe(const Source& source, const std::vector<Runtime>& runtimes) {
   const bool has_file = source.find(kAppFileName) != nullptr;
   if (!has_file && source.find(kAppFileNameMissed) != nullptr) {
@@ -299,12 +323,7 @@ Result<Recipe> make_recipe(const Source& source, const std::vector<Runtime>& run
                 kAppFileName);
   }
   HOB_TRY(Recipe made, has_file ? recipe_of_file(source, runtimes) : detect(source, runtimes));
-  const Runtime& runtime = *made.runtime.runtime;
-  made.caches = runtime.caches;
-  made.build_environment.insert(runtime.build_environment.begin(), runtime.build_environment.end());
-  made.environment.insert(runtime.environment.begin(), runtime.environment.end());
-  if (!made.runtime.version->note.empty()) made.reasons.push_back(made.runtime.version->note);
-  return made;
+  return with_runtime(std::move(made));
 }
 
 }  // namespace hob::builder

@@ -38,6 +38,17 @@ struct Recipe {
   std::vector<std::string> reasons{};  // for people: "Node.js 22: package.json asks for >=20"
 };
 
+// A configuration that is given with the source instead of being read from it.
+struct Configured {
+  std::string runtime{};  // as apprunner.yaml names it
+  std::string build{};    // one command; empty: none
+  std::string start{};
+};
+
+// The recipe of `configured`; apprunner.yaml is not looked at. Errors as make_recipe's.
+Result<Recipe> configured_recipe(const Configured& configured,
+                                 const std::vector<Runtime>& runtimes);
+
 // `source`: relative paths are from the application's own folder. What an apprunner.yaml or a
 // Procfile there says is followed. kInvalid: the file is wrong (it is named, with line and column),
 // no runtime fits, or none of a version that is asked for: what was looked for, and what to do.

@@ -3,15 +3,17 @@
 //   hob-build --source DIR --output DIR --state DIR --runtimes DIR [--label NAME=VALUE]…
 //     [--cache NAME] [--operation ID] [--progress-fd N]
 //   hob-build --git URL [--reference REF] [--source-directory DIR] …     instead of --source
+//   hob-build … --by-file     apprunner.yaml is needed, without secrets: nothing is guessed
+//   hob-build … --runtime NAME --start-command C [--build-command C]     and it is not looked at
 //   hob-build --state DIR --clear       what killed builds left
 //
 // --cache: whose package caches the build uses, by a name that the caller gives to nobody else.
 // --operation: what asked for the build; the image's provenance names it then, and the times.
 //
 // Says what it does as lines of JSON on stdout, or the descriptor it is given: {"stage": …},
-// {"line": …}, and last {"result": …} (builder/records.h) or {"error": …}. SIGTERM and SIGINT
-// cancel it: nothing is left then but what the next build can use. Exit codes: 0 built; 1 the
-// application's fault; 2 ours or the world's.
+// {"line": …}, {"commit": …}, and last {"result": …} (builder/records.h) or {"error": …}. SIGTERM
+// and SIGINT cancel it: nothing is left then but what the next build can use. Exit codes: 0 built;
+// 1 the application's fault; 2 ours or the world's.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -45,7 +47,9 @@ void on_signal(int /*number*/) { cancelled.store(true); }
 
 struct Options {
   fs::path source{};
-  hob::builder::GitRequest git{};  // instead of `source`
+  hob::builder::GitRequest git{};         // instead of `source`
+  hob::builder::Configured configured{};  // its runtime is empty: the source says
+  bool by_file = false;                   // by an apprunner.yaml, or not at all
   fs::path output{};
   fs::path state{};
   fs::path runtimes{};
@@ -89,13 +93,28 @@ Result<hob::builder::BuildResult> build(const Options& options) {
               say({{"stage", text}});
             }));
     folder = checkout.folder;
+    say({{"commit", checkout.commit}});
     labels = {{"org.opencontainers.image.revision", checkout.commit},
               {"org.opencontainers.image.source", checkout.url}};
   }
   HOB_TRY(const std::unique_ptr<hob::builder::Source> source, hob::builder::open_folder(folder));
   HOB_TRY(const std::vector<hob::builder::Runtime> runtimes,
           hob::builder::load_runtimes(options.runtimes));
-  HOB_TRY(hob::builder::Recipe recipe, hob::builder::make_recipe(*source, runtimes));
+  if (options.by_file && source->find(hob::builder::kAppFileName) == nullptr) {
+    return hob::fail(hob::Code::kInvalid,
+                     "App Runner configuration file apprunner.yaml not found.");
+  }
+  HOB_TRY(hob::builder::Recipe recipe,
+          options.configured.runtime.empty()
+              ? hob::builder::make_recipe(*source, runtimes)
+              : hob::builder::configured_recipe(options.configured, runtimes));
+  if (options.by_file && !recipe.secrets.empty()) {
+    return hob::fail(
+        hob::Code::kInvalid,
+        "{}: run.secrets names {}, and secrets aren't supported by this version of Hob "
+        "yet",
+        hob::builder::kAppFileName, recipe.secrets.front().name);
+  }
   for (const std::string& reason : recipe.reasons) say({{"stage", reason}});
   hob::builder::Workshop workshop(options.state, cancelled);
   const hob::builder::BaseTools tools{.store = &store,
@@ -143,6 +162,10 @@ int main(int argc, char** argv) {
       program.add_option("--git", options.git.url)->excludes(clear)->excludes(source);
   program.add_option("--reference", options.git.reference)->needs(git);
   program.add_option("--source-directory", options.git.directory)->needs(git);
+  CLI::Option* runtime = program.add_option("--runtime", options.configured.runtime);
+  program.add_option("--build-command", options.configured.build)->needs(runtime);
+  program.add_option("--start-command", options.configured.start)->needs(runtime);
+  program.add_flag("--by-file", options.by_file)->excludes(runtime);
   program.add_option("--output", options.output)->excludes(clear);
   program.add_option("--runtimes", options.runtimes)->excludes(clear);
   program.add_option("--cache", options.cache)->check(CLI::Validator(is_cache_name, "NAME"));

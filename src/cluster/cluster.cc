@@ -83,6 +83,7 @@ class Cluster::Impl {
   }
 
   const EdgeGateway& edges() const { return edges_; }
+  HostGateway& hosts() { return hosts_; }
 
  private:
   void changed(const std::string& key, const store::Entry* entry) {
@@ -523,5 +524,11 @@ bool Cluster::edges_show(const std::string& account, const std::string& certific
 Async<> Cluster::serve(std::shared_ptr<link::Session> session) {
   return impl_->serve(std::move(session));
 }
+
+Result<void> Cluster::order_build(link::BuildOrder order) {
+  return impl_->hosts().order_build(std::move(order));
+}
+
+void Cluster::end_build(const std::string& build) { impl_->hosts().end_build(build); }
 
 }  // namespace hob::cluster

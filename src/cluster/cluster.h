@@ -32,6 +32,8 @@ struct ClusterPorts {
   std::function<Async<Result<void>>(link::LogBatch batch)> store_logs{};
   // What an edge says of its load, for scaling.
   std::function<void(const EdgeId& edge, const link::EdgeReport& report)> load{};
+  // What a host says of a build it was ordered.
+  std::function<void(link::BuildReport report)> build_report{};
 };
 
 class Cluster {
@@ -47,6 +49,11 @@ class Cluster {
   // Serves one link, a host's or an edge's as its first message says, until it ends; for
   // link::Listener.
   Async<> serve(std::shared_ptr<link::Session> session);
+  // Some linked host does that build, or goes on with it, and has been told so: the one that was
+  // told before, as long as it is linked. kUnavailable: none is.
+  Result<void> order_build(link::BuildOrder order);
+  // Nobody waits for it any more.
+  void end_build(const std::string& build);
   // Whether there are edges, and all of them do that now: what was written is there where it is
   // seen.
   bool edges_answer(const link::AcmeChallenge& challenge) const;

@@ -69,6 +69,10 @@ Async<> HostGateway::serve(std::shared_ptr<link::Session> session, link::HostHel
       if (taken) accept(hello.host, std::move(report));
       if (reports_.size() > kReportsWaitingMax)
         taken = fail(Code::kLimit, "too many reports wait for the store");
+    } else if (message->type == "BuildReport") {
+      link::BuildReport report;
+      taken = decode(*message, report);
+      if (taken) accept(hello.host, std::move(report));
     } else if (message->type == "LogBatch") {
       link::LogBatch batch;
       taken = decode(*message, batch);
@@ -170,6 +174,55 @@ void HostGateway::accept(const HostId& host, link::TaskReport report) {
   const TaskId id = report.task;
   reports_.insert_or_assign(id, std::move(report));
   changed_();
+}
+
+void HostGateway::accept(const HostId& host, link::BuildReport report) {
+  const auto place = builds_.find(report.build);
+  if (place == builds_.end() || place->second.host != host) {
+    send(links_[host], encode(link::BuildEnd{.build = report.build}));
+    return;
+  }
+  if (ports_.build_report) ports_.build_report(std::move(report));
+}
+
+HostGateway::Link* HostGateway::roomiest() {
+  std::map<HostId, int> taken;
+  for (const auto& [build, place] : builds_) taken[place.host] += kBuildMemoryMib;
+  Link* best = nullptr;
+  int most = 0;
+  for (auto& [host, link] : links_) {
+    int left = link.hello.memory_mib - taken[host];
+    for (const std::string& key : state_.tasks_of_host(host)) {
+      const Task& task = state_.task(key)->record;
+      if (is_present(task)) left -= task.memory_mib;
+    }
+    if (best != nullptr && left <= most) continue;
+    best = &link;
+    most = left;
+  }
+  return best;
+}
+
+Result<void> HostGateway::order_build(link::BuildOrder order) {
+  const auto known = builds_.find(order.build);
+  const auto linked = known == builds_.end() ? links_.end() : links_.find(known->second.host);
+  Link* link = linked == links_.end() ? roomiest() : &linked->second;
+  if (link == nullptr) return fail(Code::kUnavailable, "no host is there to build on");
+  BuildPlace& place = builds_[order.build];
+  if (place.host == link->hello.host && place.session.lock() == link->session &&
+      place.lines_taken == order.lines_taken) {
+    return {};
+  }
+  place = {.host = link->hello.host, .session = link->session, .lines_taken = order.lines_taken};
+  send(*link, encode(order));
+  return {};
+}
+
+void HostGateway::end_build(const std::string& build) {
+  const auto place = builds_.extract(build);
+  if (!place) return;
+  const auto linked = links_.find(place.mapped().host);
+  if (linked != links_.end()) send(linked->second, encode(link::BuildEnd{.build = build}));
 }
 
 std::vector<link::TaskReport> HostGateway::take_reports(size_t count) {

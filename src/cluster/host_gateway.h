@@ -26,6 +26,7 @@ inline constexpr size_t kLogBatchesWaitingMax =
 // An assignment's variables may take 256 KiB, six times that as JSON of odd bytes: so many stay
 // below kFrameBytesMax.
 inline constexpr size_t kAssignmentsPerMessage = 8;
+inline constexpr int kBuildMemoryMib = 4'096;  // of a step (builder/build_sandbox.h)
 inline constexpr size_t kReportsWaitingMax =
     100'000;  // tasks with a report not stored yet; beyond: the link ends
 
@@ -39,6 +40,9 @@ class HostGateway {
   Async<> serve(std::shared_ptr<link::Session> session, link::HostHello hello);
   // Sends every host what changed since it was told last.
   void sync();
+  // As Cluster's.
+  Result<void> order_build(link::BuildOrder order);
+  void end_build(const std::string& build);
   // Ends all links.
   void close();
 
@@ -58,12 +62,21 @@ class HostGateway {
     link::HostHello hello{};
     std::map<TaskId, link::DesiredStatus> told{};
   };
+  // Which host does a build, and what it was told over which link.
+  struct BuildPlace {
+    HostId host{};
+    std::weak_ptr<link::Session> session{};
+    int64_t lines_taken = 0;
+  };
   class Registration;
   link::Assignment assignment(const Task& task) const;
   void welcome(Link& link);
   void sync(Link& link);
   static void send(Link& link, link::Message message);
   void accept(const HostId& host, link::TaskReport report);
+  void accept(const HostId& host, link::BuildReport report);
+  // The one with most memory left; nullptr: none is linked.
+  Link* roomiest();
   static Async<> store_logs(const ClusterPorts& ports, std::shared_ptr<link::Session> session,
                             std::shared_ptr<Channel<link::LogBatch>> batches);
 
@@ -76,6 +89,7 @@ class HostGateway {
   std::map<HostId, Link> links_;
   std::map<HostId, Instant> left_at_;
   std::map<TaskId, link::TaskReport> reports_;
+  std::map<std::string, BuildPlace> builds_;
 };
 
 }  // namespace hob::cluster

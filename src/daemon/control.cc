@@ -18,6 +18,7 @@
 #include "daemon/options.h"
 #include "daemon/process.h"
 #include "daemon/push_deployments.h"
+#include "daemon/runner_builders.h"
 #include "daemon/runner_images.h"
 #include "git/remote.h"
 #include "identity/directory.h"
@@ -86,8 +87,11 @@ class Control {
         catalog_(*store_),
         registry_(repositories_, pool_, check_caller(), options_.api_port),
         images_(*store_, executor_, catalog_, directory_, options_.api_port, options_.region),
+        builders_(repositories_, directory_, cluster_, options_.api_port),
         runner_(*store_, executor_, clock_, random_, images_, logs_, domain_ports(),
-                {.region = options_.region, .sealing_key = std::move(sealing_key)}),
+                {.region = options_.region,
+                 .sealing_key = std::move(sealing_key),
+                 .builders = &builders_}),
         cluster_(*store_, executor_, clock_, random_, cluster_ports()),
         ecr_(repositories_, blobs_, directory_, "127.0.0.1:" + std::to_string(options_.api_port)),
         git_repositories_(options_.data / "control" / "git", outside_pool_),
@@ -188,20 +192,21 @@ class Control {
   }
 
   cluster::ClusterPorts cluster_ports() {
-    return {
-        .credentials =
-            [this](const std::string& account, link::ImageSource source) {
-              return images_.with_credentials(account, std::move(source));
+    return {.credentials =
+                [this](const std::string& account, link::ImageSource source) {
+                  return images_.with_credentials(account, std::move(source));
+                },
+            .store_logs = [this](link::LogBatch batch) -> Async<Result<void>> {
+              observe::StreamName name{
+                  .account = batch.account, .group = batch.group, .stream = batch.stream};
+              HOB_CO_CHECK(
+                  co_await logs_.append(std::move(name), std::move(batch.lines), batch.position));
+              co_return Result<void>{};
             },
-        .store_logs = [this](link::LogBatch batch) -> Async<Result<void>> {
-          observe::StreamName name{
-              .account = batch.account, .group = batch.group, .stream = batch.stream};
-          HOB_CO_CHECK(
-              co_await logs_.append(std::move(name), std::move(batch.lines), batch.position));
-          co_return Result<void>{};
-        },
-        .load = [this](const EdgeId& edge,
-                       const link::EdgeReport& report) { runner_.edge_reported(edge, report); }};
+            .load = [this](const EdgeId& edge,
+                           const link::EdgeReport& report) { runner_.edge_reported(edge, report); },
+            .build_report =
+                [this](link::BuildReport report) { runner_.build_reported(std::move(report)); }};
   }
 
   Async<Result<std::string>> metrics_of(std::filesystem::path socket) {
@@ -273,6 +278,7 @@ class Control {
   image::Catalog catalog_;
   image::Registry registry_;
   RunnerImages images_;
+  RunnerBuilders builders_;
   runner::Runner runner_;
   cluster::Cluster cluster_;
   image::Ecr ecr_;

@@ -1,6 +1,8 @@
 // The host agent's process: images, the VPC, the sandbox and the agent over them. Root.
 #include <unistd.h>
 
+#include <cstdlib>
+
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/version.h"
@@ -70,6 +72,24 @@ struct HostParts {
   }
 };
 
+// hob-build and the runtimes, installed with this program or beside it in a build tree.
+host::BuildTools build_tools(const Options& options) {
+  const auto beside_us = [](std::initializer_list<const char*> places) {
+    std::error_code error;
+    const auto own = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+    for (const char* place : places) {
+      if (std::filesystem::exists(own / place, error)) return own / place;
+    }
+    return std::filesystem::path();
+  };
+  const char* named = std::getenv("HOB_BUILD_STATE");
+  return {.program = beside_us({"hob-build", "../libexec/hob-build"}),
+          .runtimes = beside_us({"../share/hob/runtimes", "../../runtimes"}),
+          .state = named != nullptr && *named != 0 ? std::filesystem::path(named)
+                                                   : options.data / "builder",
+          .directory = options.data / "host" / "builds"};
+}
+
 Result<host::AgentOptions> agent_options(const Options& options) {
   HOB_TRY(const HostId id, host_id(options.data / "host"));
   host::AgentOptions agent{.directory = options.data / "host",
@@ -79,6 +99,7 @@ Result<host::AgentOptions> agent_options(const Options& options) {
                            .version = kVersion,
                            .microvms = options.microvms,
                            .can_microvm = options.can_microvm,
+                           .build_tools = build_tools(options),
                            .hold_socket = Fd(options.hold_fd),
                            .edge_uids = {0, options.edge_uid}};
   if (options.cpu_overcommit > 0) agent.cpu_overcommit = options.cpu_overcommit;

@@ -57,6 +57,12 @@ Agent::~Agent() { HOB_ASSERT(tasks_.empty()); }
 
 Async<Result<void>> Agent::start() {
   HOB_CO_CHECK(co_await load());
+  builds_ = std::make_unique<SourceBuilds>(executor_, options_.build_tools,
+                                           [this](const link::BuildReport& report) {
+                                             // What is lost here is asked for again.
+                                             if (session_)
+                                               (void)session_->send(link::encode(report));
+                                           });
   scope_.spawn("host link", [this] { return keep_link(); });
   scope_.spawn("host logs", [this] { return logs_->run(); });
   scope_.spawn("host reaper", [this] { return reap(); });
@@ -127,6 +133,8 @@ Async<> Agent::stop(Tasks tasks) {
   scope_.cancel();
   co_await scope_.join();
   session_ = nullptr;
+  if (builds_) co_await builds_->stop();
+  builds_.reset();
   if (tasks == Tasks::kStop) {
     for (auto& [id, actor] : tasks_) {
       actor->shorten_stop_timeout(kEmptyStopTimeout);
@@ -210,6 +218,14 @@ Result<void> Agent::take(const link::Message& message) {
     for (const TaskId& task : change.remove) {
       if (const auto found = tasks_.find(task); found != tasks_.end()) found->second->unassign();
     }
+  } else if (message.type == "BuildOrder") {
+    link::BuildOrder order;
+    HOB_CHECK(link::decode(message, order));
+    builds_->order(order);
+  } else if (message.type == "BuildEnd") {
+    link::BuildEnd end;
+    HOB_CHECK(link::decode(message, end));
+    builds_->end(end.build);
   } else if (message.type == "LogAck") {
     link::LogAck ack;
     HOB_CHECK(link::decode(message, ack));
@@ -235,6 +251,7 @@ void Agent::welcome(const link::HostWelcome& welcome) {
     else
       actor->unassign();
   }
+  builds_->linked();
   for (const auto& unclaimed : std::exchange(unclaimed_, {}))
     scope_.spawn("remove unclaimed",
                  [this, task = unclaimed.first] { return remove_unclaimed(task); });

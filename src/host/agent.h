@@ -22,6 +22,7 @@
 #include "base/ids.h"
 #include "base/metrics.h"
 #include "host/capacity.h"
+#include "host/source_builds.h"
 #include "host/task_actor.h"
 #include "link/link.h"
 
@@ -43,6 +44,7 @@ struct AgentOptions {
   std::optional<Machine> machine{};  // nullopt: the one we are on, measured
   bool microvms = false;             // tasks start in them
   bool can_microvm = false;          // those that ask for it do
+  BuildTools build_tools{};          // none: builds that are ordered fail
   double cpu_overcommit = kCpuOvercommitDefault;
   double memory_overcommit = kMemoryOvercommitDefault;
   Fd hold_socket{};             // listening: where edges hold tasks awake; none: nobody does
@@ -107,6 +109,7 @@ class Agent {
   Event reap_;
   std::unique_ptr<LogShipper> logs_;
   std::unique_ptr<HoldServer> holds_;
+  std::unique_ptr<SourceBuilds> builds_;  // from start() to stop()
   AsyncScope scope_;
 };
 

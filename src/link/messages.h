@@ -3,11 +3,12 @@
 //
 // Order of a host's stream: HostHello up; HostWelcome down (the whole of what it should run);
 // TaskReport up for every task it has, and then again at each change; AssignmentChange down at each
-// change. An edge's: EdgeHello up; RouteTable and CertificateTable down (the whole, again at each
-// change: versions only grow); EdgeReport up every second and when a drained target is idle.
-// Between an edge and a host, without control: EdgeHello up; TargetHold up (the whole at first,
-// then changes); TargetsAwake down in answer (docs/decisions/sleep.md). Fields are only added, each
-// with a default that means what its absence meant (style.md §12).
+// change; BuildOrder down, BuildReport up in answer and as it goes on, BuildEnd down. An edge's:
+// EdgeHello up; RouteTable and CertificateTable down (the whole, again at each change: versions
+// only grow); EdgeReport up every second and when a drained target is idle. Between an edge and a
+// host, without control: EdgeHello up; TargetHold up (the whole at first, then changes);
+// TargetsAwake down in answer (docs/decisions/sleep.md). Fields are only added, each with a default
+// that means what its absence meant (style.md §12).
 #pragma once
 
 #include <boost/describe.hpp>
@@ -120,9 +121,9 @@ struct HostHello {
   HostId host{};
   std::string zone{};  // "us-east-1a"
   std::string version{};
-  int cpu = 0;           // units that tasks' sizes may add up to (overcommit applied)
-  int memory_mib = 0;    // likewise
-  bool microvm = false;  // tasks start in microVMs: each needs microvm_overhead_mib() as well
+  int cpu = 0;               // units that tasks' sizes may add up to (overcommit applied)
+  int memory_mib = 0;        // likewise
+  bool microvm = false;      // tasks start in microVMs: each needs microvm_overhead_mib() as well
   bool can_microvm = false;  // those that ask for it do, whatever the others
 };
 BOOST_DESCRIBE_STRUCT(HostHello, (), (host, zone, version, cpu, memory_mib, microvm, can_microvm))
@@ -222,6 +223,52 @@ struct LogAck {
   int64_t position = 0;  // stored up to here
 };
 BOOST_DESCRIBE_STRUCT(LogAck, (), (group, stream, position))
+
+// A build that a host is to do, or to go on with: repeating it does no harm, and tells which of its
+// lines are kept.
+struct BuildOrder {
+  std::string build{};  // names it
+  std::string account{};
+  std::string service{};  // for logs
+  std::string url{};      // the repository's
+  std::string branch{};
+  std::string source_directory{};  // empty: all of it
+  // Empty: apprunner.yaml says what the next ones do.
+  std::string runtime{};  // as that file would name it
+  std::string build_command{};
+  std::string start_command{};
+  ImageSource target{};     // where the image goes; `reference` is a tag
+  int64_t lines_taken = 0;  // control has so many: the next report begins there
+};
+BOOST_DESCRIBE_STRUCT(BuildOrder, (),
+                      (build, account, service, url, branch, source_directory, runtime,
+                       build_command, start_command, target, lines_taken))
+
+// Nobody waits for it any more: it is ended, and forgotten.
+struct BuildEnd {
+  std::string build{};
+};
+BOOST_DESCRIBE_STRUCT(BuildEnd, (), (build))
+
+enum class BuildState { kRunning, kSucceeded, kFailed };
+BOOST_DESCRIBE_ENUM(BuildState, kRunning, kSucceeded, kFailed)
+
+// How far a build is, and the lines it printed since those that control has. An end comes with the
+// last of them.
+struct BuildReport {
+  std::string build{};
+  BuildState state = BuildState::kRunning;
+  int64_t first_line = 0;  // of all of the build's, the number of the first in `lines`
+  std::vector<std::string> lines{};
+  std::string commit{};  // once it is fetched
+  std::string digest{};  // of the image, once it succeeded; likewise the next
+  int port = 0;
+  std::string reason{};  // why it failed, for people
+  bool again = false;    // it failed for no fault of the application's
+  bool operator==(const BuildReport&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(BuildReport, (),
+                      (build, state, first_line, lines, commit, digest, port, reason, again))
 
 // ---- edge ----
 
@@ -408,14 +455,16 @@ struct Message {
   std::string body{};  // JSON
 };
 
-#define HOB_LINK_MESSAGES(X) \
-  X(HostHello)               \
-  X(HostWelcome)             \
-  X(AssignmentChange)        \
-  X(TaskReport)              \
-  X(LogBatch)                \
-  X(LogAck)                  \
-  X(EdgeHello) X(RouteTable) X(EdgeReport) X(TargetHold) X(TargetsAwake) X(CertificateTable)
+#define HOB_LINK_MESSAGES(X)                                                                  \
+  X(HostHello)                                                                                \
+  X(HostWelcome)                                                                              \
+  X(AssignmentChange)                                                                         \
+  X(TaskReport)                                                                               \
+  X(LogBatch)                                                                                 \
+  X(LogAck)                                                                                   \
+  X(EdgeHello)                                                                                \
+  X(RouteTable) X(EdgeReport) X(TargetHold) X(TargetsAwake) X(CertificateTable) X(BuildOrder) \
+      X(BuildEnd) X(BuildReport)
 #define HOB_LINK_DECLARE(T)         \
   Message encode(const T& message); \
   Result<void> decode(const Message& message, T& into);

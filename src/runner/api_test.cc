@@ -292,11 +292,14 @@ TEST_F(ApiTest, RefusesWhatCannotBe) {
     return *each.source_configuration.image_repository->image_configuration;
   };
   for (const Case& c : {
-           Case{"code",
+           Case{"code without a repository",
                 [](auto& each) {
                   each.source_configuration = {.code_repository = CodeRepository{}};
                 },
-                "code repositories"},
+                "repository URL"},
+           Case{"code and an image",
+                [](auto& each) { each.source_configuration.code_repository = CodeRepository{}; },
+                "not both"},
            Case{"no source", [](auto& each) { each.source_configuration = {}; }, "ImageRepository"},
            Case{"a port of letters", [&](auto& each) { image(each).port = "http"; }, "port"},
            Case{"port 0", [&](auto& each) { image(each).port = "0"; }, "port"},

@@ -110,19 +110,116 @@ Result<void> apply_image(Configuration& configuration,
   return {};
 }
 
+// The API has no length for these; a git URL or a path that is longer is a mistake.
+constexpr size_t kCodeBytesMax = 4096;
+
+Result<void> apply_code(Configuration& configuration,
+                        const aws::apprunner::CodeRepository& repository) {
+  const auto refuse = [](std::string why) { return invalid_request_exception(std::move(why)); };
+  CodeSource code{.repository_url = repository.repository_url,
+                  .branch = repository.source_code_version.value,
+                  .source_directory = repository.source_directory};
+  const std::string& url = code.repository_url;
+  if (!url.starts_with("https://") && !url.starts_with("http://")) {
+    return refuse(
+        "The repository URL isn't valid: repositories are fetched by https:// or http://.");
+  }
+  const std::string_view authority = std::string_view(url).substr(url.find("://") + 3);
+  if (authority.substr(0, authority.find('/')).find('@') != std::string_view::npos) {
+    return refuse(
+        "The repository URL isn't valid: it holds a user or a password, which anybody who "
+        "describes the service would see.");
+  }
+  const auto plain = [](const std::string& text) {
+    return text.size() <= kCodeBytesMax &&
+           std::ranges::all_of(text, [](char c) { return c > ' ' && c != '\x7f'; });
+  };
+  if (!plain(url) || !plain(code.branch) || code.branch.empty() || code.branch.starts_with('-')) {
+    return refuse(
+        "The repository URL or the branch isn't valid: neither holds spaces, and a branch "
+        "doesn't start with '-'.");
+  }
+  const std::string directory = "/" + code.source_directory.value_or("") + "/";
+  if (directory.find("/../") != std::string::npos || directory.size() > kCodeBytesMax ||
+      directory.find_first_of(std::string_view("\0\r\n", 3)) != std::string::npos) {
+    return refuse(
+        "The source directory isn't valid: it is a path from the repository's root, "
+        "within the repository.");
+  }
+  // An update may leave it out.
+  if (!repository.code_configuration && !configuration.code) {
+    return refuse("CodeConfiguration is required: its ConfigurationSource is REPOSITORY or API.");
+  }
+  if (!repository.code_configuration) {
+    code.from_file = configuration.code->from_file;
+    code.runtime = configuration.code->runtime;
+    code.build_command = configuration.code->build_command;
+    code.start_command = configuration.code->start_command;
+    code.port = configuration.code->port;
+    configuration.code = std::move(code);
+    return {};
+  }
+  const aws::apprunner::CodeConfiguration& given = *repository.code_configuration;
+  code.from_file = given.configuration_source == "REPOSITORY";
+  configuration.environment.clear();
+  configuration.port.reset();
+  if (!code.from_file) {
+    if (!given.code_configuration_values) {
+      return refuse("With the ConfigurationSource API, CodeConfigurationValues are required.");
+    }
+    const aws::apprunner::CodeConfigurationValues& values = *given.code_configuration_values;
+    if (values.runtime_environment_secrets && !values.runtime_environment_secrets->empty()) {
+      return refuse("RuntimeEnvironmentSecrets aren't supported by this version of Hob yet.");
+    }
+    if (!values.start_command || values.start_command->empty()) {
+      return refuse("With the ConfigurationSource API, a StartCommand is required.");
+    }
+    if (values.port) HOB_CHECK(check_port(*values.port));
+    code.runtime = values.runtime;
+    code.build_command = values.build_command;
+    code.start_command = values.start_command;
+    code.port = values.port;
+    configuration.port = values.port;
+    configuration.environment =
+        values.runtime_environment_variables.value_or(std::map<std::string, std::string>{});
+    HOB_CHECK(check_environment(configuration.environment));
+  }
+  configuration.code = std::move(code);
+  return {};
+}
+
 Result<void> apply_source(Configuration& configuration,
                           const aws::apprunner::SourceConfiguration& source, const Images& images) {
   if (source.code_repository && source.image_repository) {
     return invalid_request_exception(
         "A source is either a code repository or an image repository, not both.");
   }
-  if (source.code_repository) {
+  const bool has_image = !configuration.image.empty() && !configuration.code;
+  if ((source.code_repository && has_image) || (source.image_repository && configuration.code)) {
     return invalid_request_exception(
-        "Source code repositories aren't supported by this version of Hob yet. Give an "
-        "ImageRepository.");
+        "A service's source stays what it was made with, a code repository or an image. Create "
+        "another service.");
+  }
+  if (source.code_repository) HOB_CHECK(apply_code(configuration, *source.code_repository));
+  if (configuration.code) {
+    if (source.authentication_configuration &&
+        (source.authentication_configuration->connection_arn ||
+         source.authentication_configuration->access_role_arn)) {
+      return invalid_request_exception(
+          "Repositories that need a connection aren't fetched by this version of Hob yet; leave "
+          "AuthenticationConfiguration out for a public one.");
+    }
+    if (source.auto_deployments_enabled.value_or(false)) {
+      return invalid_request_exception(
+          "A pushed commit isn't deployed by itself by this version of Hob yet. Set "
+          "AutoDeploymentsEnabled to false, and call StartDeployment.");
+    }
+    configuration.auto_deployments = false;
+    return {};
   }
   if (!source.image_repository && configuration.image.empty()) {
-    return invalid_request_exception("SourceConfiguration needs an ImageRepository.");
+    return invalid_request_exception(
+        "SourceConfiguration needs an ImageRepository or a CodeRepository.");
   }
   if (source.image_repository)
     HOB_CHECK(apply_image(configuration, *source.image_repository, images));
@@ -290,8 +387,32 @@ Result<void> check_minimum(const std::map<std::string, std::string>& tags, int m
   return {};
 }
 
-aws::apprunner::Service show(const Service& service) {
-  const Configuration& configuration = service.configuration;
+namespace {
+
+aws::apprunner::SourceConfiguration show_code(const Configuration& configuration) {
+  const CodeSource& code = *configuration.code;
+  aws::apprunner::CodeRepository repository{
+      .repository_url = code.repository_url,
+      .source_code_version = {.type = "BRANCH", .value = code.branch},
+      .code_configuration =
+          aws::apprunner::CodeConfiguration{.configuration_source =
+                                                code.from_file ? "REPOSITORY" : "API"},
+      .source_directory = code.source_directory};
+  if (!code.from_file) {
+    auto& values = repository.code_configuration->code_configuration_values.emplace();
+    values.runtime = code.runtime;
+    values.build_command = code.build_command;
+    values.start_command = code.start_command;
+    values.port = code.port;
+    if (!configuration.environment.empty())
+      values.runtime_environment_variables = configuration.environment;
+  }
+  return {.code_repository = std::move(repository),
+          .auto_deployments_enabled = configuration.auto_deployments};
+}
+
+aws::apprunner::SourceConfiguration show_source(const Configuration& configuration) {
+  if (configuration.code) return show_code(configuration);
   aws::apprunner::ImageRepository image{.image_identifier = configuration.image,
                                         .image_repository_type = configuration.image_type};
   if (configuration.has_image_configuration) {
@@ -308,6 +429,13 @@ aws::apprunner::Service show(const Service& service) {
     source.authentication_configuration = aws::apprunner::AuthenticationConfiguration{
         .access_role_arn = configuration.access_role_arn};
   }
+  return source;
+}
+
+}  // namespace
+
+aws::apprunner::Service show(const Service& service) {
+  const Configuration& configuration = service.configuration;
   const ScalingReference& scaling = configuration.scaling;
   aws::apprunner::Service shown{
       .service_name = service.name,
@@ -318,7 +446,7 @@ aws::apprunner::Service show(const Service& service) {
       .updated_at = service.updated_at,
       .deleted_at = service.deleted_at,
       .status = word(service.status),
-      .source_configuration = std::move(source),
+      .source_configuration = show_source(configuration),
       .instance_configuration = {.cpu = std::to_string(configuration.cpu),
                                  .memory = std::to_string(configuration.memory_mib),
                                  .instance_role_arn = configuration.instance_role_arn},

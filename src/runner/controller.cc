@@ -66,12 +66,13 @@ std::string encode_onto(const T& value, const std::optional<store::Entry>& entry
 }  // namespace
 
 Controller::Controller(store::Store& store, Executor executor, Clock& clock, Random& random,
-                       Images& images, observe::Logs& logs)
+                       Images& images, observe::Logs& logs, Builders* builders)
     : store_(store),
       clock_(clock),
       random_(random),
       images_(images),
       logs_(logs),
+      builders_(builders),
       scope_(executor),
       dirty_event_(executor) {}
 
@@ -107,6 +108,17 @@ void Controller::edge_reported(const EdgeId& edge, const link::EdgeReport& repor
   for (const std::string& id : scaler_.reported(edge, report, clock_.now())) {
     if (const auto found = watched_.find(id); found != watched_.end()) mark(found->second);
   }
+}
+
+void Controller::build_reported(link::BuildReport report) {
+  const auto waits = builds_.find(report.build);
+  if (waits == builds_.end()) {
+    if (builders_ != nullptr) builders_->end(report.build);
+    return;
+  }
+  mark(waits->second);
+  const std::string build = report.build;
+  reported_.insert_or_assign(build, std::move(report));
 }
 
 Async<> Controller::follow(std::string prefix, Mark mark_key) {
@@ -172,6 +184,7 @@ void Controller::task_changed(const std::string& key, const std::string* value) 
 Async<> Controller::follow_hosts() {
   return follow(std::string(cluster::kHostsPrefix), [this](const std::string&, const std::string*) {
     for (const ServiceRef& ref : waits_for_tasks_) mark(ref);
+    for (const auto& [build, ref] : builds_) mark(ref);  // who did it may be gone, or back
   });
 }
 
@@ -307,6 +320,13 @@ Async<Result<void>> Controller::process(ServiceRef ref) {
   else
     deploys_by_itself_.erase(ref);
 
+  if (view.operation && view.service.configuration.code && builders_ != nullptr) {
+    const std::string build = build_of(*view.operation);
+    if (const auto found = reported_.find(build); found != reported_.end()) {
+      view.build = found->second;
+    }
+    view.build_image = builders_->image_name(id, build);
+  }
   view.operation_id = random_uuid(random_);
   const Instant now = clock_.now();
   view.load = scaler_.load(id, now);
@@ -380,8 +400,12 @@ Async<Result<void>> Controller::process(ServiceRef ref) {
     for (const store::Entry& entry : revisions.entries) transaction.remove.push_back(entry.key);
     transaction.remove.push_back(service_path);
   }
-  if (transaction.put.empty() && transaction.remove.empty()) co_return Result<void>();
+  if (transaction.put.empty() && transaction.remove.empty()) {
+    co_await direct_builds(ref, actions);
+    co_return Result<void>();
+  }
   HOB_CO_CHECK(co_await store_.commit(std::move(transaction)));
+  co_await direct_builds(ref, actions);
   if (service_after) uncounted_.erase(ref);
   if (service_after && service_after->service.status != view.service.status) {
     log::info("service status", {{"service", id},
@@ -389,6 +413,25 @@ Async<Result<void>> Controller::process(ServiceRef ref) {
                                  {"status", word(service_after->service.status)}});
   }
   co_return Result<void>();
+}
+
+Async<> Controller::direct_builds(ServiceRef ref, const std::vector<RunnerAction>& actions) {
+  if (builders_ == nullptr) co_return;
+  for (const RunnerAction& action : actions) {
+    if (const auto* ends = std::get_if<EndBuild>(&action)) {
+      builds_.erase(ends->build);
+      reported_.erase(ends->build);
+      builders_->end(ends->build);
+    } else if (const auto* orders = std::get_if<OrderBuild>(&action)) {
+      builds_.insert_or_assign(orders->order.build, ref);
+      const Result<void> ordered = co_await builders_->order(orders->order);
+      if (!ordered) {  // the decision asks again in a while
+        log::warn("build not ordered", {{"service", ref.second},
+                                        {"build", orders->order.build},
+                                        {"error", ordered.error().message}});
+      }
+    }
+  }
 }
 
 }  // namespace hob::runner

@@ -18,6 +18,7 @@
 #include "base/ids.h"
 #include "base/time.h"
 #include "observe/logs.h"
+#include "runner/builders.h"
 #include "runner/decide.h"
 #include "runner/images.h"
 #include "runner/scaler.h"
@@ -27,13 +28,15 @@ namespace hob::runner {
 
 class Controller {
  public:
-  // All must outlive it.
+  // All must outlive it. Without `builders` nothing is built: deployments of sources end by time.
   Controller(store::Store& store, Executor executor, Clock& clock, Random& random, Images& images,
-             observe::Logs& logs);
+             observe::Logs& logs, Builders* builders);
   void start();
   Async<> stop();
   // What an edge says of its load: services whose plan that changes are decided about at once.
   void edge_reported(const EdgeId& edge, const link::EdgeReport& report);
+  // What a host says of a build.
+  void build_reported(link::BuildReport report);
 
  private:
   using ServiceRef = std::pair<std::string, std::string>;  // account, id
@@ -50,6 +53,8 @@ class Controller {
   Async<> follow(std::string prefix, Mark mark);
   void task_changed(const std::string& key, const std::string* value);
   Async<Result<void>> process(ServiceRef ref);
+  // What a decision wants of the builders, once it is written.
+  Async<> direct_builds(ServiceRef ref, const std::vector<RunnerAction>& actions);
   // Of the account.
   Async<Result<std::vector<cluster::Task>>> tasks_of(std::string account);
   Async<Result<bool>> tasks_left(ServiceRef ref, const std::vector<cluster::Task>& tasks);
@@ -66,6 +71,7 @@ class Controller {
   Random& random_;
   Images& images_;
   observe::Logs& logs_;
+  Builders* builders_;
   AsyncScope scope_;
   Event dirty_event_;
   std::set<ServiceRef> dirty_{};
@@ -75,8 +81,10 @@ class Controller {
   // Whether it is healthy, of each task that has not ended, by key: plans hang on that, and most
   // changes of a record are something else.
   std::map<std::string, bool> healthy_{};
-  std::set<ServiceRef> waits_for_tasks_{};    // pausing
-  std::set<ServiceRef> deploys_by_itself_{};  // running, with automatic deployments
+  std::map<std::string, ServiceRef> builds_{};           // that are waited for, by their names
+  std::map<std::string, link::BuildReport> reported_{};  // the newest of each of these
+  std::set<ServiceRef> waits_for_tasks_{};               // pausing
+  std::set<ServiceRef> deploys_by_itself_{};             // running, with automatic deployments
   // By stream: lines that are in the log while no record counts them, since the transaction after
   // them failed. What is decided instead comes after them.
   std::map<ServiceRef, std::map<std::string, std::vector<std::string>>> uncounted_{};

@@ -70,6 +70,15 @@ class Decision {
   void begin_operation();
   // The image is known, or needs none: writes the cluster service with the new deployment in front.
   void apply_rollout();
+  // Its source is still to be made into an image.
+  bool needs_build() const;
+  void follow_build();
+  void begin_build();
+  link::BuildOrder build_order() const;
+  // The lines that came since; true: all of the report's are kept.
+  bool take_lines(const link::BuildReport& report);
+  void fail_build(const std::string& reason);
+  void tell_start();
   void apply_resume();
   // image_digest: what the image's tag meant when it ran last, if that is what shall run again.
   void put_deployment(cluster::TaskTemplate task, std::string image_digest = {});
@@ -123,6 +132,8 @@ class Decision {
   bool resolve_ = false;
   bool release_name_ = false;
   bool forget_ = false;
+  std::optional<link::BuildOrder> order_{};
+  std::string end_build_{};
   std::optional<WatchLoad> watch_{};
   std::optional<Instant> wake_at_{};
 };
@@ -145,6 +156,7 @@ std::vector<RunnerAction> Decision::decide() {
 void Decision::decide_idle() {
   if (service_.status != ServiceStatus::kRunning) return;
   keep_in_step();
+  if (service_.configuration.code) return;  // what its branch holds is not seen here
   if (!service_.configuration.auto_deployments.value_or(false)) return;
   if (!view_.image) {
     resolve_ = true;
@@ -280,22 +292,158 @@ void Decision::begin_operation() {
   }
 }
 
+bool Decision::needs_build() const {
+  return service_.configuration.code && operation_->rolls_back_to == 0 &&
+         operation_->digest.empty();
+}
+
+void Decision::tell_start() {
+  event(fmt::format("{} started.", doing(operation_->type)));
+  event(fmt::format("Deployment with ID : {} started. Triggering event : {}", operation_->id,
+                    trigger(operation_->type)));
+  operation_->status = OperationStatus::kInProgress;
+  operation_->updated_at = now_;
+  changed_ = true;
+}
+
+void Decision::begin_build() {
+  const CodeSource& code = *service_.configuration.code;
+  if (operation_->build_attempts == 0) {
+    tell_start();
+    detail(
+        fmt::format("Deployment Artifact: [Repo Type: Source], [Repository: {}], [Branch: {}], "
+                    "[SourceDirectory: {}]",
+                    code.repository_url, code.branch, code.source_directory.value_or("/")));
+    begin_step(*operation_, "SOURCE_BUILD", now_);
+    event("Starting source code build.");
+  } else {
+    end_build_ = build_of(*operation_);
+  }
+  ++operation_->build_attempts;
+  operation_->build_lines = 0;
+  operation_->updated_at = now_;
+  changed_ = true;
+  order_ = build_order();
+}
+
+link::BuildOrder Decision::build_order() const {
+  const CodeSource& code = *service_.configuration.code;
+  link::BuildOrder order{.build = build_of(*operation_),
+                         .account = service_.account,
+                         .service = service_.id,
+                         .url = code.repository_url,
+                         .branch = code.branch,
+                         .source_directory = code.source_directory.value_or(""),
+                         .lines_taken = operation_->build_lines};
+  // It is absolute from the repository's root (the API's reference).
+  order.source_directory.erase(0, order.source_directory.find_first_not_of('/'));
+  if (!code.from_file) {
+    // NODEJS_22 is nodejs22 in the file.
+    for (const char c : code.runtime) {
+      if (c != '_') order.runtime += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    }
+    order.build_command = code.build_command.value_or("");
+    order.start_command = code.start_command.value_or("");
+  }
+  return order;
+}
+
+bool Decision::take_lines(const link::BuildReport& report) {
+  const int64_t end = report.first_line + static_cast<int64_t>(report.lines.size());
+  if (report.first_line > operation_->build_lines) return false;  // it is told what is kept
+  const int64_t until =
+      std::min(end, operation_->build_lines + static_cast<int64_t>(kBuildLinesPerStep));
+  for (; operation_->build_lines < until; ++operation_->build_lines) {
+    const auto at = static_cast<size_t>(operation_->build_lines - report.first_line);
+    lines_.deployment.push_back("[Build] " + report.lines[at]);
+    changed_ = true;
+  }
+  return operation_->build_lines >= end;
+}
+
+void Decision::follow_build() {
+  if (operation_->build_attempts == 0) return begin_build();
+  if (overdue(kBuildTimeMax)) {
+    fail_build(
+        fmt::format("The build took longer than {} minutes.",
+                    std::chrono::duration_cast<std::chrono::minutes>(kBuildTimeMax).count()));
+    return;
+  }
+  wake_at(now_ + kBuildAskEvery);
+  const bool ours = view_.build && view_.build->build == build_of(*operation_);
+  if (!ours) {
+    order_ = build_order();
+    return;
+  }
+  const link::BuildReport& report = *view_.build;
+  const bool all = take_lines(report);
+  if (operation_->commit.empty() && !report.commit.empty()) {
+    operation_->commit = report.commit;
+    event("Successfully pulled your application source code.");
+    changed_ = true;
+  }
+  if (!all || report.state == link::BuildState::kRunning) {
+    order_ = build_order();
+    return;
+  }
+  if (report.state == link::BuildState::kFailed) {
+    if (report.again && operation_->build_attempts < kBuildAttemptsMax) {
+      detail(fmt::format("The build is tried again: {}", report.reason));
+      begin_build();
+      return;
+    }
+    fail_build(report.reason);
+    return;
+  }
+  operation_->digest = report.digest;
+  operation_->updated_at = now_;
+  if (service_.ever_ran && !service_.previous) {  // what a deployment that fails goes back to
+    service_.previous = service_.configuration;
+    service_.digest_tried_previous = service_.digest_tried;
+  }
+  service_.configuration.image = view_.build_image;
+  service_.configuration.image_type = "ECR";
+  // The file's, where that is what configures it.
+  service_.configuration.port = service_.configuration.code->from_file
+                                    ? std::to_string(report.port)
+                                    : service_.configuration.code->port;
+  event("Successfully built your application source code.");
+  detail("Successfully built your application source code.");
+  end_build_ = build_of(*operation_);
+  changed_ = true;
+}
+
+void Decision::fail_build(const std::string& reason) {
+  event("Failed to build your application source code.");
+  const size_t end = std::min(reason.find('\n'), reason.size());
+  std::vector<std::string> more;
+  for (size_t at = end; at < reason.size();) {
+    const size_t next = std::min(reason.find('\n', at + 1), reason.size());
+    more.push_back(reason.substr(at + 1, next - at - 1));
+    at = next;
+  }
+  fail_rollout("Failed to build your application source code. Reason: " + reason.substr(0, end),
+               more);
+}
+
 void Decision::apply_rollout() {
+  if (needs_build()) return follow_build();
   if (!view_.image) {
     resolve_ = true;
     return;
   }
   const Result<ResolvedImage>& image = *view_.image;
-  if (!image && image.error().code == Code::kUnavailable && !overdue(kResolveTimeMax)) {
+  const bool built = operation_->build_attempts > 0;
+  const Duration resolve_time_max = kResolveTimeMax + (built ? kBuildTimeMax : Duration(0));
+  if (!image && image.error().code == Code::kUnavailable && !overdue(resolve_time_max)) {
     wake_at(now_ + kResolveRetryDelay);
     return;
   }
-  event(fmt::format("{} started.", doing(operation_->type)));
-  event(fmt::format("Deployment with ID : {} started. Triggering event : {}", operation_->id,
-                    trigger(operation_->type)));
-  detail(fmt::format("Deployment Artifact: [Repo Type: {}], [Image URL: {}]",
-                     service_.configuration.image_type, service_.configuration.image));
-  operation_->status = OperationStatus::kInProgress;
+  if (!built) {
+    tell_start();
+    detail(fmt::format("Deployment Artifact: [Repo Type: {}], [Image URL: {}]",
+                       service_.configuration.image_type, service_.configuration.image));
+  }
   operation_->updated_at = now_;
   operation_->applied = true;
   changed_ = true;
@@ -495,7 +643,8 @@ void Decision::follow_rollout() {
   switch (mine->rollout) {
     case RolloutState::kInProgress: {
       note_step(*mine);
-      const Duration time_max = kRolloutTimeMax + waits_of(mine->configuration);
+      const Duration time_max = kRolloutTimeMax + waits_of(mine->configuration) +
+                                (operation_->build_attempts > 0 ? kBuildTimeMax : Duration(0));
       if (!overdue(time_max)) {
         if (!promote(*mine)) keep_in_step();
         return;
@@ -569,7 +718,9 @@ void Decision::fail_rollout(const std::string& reason, const std::vector<std::st
   detail(cancelled ? "The deployment was cancelled."
                    : fmt::format("Failed to deploy your application. Failure reason : {}", reason));
   if (!last_lines.empty()) {
-    detail("The last lines of the instance's output:");
+    detail(operation_->build_attempts > 0 && !operation_->applied
+               ? "The last lines of its output:"
+               : "The last lines of the instance's output:");
     const size_t skip = last_lines.size() > kLastLinesMax ? last_lines.size() - kLastLinesMax : 0;
     for (size_t i = skip; i < last_lines.size(); ++i) detail("| " + last_lines[i]);
   }
@@ -612,6 +763,7 @@ void Decision::end_operation(OperationStatus status, const std::string& reason) 
   operation_->reason = reason;
   operation_->updated_at = now_;
   operation_->ended_at = now_;
+  if (operation_->build_attempts > 0 && !operation_->applied) end_build_ = build_of(*operation_);
   service_.operation.clear();
   service_.previous.reset();
   service_.digest_tried_previous.clear();
@@ -639,10 +791,16 @@ std::vector<RunnerAction> Decision::actions() {
   if (release_name_) actions.emplace_back(ReleaseName{});
   if (watch_) actions.emplace_back(*watch_);
   if (wake_at_) actions.emplace_back(WakeAt{*wake_at_});
+  if (!end_build_.empty()) actions.emplace_back(EndBuild{end_build_});
+  if (order_) actions.emplace_back(OrderBuild{*order_});
   return actions;
 }
 
 }  // namespace
+
+std::string build_of(const Operation& operation) {
+  return fmt::format("{}-{}", operation.id, operation.build_attempts);
+}
 
 std::vector<RunnerAction> decide_runner(const RunnerView& view, Instant now) {
   return Decision(view, now).decide();

@@ -34,7 +34,12 @@ inline constexpr Duration kResolveRetryDelay =
 inline constexpr Duration kResolveTimeMax = std::chrono::seconds(60);
 // A deleted service can still be described so long; AWS says "a time".
 inline constexpr Duration kDeletedKept = std::chrono::hours(1);
-inline constexpr size_t kLastLinesMax = 20;  // of a failed task's output in the deployment log
+// From the order to the image: above what a host gives a build.
+inline constexpr Duration kBuildTimeMax = std::chrono::minutes(130);
+inline constexpr Duration kBuildAskEvery = std::chrono::seconds(5);  // is it still on some host?
+inline constexpr int kBuildAttemptsMax = 3;       // of those that fail for no fault of the source
+inline constexpr size_t kBuildLinesPerStep = 50;  // into the log, in one transaction
+inline constexpr size_t kLastLinesMax = 20;       // of a failed task's output in the deployment log
 
 struct RunnerView {
   Service service{};
@@ -48,6 +53,9 @@ struct RunnerView {
   // What is to be deployed: configuration.image, at the operation's digest if it has one. nullopt:
   // not asked.
   std::optional<Result<ResolvedImage>> image{};
+  // Of a code service: what its host said last of the build that goes on. nullopt: nothing yet.
+  std::optional<link::BuildReport> build{};
+  std::string build_image{};   // what the image of the operation's build is called
   std::string operation_id{};  // fresh, should an operation be begun
 };
 
@@ -84,12 +92,24 @@ struct WatchLoad {
   Duration start_time{0};
   ScalePlan plan{};
 };
+// After the transaction, whether or not there is one: a host builds that, or goes on with it.
+struct OrderBuild {
+  link::BuildOrder order{};
+};
+// Likewise: nobody waits for it any more.
+struct EndBuild {
+  std::string build{};
+};
 struct WakeAt {
   Instant at{};
 };
 // All puts and removals of one decision are one transaction; LogLines are written before it.
-using RunnerAction = std::variant<ResolveImage, PutService, PutOperation, PutCluster, PutRevision,
-                                  AmendRevision, ReleaseName, Forget, LogLines, WatchLoad, WakeAt>;
+using RunnerAction =
+    std::variant<ResolveImage, PutService, PutOperation, PutCluster, PutRevision, AmendRevision,
+                 ReleaseName, Forget, LogLines, WatchLoad, WakeAt, OrderBuild, EndBuild>;
+
+// The build that an operation waits for, or waited for last.
+std::string build_of(const Operation& operation);
 
 std::vector<RunnerAction> decide_runner(const RunnerView& view, Instant now);
 

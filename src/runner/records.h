@@ -60,10 +60,26 @@ struct ScalingReference {
 };
 BOOST_DESCRIBE_STRUCT(ScalingReference, (), (name, revision, id))
 
+// A service's CodeRepository, as it was given.
+struct CodeSource {
+  std::string repository_url{};
+  std::string branch{};
+  std::optional<std::string> source_directory{};
+  bool from_file = true;  // apprunner.yaml alone says the rest; else the members below, never it
+  std::string runtime{};  // NODEJS_22
+  std::optional<std::string> build_command{};
+  std::optional<std::string> start_command{};
+  std::optional<std::string> port{};
+  bool operator==(const CodeSource&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(CodeSource, (),
+                      (repository_url, branch, source_directory, from_file, runtime, build_command,
+                       start_command, port))
+
 // What UpdateService can change, and so what a failed update goes back to. `optional` where AWS
 // answers a member only once it was given.
 struct Configuration {
-  std::string image{};       // ImageIdentifier as given
+  std::string image{};       // ImageIdentifier as given, or what was built of `code` last
   std::string image_type{};  // ECR, ECR_PUBLIC
   bool has_image_configuration = false;
   std::optional<std::string> port{};
@@ -83,6 +99,7 @@ struct Configuration {
   ScalingReference scaling{};
   std::optional<bool> observability{};  // ObservabilityEnabled, once it was set
   std::string observability_arn{};      // of the revision that goes with it; empty: not enabled
+  std::optional<CodeSource> code{};     // then the image is made of it
   bool operator==(const Configuration&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Configuration, (),
@@ -90,7 +107,7 @@ BOOST_DESCRIBE_STRUCT(Configuration, (),
                        access_role_arn, auto_deployments, cpu, memory_mib, instance_role_arn,
                        health_protocol, health_path, health_interval, health_timeout,
                        healthy_threshold, unhealthy_threshold, scaling, observability,
-                       observability_arn))
+                       observability_arn, code))
 
 struct Service {
   std::string account{};
@@ -151,7 +168,10 @@ struct Operation {
   std::optional<Instant> cancel_requested_at{};
   // A roll-back: the revision whose image and configuration come back. 0: none.
   int rolls_back_to = 0;
-  std::string digest{};      // of that revision's image; empty: the image's tag says
+  std::string digest{};      // of that revision's image, or the one built; empty: its tag says
+  int build_attempts = 0;    // builds that were ordered; the last one may go on
+  int64_t build_lines = 0;   // of that one's, in the deployment log
+  std::string commit{};      // that it builds, once known
   std::string deployment{};  // cluster's, if it is another than its own: one that was kept
   int revision = 0;          // that it makes or brings back; 0: none, or not known yet
   std::string strategy{};    // of its deployment, as the tag says it
@@ -166,7 +186,8 @@ struct Operation {
 BOOST_DESCRIBE_STRUCT(Operation, (),
                       (id, account, service, type, status, applied, reason, lines_logged,
                        started_at, updated_at, ended_at, cancel_requested_at, rolls_back_to, digest,
-                       deployment, revision, strategy, promote_requested_at, steps))
+                       deployment, revision, strategy, promote_requested_at, steps, build_attempts,
+                       build_lines, commit))
 
 enum class RevisionState { kSucceeded, kInProgress, kFailed };
 BOOST_DESCRIBE_ENUM(RevisionState, kSucceeded, kInProgress, kFailed)

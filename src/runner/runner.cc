@@ -14,7 +14,7 @@ class Runner::Parts {
             {.region = options.region,
              .url_suffix = options.url_suffix,
              .sealing_key = options.sealing_key}),
-        controller(store, executor, clock, random, images, logs),
+        controller(store, executor, clock, random, images, logs, options.builders),
         domains(store, executor, clock, random, domain_ports) {
     if (domain_ports.fetcher != nullptr)
       staples.emplace(store, executor, clock, *domain_ports.fetcher, domain_ports.responders);
@@ -44,6 +44,9 @@ Async<> Runner::stop() {
 }
 void Runner::edge_reported(const EdgeId& edge, const link::EdgeReport& report) {
   parts_->controller.edge_reported(edge, report);
+}
+void Runner::build_reported(link::BuildReport report) {
+  parts_->controller.build_reported(std::move(report));
 }
 Api& Runner::api() { return parts_->api; }
 

@@ -11,6 +11,7 @@
 #include "base/time.h"
 #include "link/messages.h"
 #include "observe/logs.h"
+#include "runner/builders.h"
 #include "runner/domain_controller.h"
 #include "runner/images.h"
 #include "store/store.h"
@@ -21,6 +22,7 @@ struct RunnerOptions {
   std::string region = "us-east-1";
   std::string url_suffix = "hob.localhost";  // service URLs: SUBDOMAIN.REGION.<this>
   Secret<std::string> sealing_key{};         // of secrets in records (base/sealed.h)
+  Builders* builders = nullptr;  // outlives it; none: deployments of sources wait for their time
 };
 
 class Api;
@@ -36,6 +38,8 @@ class Runner {
   Async<> stop();
   // What an edge says of its load, for scaling; cluster's port.
   void edge_reported(const EdgeId& edge, const link::EdgeReport& report);
+  // What a host says of a build; cluster's port, likewise.
+  void build_reported(link::BuildReport report);
   // App Runner's API, and what Hob has beyond it.
   Api& api();
 
