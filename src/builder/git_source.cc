@@ -76,7 +76,7 @@ Environment environment_of(const GitAddress& address, const fs::path& directory)
                                                           {"gc.auto", "0"},
                                                           {"maintenance.auto", "false"},
                                                           {"advice.detachedHead", "false"},
-                                                          {"http.followRedirects", "initial"},
+                                                          {"http.followRedirects", "false"},
                                                           {"http.lowSpeedLimit", "512"},
                                                           {"http.lowSpeedTime", "30"},
                                                           {"pack.threads", "2"}};
@@ -88,6 +88,14 @@ Environment environment_of(const GitAddress& address, const fs::path& directory)
   }
   environment["GIT_CONFIG_COUNT"] = std::to_string(count);
   return environment;
+}
+
+// Nobody on the way reads what is said: it is encrypted, or does not leave the machine.
+bool is_private(std::string_view url) {
+  if (url.starts_with("https://")) return true;
+  url.remove_prefix(std::string_view("http://").size());
+  const std::string_view host = url.substr(0, url.find_first_of(":/"));
+  return host == "localhost" || host.starts_with("127.");
 }
 
 class Fetch {
@@ -136,11 +144,16 @@ class Fetch {
                                    kLocalWithin, {{file.get(), STDOUT_FILENO}}));
       if (exit.status == 0) return check_list(list);
     }
-    return fail(Code::kLimit, "{} holds more files than a source may: {}", address_.url,
-                kSourceFilesMax);
+    return fail(Code::kInvalid, "{}: its files could not be listed within the limits of a source",
+                address_.url);
   }
 
+  // As they are in the commit: what its .gitattributes ask for could make them larger than counted.
   Result<void> check_out(const std::string& commit) {
+    const fs::path attributes = repository_ / ".git" / "info" / "attributes";
+    HOB_CHECK(make_directories(attributes.parent_path(), 0755));
+    HOB_CHECK(
+        write_file_durably(attributes, "* -text -working-tree-encoding -ident -filter\n", 0644));
     return git_ok({"checkout", "--quiet", "--detach", commit}, kLocalWithin);
   }
 
@@ -356,7 +369,13 @@ Result<GitCheckout> fetch_git(const GitRequest& request, const FetchFolder& plac
   HOB_CHECK(check_git_reference(request.reference));
   HOB_CHECK(check_source_directory(request.directory));
   if (address.user.empty() && address.password.empty()) {
-    if (const char* token = std::getenv("HOB_GIT_TOKEN")) {
+    const char* token = std::getenv("HOB_GIT_TOKEN");
+    if (token != nullptr && !is_private(address.url)) {
+      return fail(Code::kInvalid,
+                  "{}: over http anybody on the way could read HOB_GIT_TOKEN; use https",
+                  address.url);
+    }
+    if (token != nullptr) {
       const char* user = std::getenv("HOB_GIT_USER");
       // GitHub's and Bitbucket's name for whoever has a token; others take any.
       address.user = user != nullptr ? user : "x-access-token";

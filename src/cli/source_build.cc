@@ -121,15 +121,41 @@ class Listener {
   std::optional<Error> failed_;
 };
 
+// Command lines are read by anybody; the environment is not.
+void take_login(SourcePlace& place) {
+  const size_t begin = place.git.find("://") + 3;
+  const size_t end = std::min(place.git.find('/', begin), place.git.size());
+  const size_t at = place.git.rfind('@', end);
+  if (at == std::string::npos || at < begin) return;
+  const std::string login = place.git.substr(begin, at - begin);
+  const size_t colon = login.find(':');
+  // A token alone is written where the user's name is.
+  place.user = login.substr(0, colon);
+  place.token = colon == std::string::npos ? place.user : login.substr(colon + 1);
+  place.git.erase(begin, at + 1 - begin);
+}
+
+std::map<std::string, std::string> environment_of_ours() {
+  std::map<std::string, std::string> all;
+  for (char** each = environ; *each != nullptr; ++each) {
+    const std::string_view pair = *each;
+    if (const size_t equals = pair.find('='); equals != std::string_view::npos)
+      all.emplace(pair.substr(0, equals), pair.substr(equals + 1));
+  }
+  return all;
+}
+
 }  // namespace
 
 Result<std::optional<SourcePlace>> source_place(const std::string& named,
                                                 const std::string& directory) {
   if (named.starts_with("https://") || named.starts_with("http://")) {
     const size_t mark = named.find('#');
-    return SourcePlace{.git = named.substr(0, mark),
-                       .reference = mark == std::string::npos ? "" : named.substr(mark + 1),
-                       .directory = directory};
+    SourcePlace place{.git = named.substr(0, mark),
+                      .reference = mark == std::string::npos ? "" : named.substr(mark + 1),
+                      .directory = directory};
+    take_login(place);
+    return place;
   }
   if (named.starts_with("ssh://") || named.starts_with("git://") || named.starts_with("git@")) {
     return fail(Code::kInvalid,
@@ -187,6 +213,11 @@ Async<Result<SourceBuild>> build_source(const Context& context, SourcePlace plac
     command.argv.insert(command.argv.end(), {"--source", place.folder});
   } else {
     command.argv.push_back("--git=" + place.git);
+    if (!place.user.empty() || !place.token.empty()) {
+      command.environment = environment_of_ours();
+      (*command.environment)["HOB_GIT_USER"] = place.user;
+      (*command.environment)["HOB_GIT_TOKEN"] = place.token;
+    }
     if (!place.reference.empty()) command.argv.push_back("--reference=" + place.reference);
     if (!place.directory.empty()) command.argv.push_back("--source-directory=" + place.directory);
   }

@@ -30,6 +30,8 @@ struct SourcePlace {
   std::string git{};        // its address
   std::string reference{};  // a branch, a tag or a commit; empty: as the remote has it
   std::string directory{};  // the application's, within it; empty: all of it
+  std::string user{};       // that were in the address, and are not in `git`
+  std::string token{};
 };
 
 // What is built: a folder that is no image layout, or "https://HOST/REPOSITORY.git#BRANCH".

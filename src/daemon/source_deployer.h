@@ -16,7 +16,7 @@ namespace hob::daemon {
 
 inline constexpr size_t kDeploymentsMax = 4;  // at once; beyond: 503
 // A build of each of its steps' half hour, and the slowest strategy.
-inline constexpr Duration kDeploymentWithin{6 * 3'600'000};
+inline constexpr Duration kDeploymentWithin{26 * 3'600'000};
 
 // Where host listens, in the instance's data.
 std::filesystem::path deployer_socket(const std::filesystem::path& data);

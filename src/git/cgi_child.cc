@@ -72,16 +72,16 @@ class CgiChild::Impl {
   explicit Impl(const Executor& executor)
       : input(executor), output(executor), asks(executor), hears(executor), end(executor) {}
   ~Impl() {
-    if (pid <= 0) return;
-    kill();
-    if (!reaped) reap();
+    if (pid > 0 && !reaped) reap();
   }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
 
   // The group: git's own children, the hook's shell, too.
   void kill() const { ::kill(-pid, SIGKILL); }
+  // While it is not waited for, its number is no other group's.
   int reap() {
+    kill();
     int status = 0;
     while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }

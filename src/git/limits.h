@@ -19,7 +19,7 @@ inline constexpr size_t kExchangesMax = 24;              // children at once; be
 inline constexpr size_t kExchangesOfAccountMax = 8;      // of them; beyond: 503
 inline constexpr Duration kTransferWithin{15 * 60'000};  // receiving or sending, without the hook
 // A push with its deployment, as long as a build and a slow strategy may take.
-inline constexpr Duration kPushWithin{6 * 3'600'000};
+inline constexpr Duration kPushWithin{26 * 3'600'000};
 inline constexpr size_t kUpdatesMax = 64;                    // refs in one push; beyond: refused
 inline constexpr size_t kHookTextBytesMax = 64 * 1024;       // what the hook says of them
 inline constexpr size_t kRefBytesMax = 200;                  // of a branch's or tag's whole name

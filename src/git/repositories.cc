@@ -98,13 +98,21 @@ Async<Result<void>> Repositories::ensure(RepositoryName name) {
     }
     return {};
   }));
-  // git's own init can be run over one that is there, or half there.
+  // Beside its place, and whole before it is there: what a killed init left is gone over again.
+  const fs::path fresh = path.parent_path() / ("." + name.service + ".new");
   Command init{.argv = {"git", "init", "--quiet", "--bare", "--template=", "--initial-branch=main",
-                        "--", path.string()},
+                        "--", fresh.string()},
                .environment = git_environment(hooks(), push_bytes_max_),
                .directory = "/"};
   HOB_CO_CHECK(co_await run_ok(std::move(init), kCommandWithin));
-  co_return Result<void>();
+  co_return co_await on_pool(pool_, [fresh, path]() -> Result<void> {
+    std::error_code error;
+    fs::rename(fresh, path, error);
+    // Another push made it meanwhile.
+    if (error && !fs::exists(path / "HEAD"))
+      return fail_errno(error.value(), "making " + path.string());
+    return remove_tree(fresh);
+  });
 }
 
 Async<Result<void>> Repositories::git(RepositoryName name, std::vector<std::string> arguments,

@@ -195,7 +195,14 @@ Async<Result<Operation>> Api::roll_back(std::string arn, std::optional<int> to,
     service.digest_tried_previous = service.digest_tried;
     service.version_tags_previous = version_tags(service.tags);
     service.configuration = chosen->configuration;
-    if (chosen->settings) replace_version_tags(service.tags, version_tags(*chosen->settings));
+    if (chosen->settings) {
+      auto tags = version_tags(*chosen->settings);
+      // What tasks run in is the service's, whichever revision they are of.
+      if (const auto found = service.tags.find(std::string(kIsolationTag));
+          found != service.tags.end())
+        tags.insert(*found);
+      replace_version_tags(service.tags, tags);
+    }
     // How it scales is not of a version: what was set since then stays.
     service.configuration.scaling = service.previous->scaling;
     return {};

@@ -26,8 +26,8 @@ constexpr std::array kDurationTags = {
     DurationTag{"hob:sticky", &Extensions::sticky, kSecond, kStickyMax, true},
 };
 
-constexpr std::array<std::string_view, 4> kVersionTags = {"hob:protocol", "hob:request-timeout",
-                                                          "hob:idle-timeout", "hob:sticky"};
+constexpr std::array<std::string_view, 5> kVersionTags = {
+    "hob:protocol", "hob:request-timeout", "hob:idle-timeout", "hob:sticky", kIsolationTag};
 
 Result<Duration> parse_value(const DurationTag& tag, const std::string& value) {
   if (tag.may_be_off && value == "off") return Duration(0);
