@@ -21,6 +21,7 @@ struct Known {
 
 void collect(const CLI::App& app, const std::string& above, std::vector<Known>& all) {
   for (const CLI::App* command : app.get_subcommands(nullptr)) {
+    if (command->get_group().empty()) continue;  // git's, not people's
     const std::string name = above + command->get_name();
     if (!command->get_subcommands(nullptr).empty()) {
       collect(*command, name + " ", all);
