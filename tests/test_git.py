@@ -2,6 +2,7 @@
 import base64
 import os
 import subprocess
+import urllib.parse
 
 import pytest
 from botocore.exceptions import ClientError
@@ -163,7 +164,9 @@ def test_the_remote_is_the_accounts_own(hob, tmp_path):
     other = hob.json("account", "create", "git")
 
     def url(user, password, name="private"):
-        return f"http://{user}:{password}@127.0.0.1:{hob.api_port}/git/{name}.git"
+        # A secret key may hold what an address gives another meaning.
+        login = f"{user}:{urllib.parse.quote(password, safe='')}"
+        return f"http://{login}@127.0.0.1:{hob.api_port}/git/{name}.git"
 
     wrong = work.git("ls-remote", url(keys["AWS_ACCESS_KEY_ID"], "wrong"), check=False)
     assert wrong.returncode == 128 and "Authentication failed" in wrong.stderr

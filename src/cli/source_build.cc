@@ -13,6 +13,7 @@
 #include <deque>
 
 #include "base/file.h"
+#include "base/http.h"
 #include "base/process.h"
 #include "cli/words.h"
 
@@ -129,9 +130,12 @@ void take_login(SourcePlace& place) {
   if (at == std::string::npos || at < begin) return;
   const std::string login = place.git.substr(begin, at - begin);
   const size_t colon = login.find(':');
+  const auto decoded = [](const std::string& text) {
+    return http::percent_decode(text, http::Plus::kLiteral).value_or(text);
+  };
   // A token alone is written where the user's name is.
-  place.user = login.substr(0, colon);
-  place.token = colon == std::string::npos ? place.user : login.substr(colon + 1);
+  place.user = decoded(login.substr(0, colon));
+  place.token = colon == std::string::npos ? place.user : decoded(login.substr(colon + 1));
   place.git.erase(begin, at + 1 - begin);
 }
 
