@@ -47,6 +47,10 @@ def says(shop_folder, text):
                               if "'/version'" in line else line for line in lines))
 
 
+def services(git_hob):
+    return [line.split()[0] for line in git_hob.run("ps").stdout.splitlines()]
+
+
 def fetch_folders():
     return {each for each in os.listdir("/tmp") if each.startswith("hob-git-")}
 
@@ -96,13 +100,13 @@ def test_an_image_says_which_commit_it_is_made_from(git_hob, shop, tmp_path):
 ])
 def test_what_cannot_be_fetched_is_said_and_leaves_nothing(git_hob, shop, named, directory, why):
     _, url = shop
-    before = git_hob.run("ps").stdout
+    before = services(git_hob)
     folders = fetch_folders()
     refused = git_hob.run("deploy", named.format(url=url, base=url.rsplit("/", 1)[0]), "--name", "other-shop",
                           *(["--source-directory", directory] if directory else []), check=False)
     assert refused.returncode == 1
     assert why in refused.stderr
-    assert git_hob.run("ps").stdout == before
+    assert services(git_hob) == before
     assert fetch_folders() <= folders
 
 

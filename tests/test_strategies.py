@@ -59,8 +59,13 @@ def test_a_canary_gets_its_share_and_is_promoted(hob, service):
         for revision, version in ((one, 1), (two, 2)):
             own = revision["HostName"] + host[host.index(":"):]
             assert hob.get(own, "/env?VERSION").text == f"{version}\n"
+        said = ""
+        for line in deploying.stderr:  # until it has told of the step
+            said += line
+            if "for 10m (until " in line:
+                break
         deploying.send_signal(signal.SIGINT)
-        said = deploying.communicate(timeout=60)[1]
+        said += deploying.communicate(timeout=60)[1]
         assert deploying.returncode == 130, said
         for words in ("strategy: canary 10% 10m bake=10m, as it was set before", "hob promote hello-canary", "for 10m (until ",
                       "hob deploys hello-canary shows how far it is"):
